@@ -1,0 +1,26 @@
+//! The vocabulary of the control plane: ids, units, workflows, requirements, messages.
+//!
+//! Nothing here does IO, waits or reads a clock. Every other crate imports this one; this one
+//! imports none of ours. Wire formats (gRPC, REST) live at the edges and convert into these types.
+
+mod capability;
+mod digest;
+mod health;
+mod id;
+mod instance;
+pub mod intent;
+pub mod message;
+pub mod mirror;
+mod requirement;
+mod sample;
+mod time;
+pub mod workflow;
+
+pub use capability::{NodeCapabilities, ResourceProvider};
+pub use digest::{CodeDigest, DigestError};
+pub use health::NodeHealth;
+pub use id::{DomainId, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, WorkflowId};
+pub use instance::{Generation, RunningInstance, WaitReason};
+pub use requirement::{Presence, RequirementError, Requirements};
+pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};
+pub use time::{ParseTimestampError, Timestamp};

@@ -1,0 +1,73 @@
+//! Messages: what functions, resources and the nodes between them pass to one another.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{InstanceId, PhysicalId, Timestamp};
+
+/// Names a message on its whole way, over hops and retries; unique across nodes.
+///
+/// The upper half is drawn once per shard of a node, the lower half counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId {
+    /// Drawn at random when the shard starts.
+    pub origin: u64,
+    /// Counts the messages of the shard.
+    pub sequence: u64,
+}
+
+/// What is expected of the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageKind {
+    /// No answer.
+    Cast,
+    /// An answer: one of the three below, with the same id.
+    Call,
+    /// The answer to a call.
+    Reply,
+    /// The call was handled and has no answer.
+    NoReply,
+    /// The call failed; the payload says why, as UTF-8 text.
+    Error,
+}
+
+impl MessageKind {
+    /// Whether this ends a call.
+    pub const fn is_answer(self) -> bool {
+        match self {
+            Self::Cast | Self::Call => false,
+            Self::Reply | Self::NoReply | Self::Error => true,
+        }
+    }
+}
+
+/// What can be read without touching the payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Envelope {
+    /// When the message was created; transfer time counts from here.
+    pub created: Timestamp,
+    /// After this moment the message is not handled any more.
+    pub deadline: Option<Timestamp>,
+    /// Further headers, such as `traceparent` or `content-type`. Empty costs nothing.
+    pub headers: SmallVec<[(Header, Bytes); 0]>,
+}
+
+/// The name of a header, lower case.
+pub type Header = std::sync::Arc<str>;
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Names it; an answer has the id of its call.
+    pub id: MessageId,
+    /// Who sent it.
+    pub source: InstanceId,
+    /// Who gets it.
+    pub target: PhysicalId,
+    /// What is expected of the receiver.
+    pub kind: MessageKind,
+    /// What can be read without touching the payload.
+    pub envelope: Envelope,
+    /// Not interpreted, never copied between operators.
+    pub payload: Bytes,
+}

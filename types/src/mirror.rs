@@ -1,0 +1,146 @@
+//! The mirror contract: names of keys and the JSON under them.
+//!
+//! ε-ORC writes these to Redis and serves the same over HTTP; `proxy_cli` and third parties read
+//! them. Every id is a UUID string of its own.
+//!
+//! | key | value |
+//! |---|---|
+//! | `domain_info:domain_id` | the domain's id, plain text |
+//! | `nodes:capabilities:<node_id>` | JSON [`crate::NodeCapabilities`] |
+//! | `provider:<provider_id>` | JSON [`crate::ResourceProvider`] |
+//! | `instance:<lid>` | JSON [`ActiveInstance`] |
+//! | `dependency:<lid>` | JSON [`Dependencies`] |
+//! | `nodes:capabilities:last_update`, `provider:last_update`, … | timestamp |
+//! | `node:health:<node_id>` | sorted set of JSON [`crate::NodeHealth`], with its timestamp, see [`HealthMember`] |
+//! | `performance:function_execution_time:<pid>` | sorted set of `timestamp:value`, seconds |
+//! | `performance:function_transfer_time:<pid>` | sorted set of `timestamp:value`, seconds |
+//! | `performance:<target>:<value>` | sorted set of `timestamp:value`, custom log entries |
+//! | `performance:<target>:<pid>` | the same entries by the instance that wrote them (ours) |
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Generation, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, Timestamp, WaitReason,
+    WorkflowId,
+    workflow::{OutputMapping, VertexSpec},
+};
+
+/// The key of the domain's id.
+pub const DOMAIN_ID: &str = "domain_info:domain_id";
+/// Updated with the capabilities of any node.
+pub const CAPABILITIES_LAST_UPDATE: &str = "nodes:capabilities:last_update";
+/// Updated with any provider.
+pub const PROVIDER_LAST_UPDATE: &str = "provider:last_update";
+/// Updated with any instance.
+pub const INSTANCE_LAST_UPDATE: &str = "instance:last_update";
+/// Updated with any dependency.
+pub const DEPENDENCY_LAST_UPDATE: &str = "dependency:last_update";
+
+/// The key of a node's capabilities.
+pub fn capabilities_key(node_id: NodeId) -> String {
+    format!("nodes:capabilities:{node_id}")
+}
+
+/// The key of a provider.
+pub fn provider_key(provider_id: &ProviderId) -> String {
+    format!("provider:{provider_id}")
+}
+
+/// The key of an instance.
+pub fn instance_key(logical_id: LogicalId) -> String {
+    format!("instance:{logical_id}")
+}
+
+/// The key of the dependencies of a vertex.
+pub fn dependency_key(logical_id: LogicalId) -> String {
+    format!("dependency:{logical_id}")
+}
+
+/// The key of the sorted set of a node's health.
+pub fn health_key(node_id: NodeId) -> String {
+    format!("node:health:{node_id}")
+}
+
+/// The key of a sorted set of performance values; `metric` is a [`crate::SampleKind::name`] or
+/// the target of a custom log entry.
+pub fn performance_key(metric: &str, physical_id: PhysicalId) -> String {
+    format!("performance:{metric}:{physical_id}")
+}
+
+/// The key of a custom log entry by its value, as document 004 tables it.
+pub fn log_entry_key(target: &str, value: &str) -> String {
+    format!("performance:{target}:{value}")
+}
+
+/// The element of a performance set.
+pub fn performance_member(timestamp: Timestamp, value: impl std::fmt::Display) -> String {
+    format!("{timestamp}:{value}")
+}
+
+/// A vertex as it is desired, and where it runs: the value of `instance:<lid>`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveInstance {
+    /// The vertex.
+    pub logical_id: LogicalId,
+    /// Its workflow.
+    pub workflow_id: WorkflowId,
+    /// What it is: a function or a resource, with its specification.
+    pub spec: VertexSpec,
+    /// Counts the decisions about it.
+    pub generation: Generation,
+    /// Where it runs now.
+    pub instances: Vec<RunningSince>,
+    /// Why it does not run (yet); absent when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<Waiting>,
+}
+
+/// One running copy, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningSince {
+    /// Its node.
+    pub node_id: NodeId,
+    /// Its physical id.
+    pub physical_id: PhysicalId,
+    /// When it was reported to run.
+    pub since: Timestamp,
+}
+
+impl From<RunningSince> for InstanceId {
+    fn from(running: RunningSince) -> Self {
+        Self {
+            node_id: running.node_id,
+            physical_id: running.physical_id,
+        }
+    }
+}
+
+/// Why a vertex does not run, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// When it began to wait.
+    pub since: Timestamp,
+    /// Why.
+    pub reason: WaitReason,
+    /// The same in words.
+    pub message: String,
+}
+
+/// The value of `dependency:<lid>`: output channels of the vertex and where they lead.
+pub type Dependencies = OutputMapping;
+
+/// All dependencies of a domain, by vertex.
+pub type DependencyTable = BTreeMap<LogicalId, Dependencies>;
+
+/// The element of a node's health set: `<timestamp> <json>` would not be JSON, and two equal
+/// health reports would be one element; so the JSON object carries its timestamp as a field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HealthMember {
+    /// When the report arrived.
+    pub timestamp: Timestamp,
+    /// The report.
+    #[serde(flatten)]
+    pub health: crate::NodeHealth,
+}

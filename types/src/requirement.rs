@@ -1,0 +1,171 @@
+//! Deployment requirements: what a node must offer to run a function or resource.
+
+use std::{collections::BTreeMap, num::NonZeroU32};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeId, ProviderId};
+
+/// Whether a feature of the node is required.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// Any node will do.
+    #[default]
+    NotRequired,
+    /// Only nodes that have it.
+    Required,
+}
+
+/// What a node must offer, parsed from the annotations of a function.
+///
+/// An empty list excludes no node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirements {
+    /// `label_match_all`: the node has all these labels.
+    pub label_match_all: Vec<String>,
+    /// `node_id_match_any`: the node is one of these.
+    pub node_id_match_any: Vec<NodeId>,
+    /// `resource_match_all`: the node has all these resource providers.
+    pub resource_match_all: Vec<ProviderId>,
+    /// `tee`: functions run in a trusted execution environment.
+    pub tee: Presence,
+    /// `tpm`: a trusted platform module is present.
+    pub tpm: Presence,
+    /// `max_instances`: never more running copies than this.
+    pub max_instances: Option<NonZeroU32>,
+}
+
+/// An annotation that cannot be read as the requirement it names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("annotation `{key}`: {problem}")]
+pub struct RequirementError {
+    /// The annotation.
+    pub key: String,
+    /// What is wrong with its value.
+    pub problem: String,
+}
+
+/// Annotations that are read elsewhere than here.
+const OTHER_ANNOTATIONS: [&str; 1] = ["init-payload"];
+
+impl Requirements {
+    /// Reads the requirements among `annotations`. Lists are separated by commas; `tee` and
+    /// `tpm` are `required` or `not-required`.
+    ///
+    /// # Errors
+    /// A value that does not parse, an empty list, or a key that is no annotation of ours and
+    /// does not start with `x-` (those are free).
+    pub fn from_annotations(
+        annotations: &BTreeMap<String, String>,
+    ) -> Result<Self, RequirementError> {
+        let mut requirements = Self::default();
+        for (key, value) in annotations {
+            let error = |problem: String| RequirementError {
+                key: key.clone(),
+                problem,
+            };
+            match key.as_str() {
+                "label_match_all" => requirements.label_match_all = list(value).map_err(error)?,
+                "node_id_match_any" => {
+                    requirements.node_id_match_any = list(value)
+                        .and_then(|ids| ids.iter().map(|id| node_id(id)).collect())
+                        .map_err(error)?;
+                }
+                "resource_match_all" => {
+                    requirements.resource_match_all = list(value)
+                        .map(|ids| ids.into_iter().map(ProviderId::new).collect())
+                        .map_err(error)?;
+                }
+                "tee" => requirements.tee = presence(value).map_err(error)?,
+                "tpm" => requirements.tpm = presence(value).map_err(error)?,
+                "max_instances" => {
+                    requirements.max_instances = Some(value.trim().parse().map_err(|_| {
+                        error(format!("`{value}` is not a whole number of at least 1"))
+                    })?);
+                }
+                other if other.starts_with("x-") || OTHER_ANNOTATIONS.contains(&other) => {}
+                _ => {
+                    return Err(error(
+                        "unknown; free annotations start with `x-`".to_owned(),
+                    ));
+                }
+            }
+        }
+        Ok(requirements)
+    }
+}
+
+fn list(value: &str) -> Result<Vec<String>, String> {
+    let items: Vec<String> = value
+        .split(',')
+        .map(|item| item.trim().to_owned())
+        .collect();
+    if items.iter().any(String::is_empty) {
+        return Err(format!("`{value}` has an empty item; write `a,b,c`"));
+    }
+    Ok(items)
+}
+
+fn node_id(text: &str) -> Result<NodeId, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a UUID"))
+}
+
+fn presence(value: &str) -> Result<Presence, String> {
+    match value.trim() {
+        "required" => Ok(Presence::Required),
+        "not-required" => Ok(Presence::NotRequired),
+        other => Err(format!(
+            "`{other}` is neither `required` nor `not-required`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Requirements, RequirementError> {
+        let annotations = pairs
+            .iter()
+            .map(|&(key, value)| (key.into(), value.into()))
+            .collect();
+        Requirements::from_annotations(&annotations)
+    }
+
+    #[test]
+    fn annotations_become_requirements() {
+        let read = parse(&[
+            ("label_match_all", "a, b"),
+            ("tee", "required"),
+            ("max_instances", "2"),
+            ("init-payload", "anything"),
+            ("x-note", "free"),
+        ]);
+        let read = read.unwrap();
+        assert_eq!(read.label_match_all, ["a", "b"]);
+        assert_eq!(read.tee, Presence::Required);
+        assert_eq!(read.tpm, Presence::NotRequired);
+        assert_eq!(read.max_instances.map(NonZeroU32::get), Some(2));
+    }
+
+    #[test]
+    fn malformed_annotations_are_errors_that_name_the_key() {
+        for (key, value) in [
+            ("label_match_all", ""),
+            ("label_match_all", "a,,b"),
+            ("node_id_match_any", "not-a-uuid"),
+            ("tee", "yes"),
+            ("tpm", ""),
+            ("max_instances", "0"),
+            ("max_instances", "-1"),
+            ("lable_match_all", "a"),
+        ] {
+            assert_eq!(
+                parse(&[(key, value)]).unwrap_err().key,
+                key,
+                "{key}={value}"
+            );
+        }
+    }
+}
