@@ -6,17 +6,13 @@
 pub mod convert;
 
 /// The generated messages, clients and servers of `proto/edgeless/*.proto`.
-#[expect(
-    missing_docs,
-    clippy::all,
-    clippy::pedantic,
-    reason = "generated; the .proto files are documented"
-)]
 #[allow(
-    clippy::allow_attributes,
+    missing_docs,
     unreachable_pub,
-    unused_qualifications,
-    reason = "generated; whether it fires depends on the generator"
+    clippy::all,
+    clippy::allow_attributes,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; which lints fire depends on the generator"
 )]
 pub mod v1 {
     tonic::include_proto!("edgeless.v1");

@@ -1,0 +1,96 @@
+//! Messages of the data plane. Payloads are shared with the frame they came in.
+
+use edgeless_types::{
+    InstanceId, NodeId, PhysicalId, Timestamp,
+    message::{Envelope, Message, MessageId, MessageKind},
+};
+use uuid::Uuid;
+
+use super::ConvertError;
+use crate::v1;
+
+impl From<Message> for v1::Event {
+    fn from(message: Message) -> Self {
+        let (source_node_high, source_node_low) = message.source.node_id.uuid().as_u64_pair();
+        let (source_high, source_low) = message.source.physical_id.uuid().as_u64_pair();
+        let (target_high, target_low) = message.target.uuid().as_u64_pair();
+        let headers = message
+            .envelope
+            .headers
+            .into_iter()
+            .map(|(name, value)| v1::EventHeader {
+                name: name.as_ref().to_owned(),
+                value,
+            });
+        Self {
+            id_origin: message.id.origin,
+            id_sequence: message.id.sequence,
+            source_node_high,
+            source_node_low,
+            source_high,
+            source_low,
+            target_high,
+            target_low,
+            kind: v1::EventKind::from(message.kind).into(),
+            created_ns: message.envelope.created.as_nanos(),
+            deadline_ns: message.envelope.deadline.map_or(0, Timestamp::as_nanos),
+            headers: headers.collect(),
+            payload: message.payload,
+        }
+    }
+}
+
+impl From<MessageKind> for v1::EventKind {
+    fn from(kind: MessageKind) -> Self {
+        match kind {
+            MessageKind::Cast => Self::Cast,
+            MessageKind::Call => Self::Call,
+            MessageKind::Reply => Self::Reply,
+            MessageKind::NoReply => Self::NoReply,
+            MessageKind::Error => Self::Error,
+        }
+    }
+}
+
+impl TryFrom<v1::Event> for Message {
+    type Error = ConvertError;
+
+    fn try_from(event: v1::Event) -> Result<Self, Self::Error> {
+        let kind = match v1::EventKind::try_from(event.kind) {
+            Ok(v1::EventKind::Cast) => MessageKind::Cast,
+            Ok(v1::EventKind::Call) => MessageKind::Call,
+            Ok(v1::EventKind::Reply) => MessageKind::Reply,
+            Ok(v1::EventKind::NoReply) => MessageKind::NoReply,
+            Ok(v1::EventKind::Error) => MessageKind::Error,
+            Ok(v1::EventKind::Unspecified) | Err(_) => {
+                let problem = format!("{} is no kind of event", event.kind);
+                return Err(ConvertError::new("kind", problem));
+            }
+        };
+        let node = Uuid::from_u64_pair(event.source_node_high, event.source_node_low);
+        let source = Uuid::from_u64_pair(event.source_high, event.source_low);
+        let headers = event
+            .headers
+            .into_iter()
+            .map(|header| (header.name.into(), header.value));
+        Ok(Self {
+            id: MessageId {
+                origin: event.id_origin,
+                sequence: event.id_sequence,
+            },
+            source: InstanceId {
+                node_id: NodeId::new(node),
+                physical_id: PhysicalId::new(source),
+            },
+            target: PhysicalId::new(Uuid::from_u64_pair(event.target_high, event.target_low)),
+            kind,
+            envelope: Envelope {
+                created: Timestamp::from_nanos(event.created_ns),
+                deadline: (event.deadline_ns != 0)
+                    .then(|| Timestamp::from_nanos(event.deadline_ns)),
+                headers: headers.collect(),
+            },
+            payload: event.payload,
+        })
+    }
+}
