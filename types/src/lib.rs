@@ -12,6 +12,7 @@ pub mod intent;
 pub mod message;
 pub mod mirror;
 mod requirement;
+pub mod resource;
 mod sample;
 mod time;
 pub mod workflow;
