@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BodyEncoding, ConfigProblem, Configurations, Reader, ResourceClass, Setting, read};
+use super::{ConfigProblem, Configurations, HttpFormat, Reader, ResourceClass, Setting, read};
 
 /// What there is to know about the class.
 pub const CLASS: ResourceClass = ResourceClass {
@@ -30,7 +30,7 @@ pub const CLASS: ResourceClass = ResourceClass {
             doc: "How many requests may be on their way at once, 1 to 4096; others wait.",
             default: Some("64"),
         },
-        BodyEncoding::SETTING,
+        HttpFormat::SETTING,
     ],
     check: |configurations| Settings::read(configurations).map(drop),
 };
@@ -70,8 +70,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How many requests may be on their way.
     pub max_in_flight: usize,
-    /// How bodies stand in the JSON that functions see.
-    pub body_encoding: BodyEncoding,
+    /// How requests and responses are written for functions.
+    pub format: HttpFormat,
 }
 
 impl Settings {
@@ -89,7 +89,7 @@ impl Settings {
             timeout: reader.duration("timeout")?,
             max_body_bytes: reader.count("max_body_bytes", 64 << 20)?,
             max_in_flight: reader.count("max_in_flight", 1 << 12)?,
-            body_encoding: BodyEncoding::read(&reader)?,
+            format: HttpFormat::read(&reader)?,
         })
     }
 }

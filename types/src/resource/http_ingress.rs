@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use super::{BodyEncoding, ConfigProblem, Configurations, Reader, ResourceClass, Setting, read};
+use super::{ConfigProblem, Configurations, HttpFormat, Reader, ResourceClass, Setting, read};
 
 /// The output channel on which requests leave.
 pub const NEW_REQUEST: &str = "new_request";
@@ -48,7 +48,7 @@ pub const CLASS: ResourceClass = ResourceClass {
             doc: "How many requests may wait for an answer, 1 to 65536; then 503.",
             default: Some("1024"),
         },
-        BodyEncoding::SETTING,
+        HttpFormat::SETTING,
     ],
     check: |configurations| Settings::read(configurations).map(drop),
 };
@@ -147,8 +147,8 @@ pub struct Settings {
     pub max_body_bytes: usize,
     /// How many requests may wait.
     pub max_in_flight: usize,
-    /// How bodies stand in the JSON that functions see.
-    pub body_encoding: BodyEncoding,
+    /// How requests and responses are written for functions.
+    pub format: HttpFormat,
 }
 
 impl Settings {
@@ -184,7 +184,7 @@ impl Settings {
             timeout: reader.duration("timeout")?,
             max_body_bytes: reader.count("max_body_bytes", 64 << 20)?,
             max_in_flight: reader.count("max_in_flight", 1 << 16)?,
-            body_encoding: BodyEncoding::read(&reader)?,
+            format: HttpFormat::read(&reader)?,
         })
     }
 }

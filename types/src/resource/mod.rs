@@ -43,28 +43,29 @@ pub struct Setting {
     pub default: Option<&'static str>,
 }
 
-/// How bodies of HTTP messages stand in the JSON that functions see.
+/// How HTTP requests and responses are written as JSON for functions. From functions, both are
+/// understood everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyEncoding {
-    /// A base64 string.
-    Base64,
-    /// An array of numbers, as functions compiled for EDGELESS expect it.
-    Bytes,
+pub enum HttpFormat {
+    /// Methods as on the wire (`GET`), bodies as base64 strings.
+    Plain,
+    /// What functions compiled for EDGELESS expect: methods as `Get`, bodies as arrays of numbers.
+    Edgeless,
 }
 
-impl BodyEncoding {
+impl HttpFormat {
     const SETTING: Setting = Setting {
-        name: "body_encoding",
-        doc: "Bodies in JSON for functions: `base64`, or `bytes` (array of numbers, as in EDGELESS). \
-              Both are understood from functions.",
-        default: Some("base64"),
+        name: "format",
+        doc: "JSON for functions: `plain` (method `GET`, body base64) or `edgeless` (method `Get`, \
+              body an array of numbers, as functions compiled for EDGELESS expect).",
+        default: Some("plain"),
     };
 
     fn read(reader: &Reader<'_>) -> Result<Self, ConfigProblem> {
         reader.parse(Self::SETTING.name, |text| match text {
-            "base64" => Ok(Self::Base64),
-            "bytes" => Ok(Self::Bytes),
-            _ => Err(format!("`{text}` is neither `base64` nor `bytes`")),
+            "plain" => Ok(Self::Plain),
+            "edgeless" => Ok(Self::Edgeless),
+            _ => Err(format!("`{text}` is neither `plain` nor `edgeless`")),
         })
     }
 }
