@@ -1,1 +1,9 @@
-//! Skeleton.
+//! The node agent: runs functions and resources, and says so to its ε-ORC.
+
+pub mod capabilities;
+pub mod code;
+pub mod config;
+pub mod health;
+pub mod identity;
+
+pub use config::Config;

@@ -10,6 +10,7 @@ pub mod convert;
     missing_docs,
     unreachable_pub,
     clippy::all,
+    clippy::pedantic,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
     reason = "generated; which lints fire depends on the generator"

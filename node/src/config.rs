@@ -1,0 +1,368 @@
+//! `node.toml`: what an operator can say about a node.
+
+use std::{path::PathBuf, time::Duration};
+
+use edgeless_daemon::net::Listen;
+use edgeless_types::NodeId;
+use serde::Deserialize;
+
+use crate::capabilities::Overrides;
+
+/// The commented template that `node_d -t` writes.
+pub const TEMPLATE: &str = include_str!("../../configs/node.toml");
+
+/// The configuration of a node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who and where it is.
+    pub general: General,
+    /// The engine in which everything runs.
+    #[serde(default)]
+    pub engine: Engine,
+    /// What is measured.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+    /// The runtime `RUST_WASM`.
+    #[serde(default)]
+    pub wasm_runtime: WasmRuntime,
+    /// The resources it provides.
+    #[serde(default)]
+    pub resources: Resources,
+    /// Capabilities that replace what was found out.
+    #[serde(default)]
+    pub user_node_capabilities: Overrides,
+}
+
+/// Who and where the node is.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct General {
+    /// Its id. Absent: drawn at the first start and kept in `data_dir`.
+    pub node_id: Option<NodeId>,
+    /// Where it takes steps from its ε-ORC.
+    pub agent_url: Listen,
+    /// The same as ε-ORC reaches it. Port 0 or absent: as bound.
+    pub agent_url_announced: Option<Listen>,
+    /// Where it takes messages from other nodes.
+    pub invocation_url: Listen,
+    /// The same as other nodes reach it. Port 0 or absent: as bound.
+    pub invocation_url_announced: Option<Listen>,
+    /// Where its ε-ORC takes registrations.
+    pub node_register_url: Listen,
+    /// How often it refreshes its registration.
+    #[serde(with = "humantime_serde", default = "default_refresh_interval")]
+    pub refresh_interval: Duration,
+    /// After this long without a refresh ε-ORC takes it for lost. Absent: three intervals.
+    #[serde(with = "humantime_serde", default)]
+    pub refresh_deadline: Option<Duration>,
+    /// How long it waits, when it is ended, for its instances to be moved.
+    #[serde(with = "humantime_serde", default = "default_leave_timeout")]
+    pub leave_timeout: Duration,
+    /// How long its remaining instances may handle what is queued before it ends.
+    #[serde(with = "humantime_serde", default = "default_drain_timeout")]
+    pub drain_timeout: Duration,
+    /// The port of `/healthz`, `/readyz` and `/metrics`. Absent: none.
+    pub status_url: Option<Listen>,
+    /// Where it keeps its id, code and compiled modules.
+    pub data_dir: PathBuf,
+}
+
+/// The engine in which everything runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Threads that run functions and resources; 0: one per core.
+    pub shards: usize,
+    /// How many messages may wait for one instance.
+    pub inbox_capacity: usize,
+    /// How long a call may wait for its answer, unless its sender says otherwise.
+    #[serde(with = "humantime_serde")]
+    pub call_timeout: Duration,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Telemetry {
+    /// Whether execution times, transfer times and log entries are reported.
+    pub performance_samples: bool,
+    /// At most this many samples travel with one refresh; the rest is summarised.
+    pub samples_per_refresh: usize,
+}
+
+/// The runtime `RUST_WASM`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WasmRuntime {
+    /// Whether the node has it.
+    pub enabled: bool,
+    /// The most memory one instance may have, in MiB.
+    pub memory_limit_mib: usize,
+    /// The longest time the handling of one event may take.
+    #[serde(with = "humantime_serde")]
+    pub time_limit: Duration,
+}
+
+/// The resources the node provides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Where `http-ingress` takes requests. Absent: the node does not provide it.
+    pub http_ingress_url: Option<Listen>,
+    /// The name of that provider, unique in the domain. Absent: made of host, node and class.
+    pub http_ingress_provider: Option<String>,
+    /// Whether the node provides `http-egress`.
+    pub http_egress: bool,
+    /// The name of that provider.
+    pub http_egress_provider: Option<String>,
+    /// The directory of the files of `file-log`. Absent: the node does not provide it.
+    pub file_log_path: Option<PathBuf>,
+    /// The name of that provider.
+    pub file_log_provider: Option<String>,
+    /// Whether the node provides `redis`.
+    pub redis: bool,
+    /// The name of that provider.
+    pub redis_provider: Option<String>,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            inbox_capacity: 1024,
+            call_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            performance_samples: true,
+            samples_per_refresh: 20_000,
+        }
+    }
+}
+
+impl Default for WasmRuntime {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            memory_limit_mib: 32,
+            time_limit: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            http_ingress_url: None,
+            http_ingress_provider: None,
+            http_egress: true,
+            http_egress_provider: None,
+            file_log_path: None,
+            file_log_provider: None,
+            redis: true,
+            redis_provider: None,
+        }
+    }
+}
+
+const fn default_refresh_interval() -> Duration {
+    Duration::from_secs(1)
+}
+
+const fn default_leave_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn default_drain_timeout() -> Duration {
+    Duration::from_secs(2)
+}
+
+/// A value that is well formed but cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("key `{key}`: {problem}")]
+pub struct ValueError {
+    /// The key with its section.
+    pub key: &'static str,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl General {
+    /// After how long without a refresh ε-ORC takes the node for lost.
+    pub fn deadline(&self) -> Duration {
+        self.refresh_deadline.unwrap_or(self.refresh_interval * 3)
+    }
+}
+
+impl Config {
+    /// Checks what types alone do not.
+    ///
+    /// # Errors
+    /// The first key whose value cannot be used.
+    pub fn check(&self) -> Result<(), ValueError> {
+        let general = &self.general;
+        let second = Duration::from_secs(1);
+        let bounded = |key, value: Duration, low: Duration, high: Duration| {
+            check(key, (low..=high).contains(&value), || {
+                format!("must lie between {low:?} and {high:?}, not be {value:?}")
+            })
+        };
+        bounded(
+            "general.refresh_interval",
+            general.refresh_interval,
+            second / 20,
+            second * 1200,
+        )?;
+        bounded(
+            "general.refresh_deadline",
+            general.deadline(),
+            (general.refresh_interval * 2).max(second / 10),
+            second * 3600,
+        )?;
+        check(
+            "general.node_register_url",
+            general.node_register_url.port() != 0,
+            || "port 0 is no port at which ε-ORC can be".to_owned(),
+        )?;
+        for (key, listen, announced) in [
+            (
+                "general.agent_url_announced",
+                &general.agent_url,
+                &general.agent_url_announced,
+            ),
+            (
+                "general.invocation_url_announced",
+                &general.invocation_url,
+                &general.invocation_url_announced,
+            ),
+        ] {
+            let host = announced.as_ref().unwrap_or(listen).host();
+            check(key, !matches!(host, "0.0.0.0" | "::"), || {
+                "must name an address at which others reach this node, not all interfaces".into()
+            })?;
+        }
+        self.check_numbers()
+    }
+
+    fn check_numbers(&self) -> Result<(), ValueError> {
+        let range = |key, value: usize, high: usize| {
+            check(key, (1..=high).contains(&value), || {
+                format!("must lie in 1..={high}, not be {value}")
+            })
+        };
+        range("engine.shards", self.engine.shards.max(1), 1024)?;
+        range("engine.inbox_capacity", self.engine.inbox_capacity, 1 << 20)?;
+        range(
+            "telemetry.samples_per_refresh",
+            self.telemetry.samples_per_refresh,
+            1_000_000,
+        )?;
+        range(
+            "wasm_runtime.memory_limit_mib",
+            self.wasm_runtime.memory_limit_mib,
+            4096,
+        )?;
+        for (key, duration) in [
+            ("engine.call_timeout", self.engine.call_timeout),
+            ("wasm_runtime.time_limit", self.wasm_runtime.time_limit),
+        ] {
+            check(key, duration >= Duration::from_millis(1), || {
+                format!("must be at least 1ms, not {duration:?}")
+            })?;
+        }
+        self.user_node_capabilities.check()
+    }
+}
+
+pub(crate) fn check(
+    key: &'static str,
+    holds: bool,
+    problem: impl FnOnce() -> String,
+) -> Result<(), ValueError> {
+    match holds {
+        true => Ok(()),
+        false => Err(ValueError {
+            key,
+            problem: problem(),
+        }),
+    }
+}
+
+/// The address others use: as announced, its port 0 replaced by the bound one.
+pub fn announced(bound: &Listen, announced: Option<&Listen>) -> Listen {
+    match announced {
+        Some(announced) if announced.port() == 0 => Listen::new(announced.host(), bound.port()),
+        Some(announced) => announced.clone(),
+        None => bound.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Config {
+        toml::from_str(text).unwrap()
+    }
+
+    fn minimal() -> Config {
+        parse(
+            "[general]
+             agent_url = 'http://127.0.0.1:0'
+             invocation_url = 'http://127.0.0.1:0'
+             node_register_url = 'http://127.0.0.1:7004'
+             data_dir = 'x'",
+        )
+    }
+
+    #[test]
+    fn the_template_is_a_sound_configuration() {
+        parse(TEMPLATE).check().unwrap();
+        minimal().check().unwrap();
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_named() {
+        let refused = |key: &str, spoil: fn(&mut Config)| {
+            let mut config = minimal();
+            spoil(&mut config);
+            assert_eq!(config.check().unwrap_err().key, key);
+        };
+        refused("general.refresh_interval", |config| {
+            config.general.refresh_interval = Duration::ZERO;
+        });
+        refused("general.refresh_deadline", |config| {
+            config.general.refresh_deadline = Some(Duration::from_millis(1500));
+        });
+        refused("general.node_register_url", |config| {
+            config.general.node_register_url = Listen::loopback();
+        });
+        refused("general.agent_url_announced", |config| {
+            config.general.agent_url = Listen::new("0.0.0.0", 1);
+        });
+        refused("general.invocation_url_announced", |config| {
+            config.general.invocation_url_announced = Some(Listen::new("::", 1));
+        });
+        refused("wasm_runtime.memory_limit_mib", |config| {
+            config.wasm_runtime.memory_limit_mib = 0;
+        });
+        refused("user_node_capabilities.clock_freq_cpu", |config| {
+            config.user_node_capabilities.clock_freq_cpu = Some(f32::NAN);
+        });
+    }
+
+    #[test]
+    fn an_announced_port_of_zero_becomes_the_bound_one() {
+        let bound = Listen::new("0.0.0.0", 7000);
+        assert_eq!(
+            announced(&bound, Some(&Listen::new("edge-1", 0))),
+            Listen::new("edge-1", 7000)
+        );
+        assert_eq!(announced(&bound, None), bound);
+    }
+}

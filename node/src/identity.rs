@@ -1,0 +1,87 @@
+//! Who the node is: an id that is kept across restarts.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use edgeless_types::NodeId;
+use rand::RngCore;
+
+/// The node's id could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file is there but cannot be read, or a new one cannot be written.
+    #[error("could not read or write the node's id in `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file has something else in it.
+    #[error("`{}` holds `{text}`, which is not a UUID; remove it to draw a new id", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What stands in it.
+        text: String,
+    },
+}
+
+/// The id kept in `data_dir`, or one drawn and kept now. `data_dir` must exist.
+///
+/// # Errors
+/// The file cannot be read or written, or holds something else.
+pub fn node_id(data_dir: &Path, rng: &mut impl RngCore) -> Result<NodeId, IdentityError> {
+    let path = data_dir.join("node_id");
+    let failed = |source| IdentityError::File {
+        path: path.clone(),
+        source,
+    };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse().map_err(|_| IdentityError::Content {
+            path: path.clone(),
+            text: text.trim().chars().take(80).collect(),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let drawn = NodeId::random(rng);
+            write_whole(&path, format!("{drawn}\n").as_bytes()).map_err(failed)?;
+            Ok(drawn)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, also after a power cut.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let unfinished = path.with_extension(format!("{:x}.part", rand::rng().next_u64()));
+    let write = || {
+        let mut file = std::fs::File::create(&unfinished)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)
+    };
+    write().inspect_err(|_| {
+        // What was begun is of no use; that it could not be removed adds nothing to the error.
+        std::fs::remove_file(&unfinished).ok();
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn the_id_survives_a_restart_and_nonsense_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = StdRng::seed_from_u64(1);
+        let first = node_id(dir.path(), &mut rng).unwrap();
+        assert_eq!(node_id(dir.path(), &mut rng).unwrap(), first);
+        std::fs::write(dir.path().join("node_id"), "nonsense").unwrap();
+        let error = node_id(dir.path(), &mut rng).unwrap_err();
+        assert!(error.to_string().contains("`nonsense`"), "{error}");
+    }
+}
