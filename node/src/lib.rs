@@ -1,5 +1,6 @@
 //! The node agent: runs functions and resources, and says so to its ε-ORC.
 
+pub mod agent;
 pub mod capabilities;
 pub mod code;
 pub mod config;
