@@ -4,7 +4,9 @@ pub mod agent;
 pub mod capabilities;
 pub mod code;
 pub mod config;
+pub mod grpc;
 pub mod health;
 pub mod identity;
+pub mod registration;
 
 pub use config::Config;

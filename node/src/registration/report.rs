@@ -1,0 +1,238 @@
+//! What the next update says: pure.
+//!
+//! An update that was not answered is sent again with the same number and the same samples,
+//! failures and states, so that ε-ORC counts them once even when only its answer was lost.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use edgeless_types::{PhysicalId, Samples};
+
+use crate::agent::Failure;
+
+/// States that travel with one update, in bytes; the rest waits for the next. One always goes.
+const MAX_STATE_BYTES: usize = 2 << 20;
+/// Failures that travel with one update.
+const MAX_FAILURES: usize = 1000;
+
+/// What is reported once: measured, failed and saved since the last update.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Execution and transfer times, log entries.
+    pub samples: Samples,
+    /// What ended by itself.
+    pub failures: Vec<Failure>,
+    /// What was saved, the newest per instance.
+    pub states: BTreeMap<PhysicalId, Bytes>,
+}
+
+/// What an update says besides the state of the node itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Its number.
+    pub sequence: u64,
+    /// Whether it carries the profile and all that runs.
+    pub full: bool,
+    /// What is reported once.
+    pub news: News,
+}
+
+/// Keeps what was not acknowledged, and decides what goes with the next update.
+#[derive(Debug)]
+pub struct Report {
+    acknowledged: u64,
+    full_wanted: bool,
+    unanswered: Option<Update>,
+    waiting: News,
+}
+
+/// What to do after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send the next update at once.
+    AtOnce,
+    /// Send it when it is due.
+    WhenDue,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            acknowledged: 0,
+            full_wanted: true,
+            unanswered: None,
+            waiting: News::default(),
+        }
+    }
+}
+
+impl Report {
+    /// Whether the next update repeats one that was not answered; then nothing new goes with it,
+    /// and whoever measures keeps what there is.
+    pub fn repeats(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
+    /// Whether no update was ever answered: then nobody waits for this node to take leave.
+    pub fn never_registered(&self) -> bool {
+        self.acknowledged == 0
+    }
+
+    /// The next update, with `news` unless it [repeats](Self::repeats) another.
+    pub fn next(&mut self, news: News) -> Update {
+        merge(&mut self.waiting, news);
+        if let Some(again) = &mut self.unanswered {
+            again.full |= self.full_wanted;
+            return again.clone();
+        }
+        let update = Update {
+            sequence: self.acknowledged + 1,
+            full: self.full_wanted,
+            news: self.take(),
+        };
+        self.unanswered = Some(update.clone());
+        update
+    }
+
+    /// The update was answered.
+    pub fn answered(&mut self, want_full: bool, repeated: bool) -> Next {
+        let was_full = self.unanswered.take().is_some_and(|update| {
+            self.acknowledged = update.sequence;
+            update.full
+        });
+        // A repeated update may have been taken the first time, when other instances ran.
+        self.full_wanted = want_full || (repeated && was_full);
+        let more = !self.waiting.states.is_empty() || !self.waiting.failures.is_empty();
+        match self.full_wanted || repeated || more {
+            true => Next::AtOnce,
+            false => Next::WhenDue,
+        }
+    }
+
+    /// ε-ORC refuses the update: sending it again would be refused again. What it carried is given
+    /// back, so that it can be said what is lost.
+    pub fn refused(&mut self) -> Option<News> {
+        self.full_wanted = true;
+        self.unanswered.take().map(|update| {
+            self.acknowledged = update.sequence;
+            update.news
+        })
+    }
+
+    fn take(&mut self) -> News {
+        let mut bytes = 0;
+        let mut states = BTreeMap::new();
+        while let Some(entry) = self.waiting.states.first_entry() {
+            bytes += entry.get().len();
+            if bytes > MAX_STATE_BYTES && !states.is_empty() {
+                break;
+            }
+            let (id, state) = entry.remove_entry();
+            states.insert(id, state);
+        }
+        let number = self.waiting.failures.len().min(MAX_FAILURES);
+        News {
+            samples: std::mem::take(&mut self.waiting.samples),
+            failures: self.waiting.failures.drain(..number).collect(),
+            states,
+        }
+    }
+}
+
+fn merge(into: &mut News, news: News) {
+    if into.samples.is_empty() {
+        into.samples = news.samples;
+    } else {
+        into.samples.times.extend(news.samples.times);
+        into.samples.logs.extend(news.samples.logs);
+        into.samples.summaries.extend(news.samples.summaries);
+    }
+    into.failures.extend(news.failures);
+    into.states.extend(news.states);
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn pid(id: u128) -> PhysicalId {
+        PhysicalId::new(Uuid::from_u128(id))
+    }
+
+    fn failure(id: u128) -> News {
+        News {
+            failures: vec![Failure {
+                physical_id: pid(id),
+                message: "trap".to_owned(),
+            }],
+            ..News::default()
+        }
+    }
+
+    #[test]
+    fn the_first_update_is_full_and_the_next_is_not() {
+        let mut report = Report::default();
+        let first = report.next(News::default());
+        assert_eq!((first.sequence, first.full), (1, true));
+        assert_eq!(report.answered(false, false), Next::WhenDue);
+        let second = report.next(News::default());
+        assert_eq!((second.sequence, second.full), (2, false));
+    }
+
+    #[test]
+    fn a_wanted_full_update_goes_at_once() {
+        let mut report = Report::default();
+        report.next(News::default());
+        assert_eq!(report.answered(true, false), Next::AtOnce);
+        assert!(report.next(News::default()).full);
+    }
+
+    #[test]
+    fn an_unanswered_update_is_repeated_and_its_news_counted_once() {
+        let mut report = Report::default();
+        let first = report.next(failure(1));
+        assert!(report.repeats());
+        let again = report.next(failure(2));
+        assert_eq!(again, first);
+        assert_eq!(report.answered(false, true), Next::AtOnce);
+        let after = report.next(News::default());
+        assert_eq!((after.sequence, after.full), (2, true));
+        assert_eq!(after.news, failure(2));
+    }
+
+    #[test]
+    fn a_refused_update_is_not_repeated() {
+        let mut report = Report::default();
+        report.next(failure(1));
+        assert_eq!(report.refused(), Some(failure(1)));
+        let next = report.next(News::default());
+        assert_eq!((next.sequence, next.full), (2, true));
+        assert_eq!(next.news, News::default());
+    }
+
+    #[test]
+    fn states_are_the_newest_and_travel_in_bounded_portions() {
+        let mut report = Report::default();
+        let saved = |ids: std::ops::Range<u128>, size: usize| News {
+            states: ids
+                .map(|id| (pid(id), Bytes::from(vec![0; size])))
+                .collect(),
+            ..News::default()
+        };
+        report.next(News::default());
+        report.next(saved(0..3, 1));
+        report.next(saved(0..3, 1 << 20));
+        report.answered(false, false);
+        let update = report.next(News::default());
+        assert_eq!(update.news.states.len(), 2);
+        assert_eq!(update.news.states[&pid(0)].len(), 1 << 20);
+        assert_eq!(report.answered(false, false), Next::AtOnce);
+        assert_eq!(report.next(News::default()).news.states.len(), 1);
+
+        let mut report = Report::default();
+        let giant = report.next(saved(0..1, 3 << 20));
+        assert_eq!(giant.news.states.len(), 1);
+    }
+}
