@@ -1,1 +1,27 @@
-//! Skeleton.
+//! The engine: operators on shards that pass messages.
+//!
+//! Everything that runs on a node, function or resource, is an [`Operator`]. Each shard is one
+//! thread with one loop that owns its operators, their bounded inboxes, timers and open calls;
+//! between operators of one shard there is neither lock nor hop. What crosses shards goes through
+//! bounded channels in batches; what crosses nodes goes through a [`Remote`].
+//!
+//! A full inbox parks its sender, and so on back to the source, whose [`Port`] waits. Nothing is
+//! dropped without a counter ([`Counters`]).
+
+mod config;
+mod counters;
+mod engine;
+mod operator;
+mod output;
+mod pending;
+mod port;
+mod sample;
+mod shard;
+mod timers;
+
+pub use config::{Clock, EngineConfig, Remote};
+pub use counters::{Counters, Drop, Faults};
+pub use engine::{Engine, Factory, Failure, Spawn, SpawnContext, SpawnError};
+pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};
+pub use output::{ChannelName, Outputs};
+pub use port::{Port, PortError};

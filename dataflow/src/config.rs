@@ -1,0 +1,43 @@
+//! What the engine needs from its node.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_types::{NodeId, Timestamp, message::Message};
+
+/// Reads the wall clock; an argument, so that tests have their own.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Settings of the engine.
+#[derive(Clone)]
+pub struct EngineConfig {
+    /// The node it runs on.
+    pub node_id: NodeId,
+    /// How many shards; at least 1.
+    pub shards: usize,
+    /// Messages an inbox takes before its senders wait.
+    pub inbox: usize,
+    /// How long a call waits for its answer.
+    pub call_timeout: Duration,
+    /// How long a message may wait for a full inbox of its own node before it is dropped, and
+    /// counted. Only cycles of full inboxes come to this.
+    pub park_timeout: Duration,
+    /// Samples kept per shard between two refreshes; more are summarised.
+    pub samples: usize,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Seed of all choices.
+    pub seed: u64,
+}
+
+/// The way to other nodes.
+pub trait Remote: Send + Sync {
+    /// Sends a message to a node on behalf of a shard; gives it back when the link is full.
+    ///
+    /// # Errors
+    /// The message, to be tried again later.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message>;
+}

@@ -1,0 +1,63 @@
+//! What happened, and what was dropped and why.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Why a message was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// The output channel leads nowhere.
+    Unmapped,
+    /// No such instance here (any more).
+    NoInstance,
+    /// It was past its deadline.
+    Deadline,
+    /// Its inbox stayed full for too long, as in a cycle of full inboxes.
+    Parked,
+    /// Its instance stopped before it was handled.
+    Stopped,
+    /// An answer to a call that nobody waits for any more.
+    LateAnswer,
+}
+
+/// Counts over all shards since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Messages handled.
+    pub handled: AtomicU64,
+    /// Dropped: see [`Drop::Unmapped`].
+    pub unmapped: AtomicU64,
+    /// Dropped: see [`Drop::NoInstance`].
+    pub no_instance: AtomicU64,
+    /// Dropped: see [`Drop::Deadline`].
+    pub deadline: AtomicU64,
+    /// Dropped: see [`Drop::Parked`].
+    pub parked: AtomicU64,
+    /// Dropped: see [`Drop::Stopped`].
+    pub stopped: AtomicU64,
+    /// Dropped: see [`Drop::LateAnswer`].
+    pub late_answer: AtomicU64,
+    /// Events that ended with an error, such as a trap.
+    pub faults: AtomicU64,
+}
+
+/// Faults of one reason.
+pub type Faults = (&'static str, u64);
+
+impl Counters {
+    /// Counts dropped messages.
+    pub fn dropped(&self, reason: Drop, number: u64) {
+        self.of(reason).fetch_add(number, Relaxed);
+    }
+
+    /// The counter of a reason.
+    pub fn of(&self, reason: Drop) -> &AtomicU64 {
+        match reason {
+            Drop::Unmapped => &self.unmapped,
+            Drop::NoInstance => &self.no_instance,
+            Drop::Deadline => &self.deadline,
+            Drop::Parked => &self.parked,
+            Drop::Stopped => &self.stopped,
+            Drop::LateAnswer => &self.late_answer,
+        }
+    }
+}

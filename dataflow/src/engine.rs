@@ -1,0 +1,321 @@
+//! The handle to all shards of a node.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    task::Waker,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edgeless_types::{Generation, InstanceId, PhysicalId, Samples, Timestamp, message::Message};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rustc_hash::FxHashMap;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    config::{EngineConfig, Remote},
+    counters::Counters,
+    operator::Operator,
+    output::Outputs,
+    port::Port,
+    shard::{Inject, Shard},
+};
+
+/// Makes an operator on its shard; the operator itself need not be `Send`.
+pub type Factory = Box<dyn FnOnce(SpawnContext) -> Result<Box<dyn Operator>, String> + Send>;
+
+/// What an operator may keep from its making.
+pub struct SpawnContext {
+    /// Its own ids.
+    pub me: InstanceId,
+    /// Lets it be polled.
+    pub waker: Waker,
+    /// Sends on its behalf.
+    pub port: Port,
+}
+
+/// An instance to be started.
+pub struct Spawn {
+    /// Its id.
+    pub physical_id: PhysicalId,
+    /// The decision it comes from.
+    pub generation: Generation,
+    /// Where its channels lead.
+    pub outputs: Outputs,
+    /// Makes its operator.
+    pub factory: Factory,
+}
+
+/// Why an instance did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// It says so itself.
+    #[error("{0}")]
+    Failed(String),
+    /// The engine has ended.
+    #[error("the engine has ended")]
+    Ended,
+}
+
+/// An instance that ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which one.
+    pub physical_id: PhysicalId,
+    /// Why.
+    pub message: String,
+}
+
+/// What shards share.
+pub(crate) struct Shared {
+    pub(crate) config: EngineConfig,
+    pub(crate) counters: Counters,
+    pub(crate) directory: RwLock<FxHashMap<PhysicalId, usize>>,
+    pub(crate) origins: Vec<u64>,
+    pub(crate) shards: Vec<mpsc::Sender<Inject>>,
+    pub(crate) data: Vec<mpsc::Sender<Vec<Message>>>,
+    pub(crate) failures: Mutex<Vec<Failure>>,
+    pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
+    pub(crate) remote: Arc<dyn Remote>,
+}
+
+impl Shared {
+    pub(crate) fn shard_of(&self, physical_id: PhysicalId) -> Option<usize> {
+        let directory = self
+            .directory
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.get(&physical_id).copied()
+    }
+}
+
+/// The engine of a node; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// Commands and batches that wait for a shard.
+const INJECTED: usize = 1_024;
+/// Batches of messages that wait for a shard.
+const BATCHES: usize = 16;
+
+impl Engine {
+    /// Starts the shards, each on a thread of its own.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be started.
+    pub fn start(config: EngineConfig, remote: Arc<dyn Remote>) -> std::io::Result<Self> {
+        let number = config.shards.max(1);
+        let mut rng = SmallRng::seed_from_u64(config.seed);
+        let (shards, inboxes): (Vec<_>, Vec<_>) =
+            (0..number).map(|_| mpsc::channel(INJECTED)).unzip();
+        let (data, batches): (Vec<_>, Vec<_>) = (0..number).map(|_| mpsc::channel(BATCHES)).unzip();
+        let shared = Arc::new(Shared {
+            counters: Counters::default(),
+            directory: RwLock::default(),
+            origins: (0..number).map(|_| rng.random()).collect(),
+            shards,
+            data,
+            failures: Mutex::default(),
+            states: Mutex::default(),
+            remote,
+            config,
+        });
+        let mut threads = Vec::new();
+        for (index, (inbox, data)) in inboxes.into_iter().zip(batches).enumerate() {
+            let (for_shard, seed) = (Arc::clone(&shared), rng.random());
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let thread = std::thread::Builder::new()
+                .name(format!("shard-{index}"))
+                .spawn(move || {
+                    let shard = Shard::new(index, for_shard, seed);
+                    runtime.block_on(shard.run(inbox, data));
+                })?;
+            threads.push(thread);
+        }
+        Ok(Self {
+            shared,
+            threads: Arc::new(Mutex::new(threads)),
+        })
+    }
+
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.shared.shards.len()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Starts an instance on the shard with the fewest; answers when it is ready for messages.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn spawn(&self, spawn: Spawn) -> Result<(), SpawnError> {
+        let index = self.place(spawn.physical_id);
+        let physical_id = spawn.physical_id;
+        let (done, ready) = oneshot::channel();
+        let sent = self.shared.shards[index]
+            .send(Inject::Spawn(spawn, done))
+            .await;
+        let outcome = match sent {
+            Ok(()) => ready.await.unwrap_or(Err(SpawnError::Ended)),
+            Err(_) => Err(SpawnError::Ended),
+        };
+        if outcome.is_err() {
+            self.forget(physical_id);
+        }
+        outcome
+    }
+
+    /// Stops an instance after it has handled what is queued, for at most `drain`. Answers with
+    /// the state it saved last.
+    pub async fn stop(&self, physical_id: PhysicalId, drain: Duration) -> Option<Bytes> {
+        let index = self.shared.shard_of(physical_id)?;
+        let (done, stopped) = oneshot::channel();
+        let inject = Inject::Stop {
+            physical_id,
+            drain,
+            done,
+        };
+        self.shared.shards[index].send(inject).await.ok()?;
+        let state = stopped.await.ok()?;
+        self.forget(physical_id);
+        state
+    }
+
+    /// Changes where the channels of an instance lead; an older generation changes nothing.
+    pub async fn patch(&self, physical_id: PhysicalId, generation: Generation, outputs: Outputs) {
+        let Some(index) = self.shared.shard_of(physical_id) else {
+            return;
+        };
+        let (done, patched) = oneshot::channel();
+        let inject = Inject::Patch {
+            physical_id,
+            generation,
+            outputs,
+            done,
+        };
+        if self.shared.shards[index].send(inject).await.is_ok() && patched.await.is_err() {
+            tracing::debug!(%physical_id, "the engine ended during a patch");
+        }
+    }
+
+    /// Hands over messages from another node; waits while the shards are behind.
+    pub async fn deliver(&self, messages: Vec<Message>) {
+        let mut batches = vec![(Vec::new(), Vec::new()); self.shards()];
+        for message in messages {
+            if message.kind.is_answer() {
+                let origin = message.id.origin;
+                let index = self
+                    .shared
+                    .origins
+                    .iter()
+                    .position(|&other| other == origin);
+                batches[index.unwrap_or(0)].0.push(message);
+            } else {
+                let index = self.shared.shard_of(message.target);
+                batches[index.unwrap_or(0)].1.push(message);
+            }
+        }
+        for (index, (answers, data)) in batches.into_iter().enumerate() {
+            let shard = &self.shared.shards[index];
+            if !answers.is_empty() && shard.send(Inject::Answers(answers)).await.is_err() {
+                return;
+            }
+            if !data.is_empty() && self.shared.data[index].send(data).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what was measured since the last time.
+    pub async fn drain_samples(&self) -> Samples {
+        let mut all = Samples::default();
+        for shard in &self.shared.shards {
+            let (done, samples) = oneshot::channel();
+            if shard.send(Inject::DrainSamples(done)).await.is_err() {
+                continue;
+            }
+            if let Ok(mut samples) = samples.await {
+                all.times.append(&mut samples.times);
+                all.logs.append(&mut samples.logs);
+                all.summaries.append(&mut samples.summaries);
+            }
+        }
+        all
+    }
+
+    /// Takes the instances that ended by themselves since the last time.
+    pub fn drain_failures(&self) -> Vec<Failure> {
+        let mut failures = self
+            .shared
+            .failures
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut failures)
+    }
+
+    /// Takes the states saved since the last time, the newest of each instance.
+    pub fn drain_states(&self) -> Vec<(PhysicalId, Bytes)> {
+        let mut states = self
+            .shared
+            .states
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        states.drain().collect()
+    }
+
+    /// The wall clock of the engine.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.config.clock)()
+    }
+
+    /// Ends all shards and waits for their threads. Blocks: not for asynchronous tasks.
+    pub fn end(&self) {
+        for shard in &self.shared.shards {
+            if let Err(error) = shard.blocking_send(Inject::End) {
+                tracing::debug!(%error, "a shard has ended before");
+            }
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a shard panicked");
+            }
+        }
+    }
+
+    fn place(&self, physical_id: PhysicalId) -> usize {
+        let mut directory = self
+            .shared
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut numbers = vec![0_usize; self.shards()];
+        for &index in directory.values() {
+            numbers[index] += 1;
+        }
+        let fewest = (0..numbers.len())
+            .min_by_key(|&index| numbers[index])
+            .unwrap_or(0);
+        directory.insert(physical_id, fewest);
+        fewest
+    }
+
+    fn forget(&self, physical_id: PhysicalId) {
+        let mut directory = self
+            .shared
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.remove(&physical_id);
+    }
+}

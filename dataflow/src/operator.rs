@@ -1,0 +1,164 @@
+//! Operators: whatever runs in the engine, function or resource.
+//!
+//! An operator lives on one shard and handles one message at a time. It never blocks: work that has
+//! to wait answers [`Progress::Busy`] and goes on in [`Operator::poll`], woken by its waker.
+
+use std::{task, time::Duration};
+
+use bytes::Bytes;
+use edgeless_types::{
+    InstanceId, Timestamp,
+    message::{Message, MessageId, MessageKind},
+};
+
+use crate::output::ChannelName;
+
+/// How far the handling of a message came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Handled; the next message may come.
+    Done,
+    /// Not yet: only answers and polls come until it is done.
+    Busy,
+    /// The operator cannot go on; the instance ends and this is reported.
+    Failed(String),
+}
+
+/// Something that handles messages.
+pub trait Operator {
+    /// Gets ready before the first message.
+    fn start(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress;
+
+    /// Handles a message.
+    fn on_message(
+        &mut self,
+        message: Message,
+        task: &mut task::Context<'_>,
+        out: &mut Outbox,
+    ) -> Progress;
+
+    /// Takes the answer to a call that it sent with this token.
+    fn on_answer(
+        &mut self,
+        token: u64,
+        answer: Answer,
+        task: &mut task::Context<'_>,
+        out: &mut Outbox,
+    ) -> Progress;
+
+    /// Goes on after it was woken.
+    fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress;
+
+    /// Ends; nothing comes after this, but it may send. Returns the state it saved last.
+    fn stop(&mut self, out: &mut Outbox) -> Option<Bytes>;
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// With an answer.
+    Reply(Bytes),
+    /// Handled, without an answer.
+    NoReply,
+    /// Not handled; why.
+    Error(String),
+}
+
+impl Answer {
+    /// The kind and payload of the message that carries this.
+    pub fn into_parts(self) -> (MessageKind, Bytes) {
+        match self {
+            Self::Reply(payload) => (MessageKind::Reply, payload),
+            Self::NoReply => (MessageKind::NoReply, Bytes::new()),
+            Self::Error(text) => (MessageKind::Error, Bytes::from(text)),
+        }
+    }
+
+    /// Reads the kind and payload of a message; a message that is no answer is an error.
+    pub fn from_parts(kind: MessageKind, payload: Bytes) -> Self {
+        match kind {
+            MessageKind::Reply => Self::Reply(payload),
+            MessageKind::NoReply => Self::NoReply,
+            MessageKind::Error => Self::Error(String::from_utf8_lossy(&payload).into_owned()),
+            MessageKind::Cast | MessageKind::Call => Self::Error("not an answer".to_owned()),
+        }
+    }
+}
+
+/// A call that is to be answered: its id and who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallRef {
+    /// The id of the call, and of its answer.
+    pub id: MessageId,
+    /// Who waits.
+    pub caller: InstanceId,
+}
+
+impl CallRef {
+    /// The call that this message is.
+    pub fn of(message: &Message) -> Self {
+        Self {
+            id: message.id,
+            caller: message.source,
+        }
+    }
+}
+
+/// Where a message goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// An output channel.
+    Channel(ChannelName),
+    /// One instance.
+    Instance(InstanceId),
+}
+
+/// What an operator wants to happen.
+#[derive(Debug)]
+pub enum Action {
+    /// Send, expecting nothing.
+    Cast(Destination, Bytes),
+    /// Send, expecting an answer with this token.
+    Call(Destination, Bytes, u64),
+    /// Answer a call.
+    Answer(CallRef, Answer),
+    /// Send later.
+    Delayed(Duration, Destination, Bytes),
+    /// Write a custom log entry: target and value.
+    Log(String, String),
+    /// Save this state for the next incarnation.
+    Save(Bytes),
+    /// Count an event that ended with an error.
+    Fault(&'static str),
+}
+
+/// What an operator wants to happen, in order, since it was last asked.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// When the handling began.
+    pub now: Timestamp,
+    pub(crate) actions: Vec<Action>,
+}
+
+impl Outbox {
+    /// Adds an action.
+    pub fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Takes all actions of `from`, keeping its storage.
+    pub fn append(&mut self, from: &mut Vec<Action>) {
+        self.actions.append(from);
+    }
+
+    /// Sends on an output channel.
+    pub fn cast(&mut self, channel: &str, payload: Bytes) {
+        let channel = ChannelName::from_slice(channel.as_bytes());
+        self.push(Action::Cast(Destination::Channel(channel), payload));
+    }
+
+    /// Answers a call.
+    pub fn answer(&mut self, call: CallRef, answer: Answer) {
+        self.push(Action::Answer(call, answer));
+    }
+}

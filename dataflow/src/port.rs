@@ -1,0 +1,146 @@
+//! How asynchronous parts of a resource reach the engine.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeless_types::{InstanceId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    operator::{Action, Answer, Destination},
+    output::ChannelName,
+    shard::Inject,
+};
+
+/// Why a message from a port was not sent, or a call not answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// The output channel leads nowhere.
+    #[error("output `{0}` leads nowhere")]
+    Unmapped(String),
+    /// The output channel leads to an instance that does not run now.
+    #[error("output `{0}` leads to a vertex that does not run now")]
+    Waiting(String),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Deadline,
+    /// The callee failed.
+    #[error("{0}")]
+    Failed(String),
+    /// The instance or the engine has ended.
+    #[error("the instance has ended")]
+    Stopped,
+}
+
+/// Sends on behalf of one instance; may be cloned and used on any thread.
+#[derive(Clone, Debug)]
+pub struct Port {
+    me: InstanceId,
+    inject: mpsc::Sender<Inject>,
+}
+
+impl Port {
+    pub(crate) fn new(me: InstanceId, inject: mpsc::Sender<Inject>) -> Self {
+        Self { me, inject }
+    }
+
+    /// The instance this sends for.
+    pub fn instance(&self) -> InstanceId {
+        self.me
+    }
+
+    /// Sends on an output channel; waits while the way is full.
+    ///
+    /// # Errors
+    /// The channel leads nowhere, or the instance has ended.
+    pub async fn cast(&self, channel: &str, payload: Bytes) -> Result<(), PortError> {
+        let (done, accepted) = oneshot::channel();
+        let channel = ChannelName::from_slice(channel.as_bytes());
+        let inject = Inject::PortCast {
+            from: self.me.physical_id,
+            channel,
+            payload,
+            done,
+        };
+        self.inject
+            .send(inject)
+            .await
+            .map_err(|_| PortError::Stopped)?;
+        accepted.await.map_err(|_| PortError::Stopped)?
+    }
+
+    /// Calls on an output channel and waits for the answer; `None` when the callee has none.
+    ///
+    /// # Errors
+    /// The channel leads nowhere or to nothing that runs, the callee fails or does not answer
+    /// within `timeout`, or the instance has ended.
+    pub async fn call(
+        &self,
+        channel: &str,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<Option<Bytes>, PortError> {
+        let (done, answer) = oneshot::channel();
+        let channel = ChannelName::from_slice(channel.as_bytes());
+        let from = self.me.physical_id;
+        let inject = Inject::PortCall {
+            from,
+            channel,
+            payload,
+            timeout,
+            done,
+        };
+        self.inject
+            .send(inject)
+            .await
+            .map_err(|_| PortError::Stopped)?;
+        match answer.await.map_err(|_| PortError::Stopped)?? {
+            Answer::Reply(payload) => Ok(Some(payload)),
+            Answer::NoReply => Ok(None),
+            Answer::Error(text) => Err(PortError::Failed(text)),
+        }
+    }
+
+    /// Lets the instance do something, such as answer a call that its operator took earlier.
+    ///
+    /// # Errors
+    /// The instance or the engine has ended.
+    pub async fn act(&self, action: Action) -> Result<(), PortError> {
+        let inject = Inject::Act {
+            from: self.me.physical_id,
+            action,
+        };
+        self.inject
+            .send(inject)
+            .await
+            .map_err(|_| PortError::Stopped)
+    }
+
+    /// Records the times of an event that was handled outside the engine.
+    ///
+    /// # Errors
+    /// The engine has ended.
+    pub async fn handled(
+        &self,
+        created: Timestamp,
+        begin: Timestamp,
+        end: Timestamp,
+    ) -> Result<(), PortError> {
+        let from = self.me.physical_id;
+        let inject = Inject::Handled {
+            from,
+            created,
+            begin,
+            end,
+        };
+        self.inject
+            .send(inject)
+            .await
+            .map_err(|_| PortError::Stopped)
+    }
+
+    /// A destination by the name of an output channel.
+    pub fn channel(name: &str) -> Destination {
+        Destination::Channel(ChannelName::from_slice(name.as_bytes()))
+    }
+}

@@ -1,0 +1,214 @@
+//! What a shard is told from outside: start, stop, patch, and what ports send.
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use edgeless_types::{Generation, InstanceId, PhysicalId, message::MessageKind};
+use tokio::sync::oneshot;
+
+use super::{
+    Due, Inject, Shard, Waiter,
+    slot::{Parked, Slot, Stopping},
+};
+use crate::{
+    engine::{Spawn, SpawnContext, SpawnError},
+    operator::{Answer, Destination},
+    output::{ChannelName, Outputs, Route},
+    port::{Port, PortError},
+};
+
+impl Shard {
+    pub(super) fn on_inject(&mut self, inject: Inject) {
+        match inject {
+            Inject::Spawn(spawn, done) => self.spawn(spawn, done),
+            Inject::Stop {
+                physical_id,
+                drain,
+                done,
+            } => self.stop(physical_id, drain, done),
+            Inject::Patch {
+                physical_id,
+                generation,
+                outputs,
+                done,
+            } => {
+                self.patch(physical_id, generation, outputs, done);
+            }
+            Inject::Answers(messages) => self.accept_all(messages),
+            Inject::PortCast {
+                from,
+                channel,
+                payload,
+                done,
+            } => {
+                self.port_cast(from, channel, payload, done);
+            }
+            Inject::PortCall {
+                from,
+                channel,
+                payload,
+                timeout,
+                done,
+            } => {
+                self.port_call(from, channel, payload, timeout, done);
+            }
+            Inject::Act { from, action } => {
+                if let Some(&key) = self.by_id.get(&from) {
+                    self.act(key, action);
+                }
+            }
+            Inject::Handled {
+                from,
+                created,
+                begin,
+                end,
+            } => {
+                self.recorder.event(from, created, begin, end);
+            }
+            Inject::DrainSamples(done) => {
+                if done.send(self.recorder.drain()).is_err() {
+                    tracing::debug!("nobody took the samples");
+                }
+            }
+            Inject::End => {}
+        }
+    }
+
+    fn spawn(&mut self, spawn: Spawn, done: oneshot::Sender<Result<(), SpawnError>>) {
+        let me = InstanceId {
+            node_id: self.shared.config.node_id,
+            physical_id: spawn.physical_id,
+        };
+        let key = self.slots.vacant_key();
+        let waker = self.woken.waker(key);
+        let port = Port::new(me, self.shared.shards[self.index].clone());
+        let context = SpawnContext {
+            me,
+            waker: waker.clone(),
+            port,
+        };
+        let operator = match (spawn.factory)(context) {
+            Ok(operator) => operator,
+            Err(message) => {
+                if done.send(Err(SpawnError::Failed(message))).is_err() {
+                    tracing::debug!(%me, "nobody waited for the start");
+                }
+                return;
+            }
+        };
+        self.slots.insert(Slot {
+            me,
+            generation: spawn.generation,
+            operator: Some(operator),
+            waker,
+            inbox: VecDeque::new(),
+            outputs: spawn.outputs,
+            parked: VecDeque::new(),
+            parked_since: self.now,
+            current: None,
+            busy: true,
+            queued: false,
+            starting: Some(done),
+            stopping: None,
+            saved: None,
+        });
+        self.by_id.insert(me.physical_id, key);
+        self.step(key, |operator, task, out| operator.start(task, out));
+    }
+
+    fn stop(
+        &mut self,
+        physical_id: PhysicalId,
+        drain: Duration,
+        done: oneshot::Sender<Option<Bytes>>,
+    ) {
+        let Some(&key) = self.by_id.get(&physical_id) else {
+            if done.send(None).is_err() {
+                tracing::debug!(%physical_id, "nobody waited for the stop");
+            }
+            return;
+        };
+        let deadline = self.now + drain;
+        self.slots[key].stopping = Some(Stopping { deadline, done });
+        self.timers.insert(deadline, Due::StopEnd(physical_id));
+        self.end_if_idle(key);
+    }
+
+    fn patch(
+        &mut self,
+        physical_id: PhysicalId,
+        generation: Generation,
+        outputs: Outputs,
+        done: oneshot::Sender<()>,
+    ) {
+        if let Some(&key) = self.by_id.get(&physical_id) {
+            let slot = &mut self.slots[key];
+            if generation >= slot.generation {
+                slot.generation = generation;
+                slot.outputs = outputs;
+                self.retry(key);
+            }
+        }
+        if done.send(()).is_err() {
+            tracing::debug!(%physical_id, "nobody waited for the patch");
+        }
+    }
+
+    fn port_cast(
+        &mut self,
+        from: PhysicalId,
+        channel: ChannelName,
+        payload: Bytes,
+        done: oneshot::Sender<Result<(), PortError>>,
+    ) {
+        let Some(&key) = self.by_id.get(&from) else {
+            return;
+        };
+        let message = self.message(key, MessageKind::Cast, payload);
+        let parked = Parked {
+            to: Destination::Channel(channel),
+            message,
+            done: Some(done),
+        };
+        self.dispatch(key, parked);
+    }
+
+    fn port_call(
+        &mut self,
+        from: PhysicalId,
+        channel: ChannelName,
+        payload: Bytes,
+        timeout: Duration,
+        done: oneshot::Sender<Result<Answer, PortError>>,
+    ) {
+        let Some(&key) = self.by_id.get(&from) else {
+            return;
+        };
+        let name = || String::from_utf8_lossy(&channel).into_owned();
+        let refused = match self.slots[key].outputs.peek(&channel) {
+            Route::To(_) => None,
+            Route::Hold => Some(PortError::Waiting(name())),
+            Route::Unmapped => Some(PortError::Unmapped(name())),
+        };
+        if let Some(error) = refused {
+            if done.send(Err(error)).is_err() {
+                tracing::debug!("the caller is gone");
+            }
+            return;
+        }
+        let kind = MessageKind::Call;
+        let mut message = self.message(key, kind, payload);
+        let deadline = self.now + timeout;
+        message.envelope.deadline = Some(deadline);
+        self.pending
+            .insert(message.id.sequence, deadline, Waiter::Port(done));
+        self.dispatch(
+            key,
+            Parked {
+                to: Destination::Channel(channel),
+                message,
+                done: None,
+            },
+        );
+    }
+}

@@ -1,0 +1,336 @@
+//! One shard: a loop that owns its operators.
+
+mod command;
+mod send;
+mod slot;
+mod turn;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use edgeless_types::{
+    Generation, PhysicalId, Samples, Timestamp,
+    message::{Message, MessageId},
+};
+use rand::{SeedableRng, rngs::SmallRng};
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    counters::Drop,
+    engine::{Shared, Spawn, SpawnError},
+    operator::{Action, Answer, Destination, Outbox},
+    output::{ChannelName, Outputs},
+    pending::Pending,
+    port::PortError,
+    sample::Recorder,
+    timers::Timers,
+};
+use slot::{Slot, Woken};
+
+/// What reaches a shard from outside.
+pub(crate) enum Inject {
+    Spawn(Spawn, oneshot::Sender<Result<(), SpawnError>>),
+    Stop {
+        physical_id: PhysicalId,
+        drain: Duration,
+        done: oneshot::Sender<Option<Bytes>>,
+    },
+    Patch {
+        physical_id: PhysicalId,
+        generation: Generation,
+        outputs: Outputs,
+        done: oneshot::Sender<()>,
+    },
+    Answers(Vec<Message>),
+    PortCast {
+        from: PhysicalId,
+        channel: ChannelName,
+        payload: Bytes,
+        done: oneshot::Sender<Result<(), PortError>>,
+    },
+    PortCall {
+        from: PhysicalId,
+        channel: ChannelName,
+        payload: Bytes,
+        timeout: Duration,
+        done: oneshot::Sender<Result<Answer, PortError>>,
+    },
+    Act {
+        from: PhysicalId,
+        action: Action,
+    },
+    Handled {
+        from: PhysicalId,
+        created: Timestamp,
+        begin: Timestamp,
+        end: Timestamp,
+    },
+    DrainSamples(oneshot::Sender<Samples>),
+    End,
+}
+
+/// Who waits for an answer.
+enum Waiter {
+    Operator(PhysicalId, u64),
+    Port(oneshot::Sender<Result<Answer, PortError>>),
+}
+
+/// What is due later.
+enum Due {
+    Cast(PhysicalId, Destination, Bytes),
+    StopEnd(PhysicalId),
+}
+
+/// Operators that get a turn before the shard looks at its inputs again.
+const TURNS: usize = 32;
+/// Batches taken from outside at a time.
+const BATCHES: usize = 64;
+/// Messages for another shard that wait before senders to it wait as well.
+const OUTGOING: usize = 4_096;
+/// An inbox with this many times its bound stops what comes from other shards and nodes.
+const OVERFULL: usize = 4;
+/// How soon parked messages are tried again when nothing else happens.
+const RETRY: Duration = Duration::from_millis(1);
+
+pub(crate) struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    slots: Slab<Slot>,
+    by_id: FxHashMap<PhysicalId, usize>,
+    ready: VecDeque<usize>,
+    blocked: Vec<usize>,
+    overfull: Option<usize>,
+    answers: VecDeque<(PhysicalId, u64, Answer)>,
+    pending: Pending<Waiter>,
+    timers: Timers<Due>,
+    woken: Arc<Woken>,
+    outgoing: Vec<Vec<Message>>,
+    recorder: Recorder,
+    rng: SmallRng,
+    sequence: u64,
+    now: Timestamp,
+    outbox: Outbox,
+}
+
+impl Shard {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>, seed: u64) -> Self {
+        Self {
+            index,
+            slots: Slab::new(),
+            by_id: FxHashMap::default(),
+            ready: VecDeque::new(),
+            blocked: Vec::new(),
+            overfull: None,
+            answers: VecDeque::new(),
+            pending: Pending::default(),
+            timers: Timers::default(),
+            woken: Arc::default(),
+            outgoing: vec![Vec::new(); shared.shards.len()],
+            recorder: Recorder::new(shared.config.samples),
+            rng: SmallRng::seed_from_u64(seed),
+            sequence: 0,
+            now: (shared.config.clock)(),
+            outbox: Outbox::default(),
+            shared,
+        }
+    }
+
+    /// Runs until it is told to end.
+    ///
+    /// Commands and answers come through `inbox` and are always taken; messages come through
+    /// `data`, which waits while an inbox here is overfull, so that its senders wait too.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Inject>,
+        mut data: mpsc::Receiver<Vec<Message>>,
+    ) {
+        let mut injected = Vec::with_capacity(BATCHES);
+        let mut woken = Vec::new();
+        loop {
+            self.now = (self.shared.config.clock)();
+            while injected.len() < BATCHES
+                && let Ok(inject) = inbox.try_recv()
+            {
+                injected.push(inject);
+            }
+            for inject in injected.drain(..) {
+                if matches!(inject, Inject::End) {
+                    return;
+                }
+                self.on_inject(inject);
+            }
+            for _ in 0..BATCHES {
+                if self.is_overfull() {
+                    break;
+                }
+                let Ok(batch) = data.try_recv() else { break };
+                self.accept_all(batch);
+            }
+            self.woken.take(&mut woken);
+            for key in woken.drain(..) {
+                self.poll(key);
+            }
+            self.on_time();
+            self.take_answers();
+            self.retry_blocked();
+            for _ in 0..TURNS {
+                let Some(key) = self.ready.pop_front() else {
+                    break;
+                };
+                self.turn(key);
+                self.take_answers();
+            }
+            self.flush_outgoing();
+            if self.ready.is_empty() && inbox.is_empty() && data.is_empty() {
+                if let Some(batch) = self.sleep(&mut inbox, &mut data, &mut injected).await {
+                    self.accept_all(batch);
+                }
+            } else {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn sleep(
+        &self,
+        inbox: &mut mpsc::Receiver<Inject>,
+        data: &mut mpsc::Receiver<Vec<Message>>,
+        injected: &mut Vec<Inject>,
+    ) -> Option<Vec<Message>> {
+        let next = self
+            .timers
+            .next()
+            .into_iter()
+            .chain(self.pending.next_deadline())
+            .min();
+        let mut wait = next.map_or(Duration::from_secs(3_600), |at| at.since(self.now));
+        if !self.blocked.is_empty() || self.outgoing.iter().any(|waiting| !waiting.is_empty()) {
+            wait = wait.min(RETRY);
+        }
+        tokio::select! {
+            biased;
+            inject = inbox.recv() => {
+                injected.push(inject.unwrap_or(Inject::End));
+                None
+            }
+            Some(batch) = data.recv() => Some(batch),
+            () = self.woken.bell.notified() => None,
+            () = tokio::time::sleep(wait) => None,
+        }
+    }
+
+    fn accept_all(&mut self, batch: Vec<Message>) {
+        for message in batch {
+            self.accept(message);
+        }
+    }
+
+    /// Whether some inbox has far more than it should.
+    fn is_overfull(&self) -> bool {
+        let limit = self.shared.config.inbox * OVERFULL;
+        self.overfull.is_some_and(|key| {
+            self.slots
+                .get(key)
+                .is_some_and(|slot| slot.inbox.len() > limit)
+        })
+    }
+
+    /// Takes a message from another shard or node.
+    fn accept(&mut self, message: Message) {
+        if message.kind.is_answer() {
+            let answer = Answer::from_parts(message.kind, message.payload);
+            self.answered(message.id, answer);
+            return;
+        }
+        match self.by_id.get(&message.target) {
+            Some(&key) => {
+                self.slots[key].inbox.push_back(message);
+                if self.slots[key].inbox.len() > self.shared.config.inbox * OVERFULL {
+                    self.overfull = Some(key);
+                }
+                self.make_ready(key);
+            }
+            None => self.no_instance(&message),
+        }
+    }
+
+    fn answered(&mut self, id: MessageId, answer: Answer) {
+        if id.origin != self.shared.origins[self.index] {
+            self.shared.counters.dropped(Drop::LateAnswer, 1);
+            return;
+        }
+        match self.pending.answered(id.sequence) {
+            Some(waiter) => self.wake_waiter(waiter, answer),
+            None => self.shared.counters.dropped(Drop::LateAnswer, 1),
+        }
+    }
+
+    fn wake_waiter(&mut self, waiter: Waiter, answer: Answer) {
+        match waiter {
+            Waiter::Operator(physical_id, token) => {
+                self.answers.push_back((physical_id, token, answer));
+            }
+            Waiter::Port(done) => {
+                if done.send(Ok(answer)).is_err() {
+                    self.shared.counters.dropped(Drop::LateAnswer, 1);
+                }
+            }
+        }
+    }
+
+    fn on_time(&mut self) {
+        while let Some(waiter) = self.pending.expired(self.now) {
+            match waiter {
+                Waiter::Operator(physical_id, token) => {
+                    let answer = Answer::Error("no answer in time".to_owned());
+                    self.answers.push_back((physical_id, token, answer));
+                }
+                Waiter::Port(done) => {
+                    if done.send(Err(PortError::Deadline)).is_err() {
+                        self.shared.counters.dropped(Drop::LateAnswer, 1);
+                    }
+                }
+            }
+        }
+        while let Some(due) = self.timers.pop(self.now) {
+            match due {
+                Due::Cast(physical_id, to, payload) => {
+                    if let Some(&key) = self.by_id.get(&physical_id) {
+                        self.act(key, Action::Cast(to, payload));
+                    }
+                }
+                Due::StopEnd(physical_id) => {
+                    if let Some(&key) = self.by_id.get(&physical_id) {
+                        self.end_if_idle(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_answers(&mut self) {
+        while let Some((physical_id, token, answer)) = self.answers.pop_front() {
+            if let Some(&key) = self.by_id.get(&physical_id) {
+                self.step(key, |operator, task, out| {
+                    operator.on_answer(token, answer, task, out)
+                });
+            }
+        }
+    }
+
+    fn poll(&mut self, key: usize) {
+        if self.slots.contains(key) && self.slots[key].busy {
+            self.step(key, |operator, task, out| operator.poll(task, out));
+        }
+    }
+
+    fn make_ready(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if !slot.queued && !slot.busy {
+            slot.queued = true;
+            self.ready.push_back(key);
+        }
+    }
+}

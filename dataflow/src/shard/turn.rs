@@ -1,0 +1,264 @@
+//! Turns of operators, and where what they do goes.
+
+use std::{
+    sync::{PoisonError, atomic::Ordering::Relaxed},
+    task,
+};
+
+use bytes::Bytes;
+use edgeless_types::{
+    LogEntry,
+    message::{Message, MessageKind},
+};
+
+use super::{
+    Due, Shard, Waiter,
+    slot::{Current, Parked},
+};
+use crate::{
+    counters::Drop,
+    engine::{Failure, SpawnError},
+    operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress},
+};
+
+/// Messages an operator handles in one turn.
+const TURN: usize = 64;
+
+impl Shard {
+    /// Lets an operator handle some of its messages.
+    pub(super) fn turn(&mut self, key: usize) {
+        self.slots[key].queued = false;
+        for _ in 0..TURN {
+            let slot = &mut self.slots[key];
+            if slot.busy || !slot.parked.is_empty() || slot.starting.is_some() {
+                break;
+            }
+            let Some(message) = slot.inbox.pop_front() else {
+                break;
+            };
+            self.handle(key, message);
+            if !self.slots.contains(key) {
+                return;
+            }
+        }
+        let slot = &self.slots[key];
+        if !slot.inbox.is_empty() && slot.parked.is_empty() {
+            self.make_ready(key);
+        }
+        self.end_if_idle(key);
+    }
+
+    fn handle(&mut self, key: usize, message: Message) {
+        let call = (message.kind == MessageKind::Call).then(|| CallRef::of(&message));
+        if message
+            .envelope
+            .deadline
+            .is_some_and(|deadline| deadline < self.now)
+        {
+            self.shared.counters.dropped(Drop::Deadline, 1);
+            if let Some(call) = call {
+                self.answer(key, call, Answer::Error("past its deadline".to_owned()));
+            }
+            return;
+        }
+        let slot = &mut self.slots[key];
+        slot.busy = true;
+        slot.current = Some(Current {
+            created: message.envelope.created,
+            begin: self.now,
+            call,
+        });
+        self.step(key, |operator, task, out| {
+            operator.on_message(message, task, out)
+        });
+    }
+
+    /// Runs one step of an operator and does what it asks for.
+    pub(super) fn step(
+        &mut self,
+        key: usize,
+        run: impl FnOnce(&mut dyn Operator, &mut task::Context<'_>, &mut Outbox) -> Progress,
+    ) {
+        let slot = &mut self.slots[key];
+        let Some(mut operator) = slot.operator.take() else {
+            return;
+        };
+        let waker = slot.waker.clone();
+        let mut task = task::Context::from_waker(&waker);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.now = self.now;
+        let progress = run(operator.as_mut(), &mut task, &mut outbox);
+        self.slots[key].operator = Some(operator);
+        for action in outbox.actions.drain(..) {
+            self.act(key, action);
+        }
+        self.outbox = outbox;
+        match progress {
+            Progress::Busy => {}
+            Progress::Done => self.done(key),
+            Progress::Failed(message) => self.failed(key, message),
+        }
+    }
+
+    fn done(&mut self, key: usize) {
+        let now = (self.shared.config.clock)();
+        self.now = now;
+        let slot = &mut self.slots[key];
+        slot.busy = false;
+        if let Some(started) = slot.starting.take() {
+            if started.send(Ok(())).is_err() {
+                tracing::debug!(me = %slot.me, "nobody waited for the start");
+            }
+        } else if let Some(current) = slot.current.take() {
+            let physical_id = slot.me.physical_id;
+            self.recorder
+                .event(physical_id, current.created, current.begin, now);
+            self.shared.counters.handled.fetch_add(1, Relaxed);
+        }
+        if !self.slots[key].inbox.is_empty() {
+            self.make_ready(key);
+        } else if self.slots[key].stopping.is_some() {
+            self.end_if_idle(key);
+        }
+    }
+
+    fn failed(&mut self, key: usize, message: String) {
+        let slot = &mut self.slots[key];
+        slot.busy = false;
+        if let Some(current) = slot.current.take()
+            && let Some(call) = current.call
+        {
+            self.answer(key, call, Answer::Error(message.clone()));
+        }
+        let slot = &mut self.slots[key];
+        if let Some(started) = slot.starting.take() {
+            if started.send(Err(SpawnError::Failed(message))).is_err() {
+                tracing::debug!("nobody waited for the start");
+            }
+        } else {
+            let physical_id = slot.me.physical_id;
+            let mut failures = self
+                .shared
+                .failures
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            failures.push(Failure {
+                physical_id,
+                message,
+            });
+        }
+        self.remove(key);
+    }
+
+    /// Does what an operator asks for.
+    pub(super) fn act(&mut self, key: usize, action: Action) {
+        match action {
+            Action::Cast(to, payload) => {
+                let message = self.message(key, MessageKind::Cast, payload);
+                self.dispatch(
+                    key,
+                    Parked {
+                        to,
+                        message,
+                        done: None,
+                    },
+                );
+            }
+            Action::Call(to, payload, token) => self.call(key, to, payload, token),
+            Action::Answer(call, answer) => self.answer(key, call, answer),
+            Action::Delayed(delay, to, payload) => {
+                let due = Due::Cast(self.slots[key].me.physical_id, to, payload);
+                self.timers.insert(self.now + delay, due);
+            }
+            Action::Log(target, value) => {
+                let physical_id = self.slots[key].me.physical_id;
+                self.recorder.log(LogEntry {
+                    physical_id,
+                    target,
+                    value,
+                    timestamp: self.now,
+                });
+            }
+            Action::Save(state) => {
+                let slot = &mut self.slots[key];
+                slot.saved = Some(state.clone());
+                let mut states = self
+                    .shared
+                    .states
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                states.insert(slot.me.physical_id, state);
+            }
+            Action::Fault(reason) => {
+                tracing::debug!(me = %self.slots[key].me, reason, "an event ended with an error");
+                self.shared.counters.faults.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
+        let mut message = self.message(key, MessageKind::Call, payload);
+        let deadline = self.now + self.shared.config.call_timeout;
+        message.envelope.deadline = Some(deadline);
+        let physical_id = self.slots[key].me.physical_id;
+        let sequence = message.id.sequence;
+        self.pending
+            .insert(sequence, deadline, Waiter::Operator(physical_id, token));
+        self.dispatch(
+            key,
+            Parked {
+                to,
+                message,
+                done: None,
+            },
+        );
+    }
+
+    /// Ends an operator that is stopping, when it has nothing left to do or its time is over.
+    pub(super) fn end_if_idle(&mut self, key: usize) {
+        let slot = &self.slots[key];
+        let Some(stopping) = &slot.stopping else {
+            return;
+        };
+        if slot.is_idle() || stopping.deadline <= self.now {
+            self.end(key);
+        }
+    }
+
+    fn end(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        slot.busy = false;
+        slot.parked.clear();
+        let mut saved = None;
+        if let Some(mut operator) = slot.operator.take() {
+            let mut outbox = std::mem::take(&mut self.outbox);
+            saved = operator.stop(&mut outbox);
+            for action in outbox.actions.drain(..) {
+                self.act(key, action);
+            }
+            self.outbox = outbox;
+        }
+        let saved = saved.or_else(|| self.slots[key].saved.take());
+        if let Some(stopping) = self.slots[key].stopping.take()
+            && stopping.done.send(saved).is_err()
+        {
+            tracing::debug!("nobody waited for the stop");
+        }
+        self.remove(key);
+    }
+
+    /// Forgets an operator; what was queued for it is counted, calls are answered.
+    fn remove(&mut self, key: usize) {
+        let mut slot = self.slots.remove(key);
+        self.by_id.remove(&slot.me.physical_id);
+        self.ready.retain(|&other| other != key);
+        self.shared
+            .counters
+            .dropped(Drop::Stopped, slot.inbox.len() as u64);
+        for message in slot.inbox.drain(..) {
+            if message.kind == MessageKind::Call {
+                self.refuse(&message, "the instance has stopped".to_owned());
+            }
+        }
+    }
+}
