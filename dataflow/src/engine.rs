@@ -88,6 +88,14 @@ impl Shared {
             .unwrap_or_else(PoisonError::into_inner);
         directory.get(&physical_id).copied()
     }
+
+    pub(crate) fn forget(&self, physical_id: PhysicalId) {
+        let mut directory = self
+            .directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        directory.remove(&physical_id);
+    }
 }
 
 /// The engine of a node; cheap to clone.
@@ -170,7 +178,7 @@ impl Engine {
             Err(_) => Err(SpawnError::Ended),
         };
         if outcome.is_err() {
-            self.forget(physical_id);
+            self.shared.forget(physical_id);
         }
         outcome
     }
@@ -186,9 +194,7 @@ impl Engine {
             done,
         };
         self.shared.shards[index].send(inject).await.ok()?;
-        let state = stopped.await.ok()?;
-        self.forget(physical_id);
-        state
+        stopped.await.ok()?
     }
 
     /// Changes where the channels of an instance lead; an older generation changes nothing.
@@ -308,14 +314,5 @@ impl Engine {
             .unwrap_or(0);
         directory.insert(physical_id, fewest);
         fewest
-    }
-
-    fn forget(&self, physical_id: PhysicalId) {
-        let mut directory = self
-            .shared
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.remove(&physical_id);
     }
 }

@@ -8,5 +8,6 @@ pub mod grpc;
 pub mod health;
 pub mod identity;
 pub mod registration;
+pub mod runtime;
 
 pub use config::Config;

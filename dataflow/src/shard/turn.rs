@@ -251,6 +251,7 @@ impl Shard {
     fn remove(&mut self, key: usize) {
         let mut slot = self.slots.remove(key);
         self.by_id.remove(&slot.me.physical_id);
+        self.shared.forget(slot.me.physical_id);
         self.ready.retain(|&other| other != key);
         self.shared
             .counters

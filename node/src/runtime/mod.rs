@@ -1,0 +1,3 @@
+//! Runtimes: what can run the code of a function.
+
+pub mod wasm;
