@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod health;
 pub mod identity;
 pub mod registration;
+pub mod resource;
 pub mod runtime;
 
 pub use config::Config;

@@ -1,0 +1,109 @@
+//! `http-ingress`: requests to the node's ingress URL become calls or casts on `new_request`.
+//!
+//! All instances of a node share one listener ([`listener`]); [`routes`] says who takes what.
+
+mod listener;
+pub mod routes;
+
+use std::{
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
+    task,
+};
+
+use bytes::Bytes;
+use edgeless_dataflow::{
+    Action, Answer, CallRef, Factory, Operator, Outbox, Port, Progress, SpawnContext,
+};
+use edgeless_types::{
+    PhysicalId,
+    message::{Message, MessageKind},
+    resource::{Configurations, http_ingress::Settings},
+};
+
+pub use self::listener::{Listener, MAX_CONNECTIONS};
+use self::routes::Routes;
+
+/// Who takes which requests, shared between listener and instances.
+pub type SharedRoutes = Arc<RwLock<Routes<Instance>>>;
+
+/// What the listener needs of an instance.
+#[derive(Debug)]
+pub struct Instance {
+    settings: Settings,
+    port: Port,
+    in_flight: AtomicUsize,
+}
+
+/// Prepares an instance on the listener.
+///
+/// # Errors
+/// A setting is wrong; in words. That another instance takes the same requests shows when the
+/// factory is called.
+pub fn prepare(routes: SharedRoutes, configurations: &Configurations) -> Result<Factory, String> {
+    let settings = Settings::read(configurations).map_err(|problem| problem.to_string())?;
+    Ok(Box::new(move |context: SpawnContext| {
+        let id = context.me.physical_id;
+        let instance = Instance {
+            settings: settings.clone(),
+            port: context.port,
+            in_flight: AtomicUsize::new(0),
+        };
+        let added = routes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(id, settings, instance);
+        added.map_err(|conflict| conflict.to_string())?;
+        Ok(Box::new(Ingress { id, routes }))
+    }))
+}
+
+/// Holds the place of an instance among the routes; takes no messages.
+struct Ingress {
+    id: PhysicalId,
+    routes: SharedRoutes,
+}
+
+impl Drop for Ingress {
+    fn drop(&mut self) {
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.remove(self.id);
+    }
+}
+
+impl Operator for Ingress {
+    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn on_message(
+        &mut self,
+        message: Message,
+        _: &mut task::Context<'_>,
+        out: &mut Outbox,
+    ) -> Progress {
+        if message.kind == MessageKind::Call {
+            let refusal = Answer::Error("http-ingress takes no calls".to_owned());
+            out.answer(CallRef::of(&message), refusal);
+        }
+        out.push(Action::Fault("http-ingress takes no messages"));
+        Progress::Done
+    }
+
+    fn on_answer(
+        &mut self,
+        _: u64,
+        _: Answer,
+        _: &mut task::Context<'_>,
+        _: &mut Outbox,
+    ) -> Progress {
+        Progress::Done
+    }
+
+    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
+        None
+    }
+}
