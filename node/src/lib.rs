@@ -4,6 +4,7 @@ pub mod agent;
 pub mod capabilities;
 pub mod code;
 pub mod config;
+pub mod dataplane;
 pub mod grpc;
 pub mod health;
 pub mod identity;

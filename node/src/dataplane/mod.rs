@@ -1,0 +1,147 @@
+//! The data plane: one stream per peer and shard, in batches, with credits.
+//!
+//! [`DataPlane`] is the engine's way to other nodes; [`server::serve`] takes what they send. A link
+//! that is idle sends at once; a busy one sends all that waits in one frame. A link that is full
+//! gives the message back, so that its sender waits.
+
+mod credit;
+mod link;
+mod peers;
+pub mod server;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use edgeless_dataflow::Remote;
+use edgeless_types::{NodeId, message::Message};
+use tokio::{runtime::Handle, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use peers::Peers;
+
+/// Messages that wait for one link before its senders wait.
+const QUEUE: usize = 4_096;
+
+/// What happened on the links.
+#[derive(Debug, Default)]
+pub struct LinkCounters {
+    /// Messages sent to other nodes.
+    pub sent: AtomicU64,
+    /// Messages taken from other nodes.
+    pub received: AtomicU64,
+    /// Dropped: the peer was not reachable for too long.
+    pub unreachable: AtomicU64,
+    /// Sent on a connection that broke before the peer had taken them; they may be lost.
+    pub in_doubt: AtomicU64,
+    /// Connections made.
+    pub connections: AtomicU64,
+    /// Events refused because they could not be read.
+    pub malformed: AtomicU64,
+}
+
+/// The engine's way to other nodes; cheap to clone.
+#[derive(Clone)]
+pub struct DataPlane(Arc<Inner>);
+
+struct Inner {
+    me: Me,
+    peers: Peers,
+    counters: Arc<LinkCounters>,
+    links: Vec<Mutex<HashMap<NodeId, mpsc::Sender<Message>>>>,
+    runtime: Handle,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+/// How this node introduces itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Me {
+    pub(crate) node_id: NodeId,
+    pub(crate) invocation_url: String,
+}
+
+impl DataPlane {
+    /// A data plane without links yet; they are made on `runtime` when they are needed and end
+    /// with `shutdown`.
+    pub fn new(
+        node_id: NodeId,
+        invocation_url: String,
+        shards: usize,
+        runtime: Handle,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            me: Me {
+                node_id,
+                invocation_url,
+            },
+            peers: Peers::default(),
+            counters: Arc::default(),
+            links: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
+            runtime,
+            tasks: TaskTracker::new(),
+            shutdown,
+        }))
+    }
+
+    /// Where peers take messages.
+    pub fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
+    /// What happened on the links.
+    pub fn counters(&self) -> &LinkCounters {
+        &self.0.counters
+    }
+
+    /// Waits until all links have ended; they end with the shutdown.
+    pub async fn ended(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    fn connect(&self, peer: NodeId) -> mpsc::Sender<Message> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let link = link::Link {
+            me: self.0.me.clone(),
+            peer,
+            peers: self.0.peers.clone(),
+            counters: Arc::clone(&self.0.counters),
+        };
+        let shutdown = self.0.shutdown.clone();
+        let run = async move {
+            shutdown.run_until_cancelled(link.run(queue)).await;
+        };
+        self.0.tasks.spawn_on(run, &self.0.runtime);
+        sender
+    }
+}
+
+impl Remote for DataPlane {
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message> {
+        let links = &self.0.links[shard % self.0.links.len()];
+        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let link = links
+            .entry(node_id)
+            .or_insert_with(|| self.connect(node_id));
+        match link.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(message)) => Err(message),
+            Err(mpsc::error::TrySendError::Closed(message)) => {
+                // The link has ended with the node; nothing can be sent any more.
+                drop(message);
+                self.0.counters.unreachable.fetch_add(1, Relaxed);
+                Ok(())
+            }
+        }
+    }
+}
