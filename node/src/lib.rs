@@ -7,9 +7,13 @@ pub mod config;
 pub mod dataplane;
 pub mod grpc;
 pub mod health;
+pub mod host;
 pub mod identity;
+pub mod metrics;
 pub mod registration;
 pub mod resource;
 pub mod runtime;
+mod start;
 
 pub use config::Config;
+pub use start::{Running, StartError, start};

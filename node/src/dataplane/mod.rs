@@ -123,10 +123,6 @@ impl DataPlane {
 }
 
 impl Remote for DataPlane {
-    #[expect(
-        clippy::result_large_err,
-        reason = "the message itself comes back, unboxed"
-    )]
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message> {
         let links = &self.0.links[shard % self.0.links.len()];
         let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);

@@ -41,7 +41,7 @@ pub trait Source: Send + 'static {
     /// All that runs on it.
     fn running(&mut self) -> Vec<RunningInstance>;
     /// Takes what is to be reported once.
-    fn news(&mut self) -> News;
+    fn news(&mut self) -> impl Future<Output = News> + Send;
     /// Waits until something must be reported before the next refresh is due.
     fn urgent(&self) -> impl Future<Output = ()> + Send;
 }
@@ -143,14 +143,13 @@ impl<S: Source> Registration<S> {
         let mut backoff = self.backoff();
         while !leave.is_cancelled() {
             let begun = Instant::now();
-            let wait = match leave.run_until_cancelled(self.update(false)).await {
-                None => return,
-                Some(Ok((_, Next::AtOnce))) => URGENT_INTERVAL,
-                Some(Ok((_, Next::WhenDue))) => {
+            let wait = match self.update(Some(leave)).await {
+                Ok((_, Next::AtOnce)) => URGENT_INTERVAL,
+                Ok((_, Next::WhenDue)) => {
                     backoff = self.backoff();
                     self.pace.interval.saturating_sub(begun.elapsed())
                 }
-                Some(Err(_)) => backoff.next().unwrap_or(self.pace.interval),
+                Err(_) => backoff.next().unwrap_or(self.pace.interval),
             };
             self.pause(wait, leave).await;
         }
@@ -180,7 +179,7 @@ impl<S: Source> Registration<S> {
         };
         let mut failures = 0;
         loop {
-            match self.update(true).await {
+            match self.update(None).await {
                 Ok((true, _)) => return Ok(()),
                 Ok((false, _)) => failures = 0,
                 Err(status) => {
@@ -194,16 +193,26 @@ impl<S: Source> Registration<S> {
         }
     }
 
-    /// One update; whether the node may leave, and when the next update goes.
-    async fn update(&mut self, leaving: bool) -> Result<(bool, Next), tonic::Status> {
+    /// One update; whether the node may leave, and when the next update goes. With a token, the
+    /// node stays until that is cancelled; without, it leaves.
+    async fn update(
+        &mut self,
+        leave: Option<&CancellationToken>,
+    ) -> Result<(bool, Next), tonic::Status> {
         let repeated = self.report.repeats();
         let news = match repeated {
             true => News::default(),
-            false => self.source.news(),
+            false => self.source.news().await,
         };
         let update = self.report.next(news);
-        let request = self.request(update, leaving);
-        match self.client.update_node(request).await {
+        let request = self.request(update, leave.is_none());
+        let calling = self.client.update_node(request);
+        let answered = match leave {
+            Some(leave) => leave.run_until_cancelled(calling).await,
+            None => Some(calling.await),
+        };
+        // What was under way is repeated when the node takes leave.
+        match answered.ok_or_else(|| tonic::Status::cancelled("the node leaves"))? {
             Ok(reply) => {
                 let reply = reply.into_inner();
                 if self.readiness.restore(PART) {
@@ -388,7 +397,7 @@ mod tests {
             vec![]
         }
 
-        fn news(&mut self) -> News {
+        async fn news(&mut self) -> News {
             std::mem::take(&mut self.news.lock().unwrap())
         }
 

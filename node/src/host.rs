@@ -1,0 +1,99 @@
+//! Where instances run: the engine, with runtimes for functions and providers of resources.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use edgeless_dataflow::{Engine, Factory, Outputs, Spawn};
+use edgeless_types::{
+    PhysicalId,
+    workflow::{FunctionSpec, VertexSpec},
+};
+
+use crate::{
+    agent::{self, Output, Patch, Start, StartError},
+    code::CodeStore,
+    resource::Resources,
+    runtime::wasm,
+};
+
+/// The name of the runtime for core WebAssembly modules.
+pub const RUST_WASM: &str = "RUST_WASM";
+
+/// The engine of a node and what it runs.
+pub struct Host {
+    /// Runs everything.
+    pub engine: Engine,
+    /// Runs functions; absent where it is switched off.
+    pub wasm: Option<Arc<wasm::Runtime>>,
+    /// Makes resources.
+    pub resources: Resources,
+    /// Has the code.
+    pub code: CodeStore,
+}
+
+impl agent::Host for Host {
+    async fn start(&self, start: Start) -> Result<(), StartError> {
+        let factory = match start.spec {
+            VertexSpec::Function(function) => self.function(&function, start.state).await?,
+            VertexSpec::Resource(resource) => self
+                .resources
+                .prepare(&resource)
+                .await
+                .map_err(StartError::Failed)?,
+        };
+        let spawn = Spawn {
+            physical_id: start.instance.physical_id,
+            generation: start.instance.generation,
+            outputs: outputs(start.outputs),
+            factory,
+        };
+        let spawned = self.engine.spawn(spawn).await;
+        spawned.map_err(|error| StartError::Failed(error.to_string()))
+    }
+
+    async fn patch(&self, patch: Patch) -> Result<(), String> {
+        let outputs = outputs(patch.outputs);
+        self.engine
+            .patch(patch.physical_id, patch.generation, outputs)
+            .await;
+        Ok(())
+    }
+
+    async fn stop(&self, id: PhysicalId, drain: Duration) -> Option<Bytes> {
+        self.engine.stop(id, drain).await
+    }
+}
+
+impl Host {
+    async fn function(
+        &self,
+        function: &FunctionSpec,
+        state: Option<Bytes>,
+    ) -> Result<Factory, StartError> {
+        let runtime = match (function.function_type.as_str(), &self.wasm) {
+            (RUST_WASM, Some(runtime)) => runtime,
+            (other, _) => {
+                let message = format!("this node has no runtime `{other}`");
+                return Err(StartError::Failed(message));
+            }
+        };
+        let digest = function.code;
+        let init_payload = function.init_payload().map(str::to_owned);
+        if !runtime.is_loaded(digest) {
+            let code = self.code.get(digest).await.map_err(|error| {
+                StartError::Failed(format!("could not read the code {digest}: {error}"))
+            })?;
+            let code = code.ok_or(StartError::MissingCode(digest))?;
+            let loaded = runtime.load(digest, code).await;
+            loaded.map_err(|error| StartError::Failed(error.to_string()))?;
+        }
+        runtime
+            .factory(digest, init_payload, state)
+            .ok_or(StartError::MissingCode(digest))
+    }
+}
+
+fn outputs(outputs: Vec<Output>) -> Outputs {
+    let channels = outputs.into_iter();
+    Outputs::new(channels.map(|it| (it.channel, it.instances)).collect())
+}

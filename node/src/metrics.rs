@@ -1,0 +1,131 @@
+//! What `/metrics` shows: counters are read when they are asked for, so that counting costs nothing.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use edgeless_dataflow::Drop;
+use prometheus_client::{
+    collector::Collector, encoding::DescriptorEncoder, metrics::MetricType, registry::Registry,
+};
+
+use crate::{agent::Agent, dataplane::DataPlane, host::Host};
+
+/// A registry that shows what a node counts.
+pub fn registry(agent: Agent<Host>, plane: DataPlane) -> Arc<Registry> {
+    let mut registry = Registry::with_prefix("edgeless_node");
+    registry.register_collector(Box::new(Node { agent, plane }));
+    Arc::new(registry)
+}
+
+struct Node {
+    agent: Agent<Host>,
+    plane: DataPlane,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
+}
+
+/// Every reason for which the engine drops messages.
+const DROPS: [(Drop, &str); 6] = [
+    (Drop::Unmapped, "unmapped"),
+    (Drop::NoInstance, "no_instance"),
+    (Drop::Deadline, "deadline"),
+    (Drop::Parked, "parked"),
+    (Drop::Stopped, "stopped"),
+    (Drop::LateAnswer, "late_answer"),
+];
+
+type Counter<'a> = (&'static str, &'static str, &'a AtomicU64);
+
+impl Node {
+    #[rustfmt::skip]
+    fn counters(&self) -> [Counter<'_>; 11] {
+        let host = self.agent.host();
+        let engine = host.engine.counters();
+        let links = self.plane.counters();
+        let resources = host.resources.counters();
+        [
+            ("events_handled", "Events that instances handled", &engine.handled),
+            ("events_faulty", "Events that ended with an error, such as a trap", &engine.faults),
+            ("link_sent", "Messages sent to other nodes", &links.sent),
+            ("link_received", "Messages taken from other nodes", &links.received),
+            ("link_in_doubt", "Messages sent on connections that broke", &links.in_doubt),
+            ("link_connections", "Connections made to other nodes", &links.connections),
+            ("http_egress_requests", "HTTP requests with a response", &resources.egress_requests),
+            ("http_egress_errors", "HTTP requests without one", &resources.egress_errors),
+            ("file_log_lines", "Lines written by file-log", &resources.lines_written),
+            ("file_log_lines_lost", "Lines file-log could not write", &resources.lines_lost),
+            ("redis_errors", "Messages a Redis server did not take", &resources.redis_errors),
+        ]
+    }
+}
+
+impl Collector for Node {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let host = self.agent.host();
+        let engine = host.engine.counters();
+        let links = self.plane.counters();
+        let resources = host.resources.counters();
+        encoder
+            .encode_descriptor(
+                "instances",
+                "Functions and resources",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&(i64::try_from(self.agent.instances()).unwrap_or(i64::MAX)))?;
+        for (name, help, counter) in self.counters() {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabels, _, u64>(&counter.load(Ordering::Relaxed), None)?;
+        }
+        let drops = DROPS.map(|(drop, reason)| (reason, engine.of(drop)));
+        let of_links = [
+            ("unreachable", &links.unreachable),
+            ("malformed", &links.malformed),
+        ];
+        let drops = drops.into_iter().chain(of_links);
+        family(
+            &mut encoder,
+            "events_dropped",
+            "Messages dropped, by reason",
+            "reason",
+            drops,
+        )?;
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        let responses = classes.into_iter().zip(&resources.http_responses);
+        family(
+            &mut encoder,
+            "http_responses",
+            "Responses of http-ingress",
+            "status",
+            responses,
+        )
+    }
+}
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    counters: impl Iterator<Item = (&'a str, &'a AtomicU64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (value, counter) in counters {
+        family
+            .encode_family(&[(label, value)])?
+            .encode_counter::<NoLabels, _, u64>(&counter.load(Ordering::Relaxed), None)?;
+    }
+    Ok(())
+}
