@@ -13,7 +13,9 @@ pub mod metrics;
 pub mod registration;
 pub mod resource;
 pub mod runtime;
+mod source;
 mod start;
+mod work;
 
 pub use config::Config;
 pub use start::{Running, StartError, start};

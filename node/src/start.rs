@@ -3,39 +3,35 @@
 use std::{
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use edgeless_daemon::{
     net::{BindError, Bound, Listen},
-    status::{self, Readiness, Status},
+    status::Readiness,
 };
 use edgeless_dataflow::{Clock, Engine, EngineConfig};
-use edgeless_types::{NodeHealth, NodeId, RunningInstance, Samples, Timestamp};
+use edgeless_types::{NodeCapabilities, NodeId, Timestamp};
 use rand::{Rng, RngCore};
 use tokio::{runtime::Handle, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
 
 use crate::{
-    agent::{Agent, Failure},
+    agent::Agent,
     capabilities,
     code::CodeStore,
     config::{self, Config, announced},
-    dataplane::{self, DataPlane},
-    grpc,
+    dataplane::DataPlane,
     health::HealthReader,
     host::{Host, RUST_WASM},
-    identity, metrics,
-    registration::{News, Pace, Profile, Registration, Source},
-    resource::{self, Resources, http_ingress},
+    identity,
+    registration::{self, Pace, Profile, Registration},
+    resource::{self, Resources},
     runtime::wasm,
+    source::NodeSource,
+    work::{Node, Ports},
 };
 
-/// After the node has ended its work, servers get so long to end theirs.
-const SERVERS_END: Duration = Duration::from_secs(2);
-/// How often failures of instances are looked for between refreshes.
-const FAILURE_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a message may wait for a full inbox before it is dropped and counted.
 const PARK_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -105,14 +101,6 @@ impl Running {
     }
 }
 
-/// All ports of a node.
-struct Ports {
-    agent: Bound,
-    invocation: Bound,
-    http_ingress: Option<Bound>,
-    status: Option<Bound>,
-}
-
 /// Starts a node. It runs until `shutdown` is cancelled; then it takes leave of its ε-ORC, ends its
 /// instances and its servers.
 ///
@@ -131,28 +119,40 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         Some(node_id) => node_id,
         None => identity::node_id(data_dir, &mut rand::rng())?,
     };
+    let found = Found::out(&config)?;
+    let pace = Pace {
+        interval: config.general.refresh_interval,
+        deadline: config.general.deadline(),
+        leave_timeout: config.general.leave_timeout,
+    };
+    let orchestrator = registration::endpoint(&config.general.node_register_url.to_string(), pace)?;
     let ports = Ports::bind(&config).await?;
-    let closed = CancellationToken::new();
     let urls = Urls::of(&config, &ports);
-    let engine_config = engine_config(&config, node_id);
+    let closed = CancellationToken::new();
+    let engine = engine_config(&config, node_id);
     let plane = DataPlane::new(
         node_id,
         urls.invocation.to_string(),
-        engine_config.shards,
+        engine.shards,
         Handle::current(),
         closed.clone(),
     );
-    let agent = Agent::new(host(&config, engine_config, &plane)?);
+    // The last that can fail: from here on there are threads that must be ended.
+    let agent = Agent::new(host(&config, engine, &plane)?);
     let readiness = Readiness::default();
-    let registration = registration(&config, node_id, &urls, agent.clone(), readiness.clone())?;
-    let running = Running {
-        node_id,
-        agent_url: ports.agent.url.clone(),
-        invocation_url: ports.invocation.url.clone(),
-        http_ingress_url: ports.http_ingress.as_ref().map(|bound| bound.url.clone()),
-        status_url: ports.status.as_ref().map(|bound| bound.url.clone()),
-        ending: tokio::spawn(async {}),
+    let source = NodeSource {
+        agent: agent.clone(),
+        health: found.health,
+        samples: config.telemetry.performance_samples,
     };
+    let profile = profile(&config, node_id, &urls, found.capabilities);
+    let registration = Registration::new(&orchestrator, profile, pace, source, readiness.clone());
+    let url = |bound: &Bound| bound.url.clone();
+    let (agent_url, invocation_url) = (url(&ports.agent), url(&ports.invocation));
+    let (http_ingress_url, status_url) = (
+        ports.http_ingress.as_ref().map(url),
+        ports.status.as_ref().map(url),
+    );
     let node = Node {
         agent,
         plane,
@@ -165,113 +165,32 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     };
     let ending = tokio::spawn(node.run(ports, registration));
     tracing::info!(%node_id, "the node is up");
-    Ok(Running { ending, ..running })
+    Ok(Running {
+        node_id,
+        agent_url,
+        invocation_url,
+        http_ingress_url,
+        status_url,
+        ending,
+    })
 }
 
-/// A node at work.
-struct Node {
-    agent: Agent<Host>,
-    plane: DataPlane,
-    readiness: Readiness,
-    drain: Duration,
-    /// Somebody wants the node to end.
-    shutdown: CancellationToken,
-    /// Nothing runs on it any more: servers end.
-    closed: CancellationToken,
-    /// No more HTTP requests are taken.
-    ingress_closed: CancellationToken,
-    servers: JoinSet<()>,
+/// What was found out about this machine.
+struct Found {
+    capabilities: NodeCapabilities,
+    health: HealthReader,
 }
 
-impl Node {
-    async fn run(mut self, ports: Ports, registration: Registration<NodeSource>) {
-        self.serve(ports);
-        self.readiness.started();
-        let (shutdown, leave) = (self.shutdown.clone(), CancellationToken::new());
-        let registered = registration.run(leave.clone());
-        tokio::pin!(registered);
-        tokio::select! {
-            () = &mut registered => {}
-            () = shutdown.cancelled() => {
-                leave.cancel();
-                registered.await;
-            }
-            Some(_) = self.servers.join_next() => {
-                tracing::error!("a server of the node has ended by itself: the node ends");
-                leave.cancel();
-                registered.await;
-            }
-        }
-        self.end().await;
-    }
-
-    fn serve(&mut self, ports: Ports) {
-        let host = self.agent.host();
-        if let (Some(bound), Some(routes)) = (ports.http_ingress, host.resources.ingress_routes()) {
-            let counters = Arc::clone(host.resources.counters());
-            let listener = http_ingress::Listener { routes, counters };
-            let closed = self.ingress_closed.clone();
-            self.servers.spawn(listener.serve(bound.listener, closed));
-        }
-        let invocation = dataplane::server::serve(
-            ports.invocation,
-            host.engine.clone(),
-            self.plane.clone(),
-            self.closed.clone(),
-        );
-        let service = grpc::Service::server(
-            self.agent.clone(),
-            host.code.clone(),
-            self.plane.peers().clone(),
-        );
-        let incoming = TcpIncoming::from(ports.agent.listener).with_nodelay(Some(true));
-        let agent = tonic::transport::Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .max_concurrent_streams(1024)
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, self.closed.clone().cancelled_owned());
-        self.servers.spawn(report("invocation", invocation));
-        self.servers.spawn(report("agent", agent));
-        if let Some(bound) = ports.status {
-            let status = Status {
-                readiness: self.readiness.clone(),
-                metrics: metrics::registry(self.agent.clone(), self.plane.clone()),
-            };
-            let serving = status::serve(bound, status.router(), self.closed.clone());
-            self.servers.spawn(report("status", serving));
-        }
-    }
-
-    /// Requests under way first, then instances, then the engine, then servers.
-    async fn end(mut self) {
-        self.ingress_closed.cancel();
-        let host = self.agent.host();
-        self.agent.end(self.drain).await;
-        let resources = host.resources.finished();
-        if tokio::time::timeout(self.drain, resources).await.is_err() {
-            tracing::warn!("resources had messages left when the node ended");
-        }
-        self.closed.cancel();
-        let servers = async { while self.servers.join_next().await.is_some() {} };
-        if tokio::time::timeout(SERVERS_END, servers).await.is_err() {
-            tracing::warn!("connections were still open when the node ended");
-            self.servers.shutdown().await;
-        }
-        self.plane.ended().await;
-        let engine = host.engine.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || engine.end()).await {
-            tracing::error!(%error, "the engine did not end in order");
-        }
-        tracing::info!("the node has ended");
-    }
-}
-
-async fn report<E: std::fmt::Display>(
-    name: &'static str,
-    serving: impl Future<Output = Result<(), E>>,
-) {
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "the server `{name}` failed");
+impl Found {
+    fn out(config: &Config) -> Result<Self, sysinfo::Error> {
+        let runtimes = match config.wasm_runtime.enabled {
+            true => vec![RUST_WASM.to_owned()],
+            false => vec![],
+        };
+        Ok(Self {
+            capabilities: capabilities::find_out(runtimes)?,
+            health: HealthReader::new()?,
+        })
     }
 }
 
@@ -367,103 +286,255 @@ fn host(config: &Config, engine: EngineConfig, plane: &DataPlane) -> Result<Host
     })
 }
 
-fn registration(
-    config: &Config,
-    node_id: NodeId,
-    urls: &Urls,
-    agent: Agent<Host>,
-    readiness: Readiness,
-) -> Result<Registration<NodeSource>, StartError> {
-    let runtimes = match config.wasm_runtime.enabled {
-        true => vec![RUST_WASM.to_owned()],
-        false => vec![],
-    };
-    let found = capabilities::find_out(runtimes)?;
-    let host_name = capabilities::host_name();
-    let profile = Profile {
+fn profile(config: &Config, node_id: NodeId, urls: &Urls, found: NodeCapabilities) -> Profile {
+    Profile {
         node_id,
         nonce: rand::rng().next_u64(),
         agent_url: urls.agent.to_string(),
         invocation_url: urls.invocation.to_string(),
         capabilities: config.user_node_capabilities.apply(found),
-        providers: resource::providers(&config.resources, node_id, &host_name),
-    };
-    let pace = Pace {
-        interval: config.general.refresh_interval,
-        deadline: config.general.deadline(),
-        leave_timeout: config.general.leave_timeout,
-    };
-    let source = NodeSource {
-        agent,
-        health: HealthReader::new()?,
-        samples: config.telemetry.performance_samples,
-    };
-    let url = config.general.node_register_url.to_string();
-    Ok(Registration::new(url, profile, pace, source, readiness)?)
-}
-
-/// What the node says about itself in its registration.
-struct NodeSource {
-    agent: Agent<Host>,
-    health: HealthReader,
-    /// Whether samples are reported.
-    samples: bool,
-}
-
-impl NodeSource {
-    /// Tells the agent what ended by itself in the engine.
-    fn collect_failures(&self) {
-        for failure in self.agent.host().engine.drain_failures() {
-            self.agent.failed(Failure {
-                physical_id: failure.physical_id,
-                message: failure.message,
-            });
-        }
+        providers: resource::providers(&config.resources, node_id, &capabilities::host_name()),
     }
 }
 
-impl Source for NodeSource {
-    fn health(&mut self) -> NodeHealth {
-        self.health.read(Instant::now())
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use bytes::Bytes;
+    use edgeless_proto::{
+        convert::id_bytes,
+        v1::{self, node_agent_client::NodeAgentClient, step, step_outcome},
+    };
+    use edgeless_types::{CodeDigest, LogicalId, PhysicalId};
+    use tonic::transport::Channel;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A function that answers every call with its payload; `%CAST%` handles casts.
+    const GUEST: &str = r#"(module
+      (memory (export "memory") 2)
+      (global $next (mut i32) (i32.const 4096))
+      (func (export "edgeless_mem_alloc") (param $n i32) (result i32)
+        (local $p i32)
+        (local.set $p (global.get $next))
+        (global.set $next (i32.add (global.get $next) (i32.add (local.get $n) (i32.const 8))))
+        (local.get $p))
+      (func (export "edgeless_mem_free") (param i32 i32))
+      (func (export "edgeless_mem_clear") (global.set $next (i32.const 4096)))
+      (func (export "handle_init_asm") (param i32 i32 i32 i32))
+      (func (export "handle_cast_asm") (param i32 i32 i32 i32))
+      (func (export "handle_call_asm") (param $n i32) (param $c i32) (param $p i32) (param $l i32)
+        (param $op i32) (param $ol i32) (result i32)
+        (i32.store (local.get $op) (local.get $p))
+        (i32.store (local.get $ol) (local.get $l))
+        (i32.const 1))
+      (func (export "handle_stop_asm")))"#;
+
+    struct Case {
+        running: Running,
+        agent: NodeAgentClient<Channel>,
+        shutdown: CancellationToken,
+        _data_dir: tempfile::TempDir,
     }
 
-    fn running(&mut self) -> Vec<RunningInstance> {
-        self.agent.running()
-    }
-
-    async fn news(&mut self) -> News {
-        self.collect_failures();
-        let engine = &self.agent.host().engine;
-        let samples = engine.drain_samples().await;
-        News {
-            samples: if self.samples {
-                samples
-            } else {
-                Samples::default()
-            },
-            failures: self.agent.take_failures(),
-            states: engine.drain_states().into_iter().collect(),
-        }
-    }
-
-    async fn urgent(&self) {
-        let look = async {
-            loop {
-                tokio::time::sleep(FAILURE_INTERVAL).await;
-                self.collect_failures();
+    impl Case {
+        async fn new() -> Self {
+            let data_dir = tempfile::tempdir().unwrap();
+            let config = config(&data_dir.path().display().to_string());
+            let shutdown = CancellationToken::new();
+            let running = start(config, shutdown.clone()).await.unwrap();
+            let agent = NodeAgentClient::connect(running.agent_url.to_string());
+            Self {
+                agent: agent.await.unwrap(),
+                running,
+                shutdown,
+                _data_dir: data_dir,
             }
-        };
-        tokio::select! {
-            () = look => {}
-            () = self.agent.urgent() => {}
+        }
+
+        async fn apply(&mut self, kinds: Vec<step::Kind>, peers: &[&Self]) -> Vec<String> {
+            let steps = kinds.into_iter().map(|kind| v1::Step { kind: Some(kind) });
+            let peer = |peer: &&Self| v1::Peer {
+                node_id: id_bytes(&peer.running.node_id),
+                invocation_url: peer.running.invocation_url.to_string(),
+            };
+            let request = v1::ApplyRequest {
+                steps: steps.collect(),
+                peers: peers.iter().map(peer).collect(),
+            };
+            let reply = self.agent.apply(request).await.unwrap().into_inner();
+            let outcome = |outcome: v1::StepOutcome| match outcome.into_kind().unwrap() {
+                step_outcome::Kind::Done(_) => "done".to_owned(),
+                step_outcome::Kind::MissingCode(_) => "missing code".to_owned(),
+                step_outcome::Kind::Failed(message) => message,
+            };
+            reply.outcomes.into_iter().map(outcome).collect()
+        }
+
+        async fn put(&mut self, code: &[u8]) -> Bytes {
+            let digest = Bytes::copy_from_slice(CodeDigest::of(code).as_bytes());
+            let request = v1::PutCodeRequest {
+                digest: digest.clone(),
+                code: Bytes::copy_from_slice(code),
+            };
+            self.agent.put_code(request).await.unwrap();
+            digest
+        }
+
+        async fn post(&self, body: &'static str) -> (u16, String) {
+            let url = self.running.http_ingress_url.as_ref().unwrap().to_string();
+            let response = reqwest::Client::new().post(url).body(body).send();
+            let response = response.await.unwrap();
+            (response.status().as_u16(), response.text().await.unwrap())
+        }
+
+        async fn end(self) {
+            self.shutdown.cancel();
+            self.running.join().await;
         }
     }
-}
 
-impl grpc::Peers for dataplane::Peers {
-    fn learn(&self, peers: Vec<(NodeId, String)>) {
-        for (node_id, invocation_url) in peers {
-            Self::learn(self, node_id, &invocation_url);
+    fn config(data_dir: &str) -> Config {
+        let text = format!(
+            "[general]
+             agent_url = 'http://127.0.0.1:0'
+             invocation_url = 'http://127.0.0.1:0'
+             status_url = 'http://127.0.0.1:0'
+             node_register_url = 'http://127.0.0.1:9'
+             data_dir = '{data_dir}'
+             [resources]
+             http_ingress_url = 'http://127.0.0.1:0'",
+        );
+        toml::from_str(&text).unwrap()
+    }
+
+    fn instance(id: u128) -> v1::RunningInstance {
+        v1::RunningInstance {
+            physical_id: id_bytes(&PhysicalId::new(Uuid::from_u128(id))),
+            logical_id: id_bytes(&LogicalId::new(Uuid::from_u128(id))),
+            workflow_id: Bytes::from_static(&[0; 16]),
+            generation: 1,
         }
+    }
+
+    fn function(id: u128, digest: Bytes) -> step::Kind {
+        step::Kind::Start(v1::StartInstance {
+            instance: Some(instance(id)),
+            spec: Some(v1::VertexSpec {
+                kind: Some(v1::vertex_spec::Kind::Function(v1::FunctionSpec {
+                    function_type: RUST_WASM.to_owned(),
+                    code_digest: digest,
+                    ..v1::FunctionSpec::default()
+                })),
+            }),
+            outputs: vec![],
+            state: None,
+        })
+    }
+
+    /// An ingress whose requests go to an instance on a node.
+    fn ingress(id: u128, node_id: NodeId, target: u128) -> step::Kind {
+        let target = instance(target);
+        step::Kind::Start(v1::StartInstance {
+            instance: Some(instance(id)),
+            spec: Some(v1::VertexSpec {
+                kind: Some(v1::vertex_spec::Kind::Resource(v1::ResourceSpec {
+                    name: "ingress".to_owned(),
+                    class_type: "http-ingress".to_owned(),
+                    configurations: HashMap::from([("host".to_owned(), "*".to_owned())]),
+                })),
+            }),
+            outputs: vec![v1::Output {
+                channel: "new_request".to_owned(),
+                logical_id: target.logical_id,
+                instances: vec![v1::InstanceId {
+                    node_id: id_bytes(&node_id),
+                    physical_id: target.physical_id,
+                }],
+            }],
+            state: None,
+        })
+    }
+
+    fn assert_echo((status, text): (u16, String)) {
+        assert_eq!(status, 200, "{text}");
+        let request: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(request["body"], "aGk=");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_passes_ingress_and_function_and_comes_back() {
+        let mut case = Case::new().await;
+        let node_id = case.running.node_id;
+        let code = wat::parse_str(GUEST).unwrap();
+        let digest = Bytes::copy_from_slice(CodeDigest::of(&code).as_bytes());
+        let outcomes = case.apply(vec![function(1, digest.clone())], &[]).await;
+        assert_eq!(outcomes, ["missing code"]);
+        case.put(&code).await;
+        for _ in 0..2 {
+            let steps = vec![function(1, digest.clone()), ingress(2, node_id, 1)];
+            assert_eq!(case.apply(steps, &[]).await, ["done", "done"]);
+        }
+        assert_echo(case.post("hi").await);
+
+        let stop = step::Kind::Stop(v1::StopInstance {
+            physical_id: instance(1).physical_id,
+            generation: 1,
+            drain_ms: 100,
+        });
+        assert_eq!(case.apply(vec![stop], &[]).await, ["done"]);
+        assert_eq!(case.post("hi").await.0, 502);
+        let refused = case.apply(vec![function(1, digest)], &[]).await;
+        assert!(
+            refused[0].contains("ended on this node already"),
+            "{refused:?}"
+        );
+        case.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_enters_on_one_node_is_answered_on_another() {
+        let (mut near, mut far) = (Case::new().await, Case::new().await);
+        let digest = far.put(&wat::parse_str(GUEST).unwrap()).await;
+        assert_eq!(far.apply(vec![function(1, digest)], &[]).await, ["done"]);
+        let steps = vec![ingress(2, far.running.node_id, 1)];
+        assert_eq!(near.apply(steps, &[&far]).await, ["done"]);
+        assert_echo(near.post("hi").await);
+        near.end().await;
+        far.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn code_that_is_none_fails_its_start_and_nothing_else() {
+        let mut case = Case::new().await;
+        let (bad, good) = (
+            case.put(b"not wasm").await,
+            case.put(&wat::parse_str(GUEST).unwrap()).await,
+        );
+        let outcomes = case
+            .apply(vec![function(1, bad), function(2, good)], &[])
+            .await;
+        assert!(
+            outcomes[0].contains("not a WebAssembly module"),
+            "{outcomes:?}"
+        );
+        assert_eq!(outcomes[1], "done");
+        let status = case.running.status_url.as_ref().unwrap();
+        let metrics = reqwest::get(format!("{status}/metrics")).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
+        assert!(metrics.contains("edgeless_node_instances 1\n"), "{metrics}");
+        case.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_keeps_the_node_from_starting() {
+        let data_dir = tempfile::tempdir().unwrap();
+        let taken = Listen::loopback().bind("taken").await.unwrap();
+        let mut config = config(&data_dir.path().display().to_string());
+        config.general.status_url = Some(taken.url.clone());
+        let error = start(config, CancellationToken::new()).await.err().unwrap();
+        assert_eq!(error.to_string(), "key `general.status_url`");
     }
 }

@@ -92,37 +92,44 @@ pub struct AddressError {
     source: tonic::transport::Error,
 }
 
+/// Where ε-ORC is; nothing is sent yet.
+///
+/// # Errors
+/// The address is none.
+pub fn endpoint(url: &str, pace: Pace) -> Result<Endpoint, AddressError> {
+    let timeout = pace.deadline.clamp(URGENT_INTERVAL, Duration::from_secs(5));
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|source| AddressError {
+        url: url.to_owned(),
+        source,
+    })?;
+    Ok(endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(timeout)
+        .timeout(timeout)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(5)))
+}
+
 impl<S: Source> Registration<S> {
-    /// Prepares the registration at `url`; nothing is sent yet.
-    ///
-    /// # Errors
-    /// The address is none.
+    /// Prepares the registration; nothing is sent yet. Must be called within a runtime.
     pub fn new(
-        url: String,
+        orchestrator: &Endpoint,
         profile: Profile,
         pace: Pace,
         source: S,
         readiness: Readiness,
-    ) -> Result<Self, AddressError> {
-        let timeout = pace.deadline.clamp(URGENT_INTERVAL, Duration::from_secs(5));
-        let endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|source| AddressError { url, source })?
-            .tcp_nodelay(true)
-            .connect_timeout(timeout)
-            .timeout(timeout)
-            .http2_keep_alive_interval(Duration::from_secs(10))
-            .keep_alive_timeout(Duration::from_secs(5));
-        let client = NodeRegistrationClient::new(endpoint.connect_lazy())
+    ) -> Self {
+        let client = NodeRegistrationClient::new(orchestrator.connect_lazy())
             .max_decoding_message_size(MAX_ANSWER_BYTES);
         readiness.degrade(PART, "not registered yet");
-        Ok(Self {
+        Self {
             profile,
             pace,
             source,
             readiness,
             client,
             report: Report::default(),
-        })
+        }
     }
 
     /// Keeps the node registered until `leave` is cancelled, then takes leave: asks for its
@@ -429,19 +436,15 @@ mod tests {
         };
         let (source, readiness) = (FakeSource::default(), Readiness::default());
         readiness.started();
-        let registration = Registration::new(
-            url.to_string(),
-            profile,
-            pace,
-            source.clone(),
-            readiness.clone(),
-        );
+        let endpoint = endpoint(&url.to_string(), pace).unwrap();
+        let registration =
+            Registration::new(&endpoint, profile, pace, source.clone(), readiness.clone());
         let leave = CancellationToken::new();
         Case {
             source,
             readiness,
             leave: leave.clone(),
-            task: tokio::spawn(registration.unwrap().run(leave)),
+            task: tokio::spawn(registration.run(leave)),
         }
     }
 

@@ -1,0 +1,73 @@
+//! What the node says about itself in its registration, gathered from engine, agent and system.
+
+use std::time::{Duration, Instant};
+
+use edgeless_types::{NodeHealth, RunningInstance, Samples};
+
+use crate::{
+    agent::{Agent, Failure},
+    health::HealthReader,
+    host::Host,
+    registration::{News, Source},
+};
+
+/// How often failures of instances are looked for between refreshes.
+const FAILURE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What the node says about itself in its registration.
+pub(crate) struct NodeSource {
+    pub(crate) agent: Agent<Host>,
+    pub(crate) health: HealthReader,
+    /// Whether samples are reported.
+    pub(crate) samples: bool,
+}
+
+impl NodeSource {
+    /// Tells the agent what ended by itself in the engine.
+    fn collect_failures(&self) {
+        for failure in self.agent.host().engine.drain_failures() {
+            self.agent.failed(Failure {
+                physical_id: failure.physical_id,
+                message: failure.message,
+            });
+        }
+    }
+}
+
+impl Source for NodeSource {
+    fn health(&mut self) -> NodeHealth {
+        self.health.read(Instant::now())
+    }
+
+    fn running(&mut self) -> Vec<RunningInstance> {
+        self.agent.running()
+    }
+
+    async fn news(&mut self) -> News {
+        self.collect_failures();
+        let engine = &self.agent.host().engine;
+        let samples = engine.drain_samples().await;
+        News {
+            samples: if self.samples {
+                samples
+            } else {
+                Samples::default()
+            },
+            failures: self.agent.take_failures(),
+            states: engine.drain_states().into_iter().collect(),
+        }
+    }
+
+    async fn urgent(&self) {
+        let look = async {
+            loop {
+                tokio::time::sleep(FAILURE_INTERVAL).await;
+                self.collect_failures();
+            }
+        };
+        tokio::select! {
+            () = look => {}
+            () = self.agent.urgent() => {}
+        }
+    }
+}
