@@ -1,6 +1,7 @@
 //! Who the node is: an id that is kept across restarts.
 
 use std::{
+    fs::{File, TryLockError},
     io::Write,
     path::{Path, PathBuf},
 };
@@ -19,6 +20,12 @@ pub enum IdentityError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Another node uses the directory.
+    #[error("`{}` is in use by another node; each needs its own", path.display())]
+    Taken {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The file has something else in it.
     #[error("`{}` holds `{text}`, which is not a UUID; remove it to draw a new id", path.display())]
     Content {
@@ -27,6 +34,26 @@ pub enum IdentityError {
         /// What stands in it.
         text: String,
     },
+}
+
+/// Takes the directory for this process; it is free again when the file is dropped.
+///
+/// # Errors
+/// Another process has it, or the lock file cannot be opened.
+pub fn lock(data_dir: &Path) -> Result<File, IdentityError> {
+    let path = data_dir.join("lock");
+    let failed = |source| IdentityError::File {
+        path: path.clone(),
+        source,
+    };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(IdentityError::Taken {
+            path: data_dir.to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
 }
 
 /// The id kept in `data_dir`, or one drawn and kept now. `data_dir` must exist.
@@ -57,7 +84,7 @@ pub fn node_id(data_dir: &Path, rng: &mut impl RngCore) -> Result<NodeId, Identi
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let unfinished = path.with_extension(format!("{:x}.part", rand::rng().next_u64()));
     let write = || {
-        let mut file = std::fs::File::create(&unfinished)?;
+        let mut file = File::create(&unfinished)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, path)
@@ -73,6 +100,16 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
+
+    #[test]
+    fn a_directory_is_for_one_node_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock(dir.path()).unwrap();
+        let error = lock(dir.path()).unwrap_err();
+        assert!(matches!(error, IdentityError::Taken { .. }));
+        drop(held);
+        lock(dir.path()).unwrap();
+    }
 
     #[test]
     fn the_id_survives_a_restart_and_nonsense_is_refused() {

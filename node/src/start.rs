@@ -49,8 +49,8 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The id cannot be read or kept.
-    #[error("key `general.data_dir`: the node has no id")]
+    /// The id cannot be read or kept, or another node uses the directory.
+    #[error("key `general.data_dir`: the node cannot have it")]
     Identity(#[from] identity::IdentityError),
     /// A port cannot be opened.
     #[error("key `{key}`")]
@@ -115,6 +115,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             path: data_dir.clone(),
             source,
         })?;
+    let lock = identity::lock(data_dir)?;
     let node_id = match config.general.node_id {
         Some(node_id) => node_id,
         None => identity::node_id(data_dir, &mut rand::rng())?,
@@ -162,6 +163,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         closed,
         ingress_closed: CancellationToken::new(),
         servers: JoinSet::new(),
+        lock,
     };
     let ending = tokio::spawn(node.run(ports, registration));
     tracing::info!(%node_id, "the node is up");

@@ -47,6 +47,8 @@ pub(crate) struct Node {
     /// No more HTTP requests are taken.
     pub(crate) ingress_closed: CancellationToken,
     pub(crate) servers: JoinSet<()>,
+    /// Keeps other nodes out of the directory.
+    pub(crate) lock: std::fs::File,
 }
 
 impl Node {
@@ -128,6 +130,7 @@ impl Node {
         if let Err(error) = tokio::task::spawn_blocking(move || engine.end()).await {
             tracing::error!(%error, "the engine did not end in order");
         }
+        drop(self.lock);
         tracing::info!("the node has ended");
     }
 }

@@ -131,6 +131,12 @@ impl Ledger {
         }
     }
 
+    /// Whether a start of this instance is under way.
+    pub fn is_starting(&self, physical_id: PhysicalId) -> bool {
+        let entry = self.entries.get(&physical_id);
+        entry.is_some_and(|entry| entry.phase == Phase::Starting)
+    }
+
     /// An instance ended by itself. False when it is not known to run, so that nobody need care.
     pub fn ended_by_itself(&mut self, physical_id: PhysicalId) -> bool {
         let Some(entry) = self.entries.get(&physical_id) else {

@@ -6,7 +6,7 @@ mod ledger;
 mod step;
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -73,6 +73,8 @@ struct Inner<H> {
 struct State {
     ledger: Ledger,
     failures: VecDeque<Failure>,
+    /// Of instances that ended before it was known here that they had started.
+    early: HashMap<PhysicalId, Failure>,
     ending: bool,
 }
 
@@ -146,7 +148,9 @@ impl<H: Host> Agent<H> {
     /// An instance ended by itself, beyond its restart policy.
     pub fn failed(&self, failure: Failure) {
         let mut state = self.state();
-        if state.ledger.ended_by_itself(failure.physical_id) {
+        if state.ledger.is_starting(failure.physical_id) {
+            state.early.insert(failure.physical_id, failure);
+        } else if state.ledger.ended_by_itself(failure.physical_id) {
             self.report(&mut state, failure);
         }
     }
@@ -195,25 +199,33 @@ impl<H: Host> Agent<H> {
             }
             Err(decided) => return already(decided),
         }
+        let unfinished = Unfinished(self, instance.physical_id);
         let started = self.0.host.start(start).await;
-        let mut state = self.state();
-        let must_tell = state
-            .ledger
-            .finish_start(instance.physical_id, started.is_ok());
-        if let (true, Err(error)) = (must_tell, &started) {
-            let failure = Failure {
-                physical_id: instance.physical_id,
-                message: error.to_string(),
-            };
-            self.report(&mut state, failure);
-        }
-        drop(state);
-        self.0.finished.notify_waiters();
+        std::mem::forget(unfinished);
+        self.finish_start(instance.physical_id, started.as_ref().err());
         match started {
             Ok(()) => Outcome::DONE,
             Err(StartError::MissingCode(digest)) => Outcome::MissingCode(digest),
             Err(StartError::Failed(message)) => Outcome::Failed(message),
         }
+    }
+
+    fn finish_start(&self, physical_id: PhysicalId, error: Option<&StartError>) {
+        let mut state = self.state();
+        let must_tell = state.ledger.finish_start(physical_id, error.is_none());
+        let early = state.early.remove(&physical_id);
+        let failure = match error {
+            Some(error) => must_tell.then(|| Failure {
+                physical_id,
+                message: error.to_string(),
+            }),
+            None => early.filter(|_| state.ledger.ended_by_itself(physical_id)),
+        };
+        if let Some(failure) = failure {
+            self.report(&mut state, failure);
+        }
+        drop(state);
+        self.0.finished.notify_waiters();
     }
 
     async fn stop(&self, stop: Stop) -> Outcome {
@@ -263,6 +275,16 @@ impl<H: Host> Agent<H> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A start that is under way; dropped only when it panics, so that nobody waits for it forever.
+struct Unfinished<'a, H: Host>(&'a Agent<H>, PhysicalId);
+
+impl<H: Host> Drop for Unfinished<'_, H> {
+    fn drop(&mut self) {
+        let error = StartError::Failed("the start was broken off".to_owned());
+        self.0.finish_start(self.1, Some(&error));
     }
 }
 
@@ -438,6 +460,37 @@ mod tests {
         }
         agent.urgent().await;
         assert_eq!(agent.take_failures().len(), 1);
+        assert_eq!(agent.instances(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_ends_while_it_starts_is_reported_when_it_has_started() {
+        let agent = agent(0);
+        let applying = agent.apply(vec![start(1, "a")]);
+        let end = async {
+            while agent.instances() == 0 {
+                tokio::task::yield_now().await;
+            }
+            agent.failed(Failure {
+                physical_id: pid(1),
+                message: "trap".to_owned(),
+            });
+            assert!(agent.take_failures().is_empty());
+            agent.host().gate.add_permits(1);
+        };
+        tokio::join!(applying, end);
+        assert_eq!(agent.take_failures().len(), 1);
+        assert_eq!(agent.instances(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_start_that_panics_keeps_nobody_waiting() {
+        let agent = agent(9);
+        agent.host().gate.close();
+        let broken = agent.apply(vec![start(1, "a")]).await;
+        assert!(matches!(broken[0], Outcome::Failed(_)));
+        let again = agent.apply(vec![start(1, "a")]).await;
+        assert!(matches!(again[0], Outcome::Failed(_)));
         assert_eq!(agent.instances(), 0);
     }
 

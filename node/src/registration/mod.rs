@@ -97,7 +97,8 @@ pub struct AddressError {
 /// # Errors
 /// The address is none.
 pub fn endpoint(url: &str, pace: Pace) -> Result<Endpoint, AddressError> {
-    let timeout = pace.deadline.clamp(URGENT_INTERVAL, Duration::from_secs(5));
+    // An answer that is lost leaves time for another try before the node counts as lost.
+    let timeout = (pace.deadline / 2).clamp(URGENT_INTERVAL, Duration::from_secs(5));
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|source| AddressError {
         url: url.to_owned(),
         source,
