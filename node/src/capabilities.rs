@@ -4,10 +4,7 @@ use edgeless_types::NodeCapabilities;
 use serde::Deserialize;
 use sysinfo::{CpuRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
-use crate::{
-    config::{ValueError, check},
-    health::mib,
-};
+use crate::{health::mib, ranges};
 
 /// Values of `[user_node_capabilities]`, which replace what was found out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -18,18 +15,22 @@ pub struct Overrides {
     /// Model name of the processor.
     pub model_name_cpu: Option<String>,
     /// Clock of the processor in MHz.
+    #[serde(deserialize_with = "ranges::clock")]
     pub clock_freq_cpu: Option<f32>,
     /// Cores over all processors.
+    #[serde(deserialize_with = "ranges::cores")]
     pub num_cores: Option<u32>,
     /// Memory in MiB.
     pub mem_size: Option<u32>,
     /// Labels besides `hostname=…`.
+    #[serde(deserialize_with = "ranges::texts")]
     pub labels: Vec<String>,
     /// Whether functions run inside a trusted execution environment.
     pub is_tee_running: Option<bool>,
     /// Whether a trusted platform module is present.
     pub has_tpm: Option<bool>,
     /// Runtimes for functions.
+    #[serde(deserialize_with = "ranges::some_texts")]
     pub runtimes: Option<Vec<String>>,
     /// Disk in MiB.
     pub disk_tot_space: Option<u32>,
@@ -42,35 +43,6 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Checks what types alone do not.
-    ///
-    /// # Errors
-    /// The first key whose value cannot be used.
-    pub fn check(&self) -> Result<(), ValueError> {
-        check(
-            "user_node_capabilities.clock_freq_cpu",
-            self.clock_freq_cpu
-                .is_none_or(|clock| clock.is_finite() && clock >= 0.0),
-            || "must be a finite number of MHz of at least 0".to_owned(),
-        )?;
-        check(
-            "user_node_capabilities.num_cores",
-            self.num_cores != Some(0),
-            || "must be at least 1".to_owned(),
-        )?;
-        let blank = |texts: &[String]| texts.iter().any(|text| text.trim().is_empty());
-        check(
-            "user_node_capabilities.labels",
-            !blank(&self.labels),
-            || "has an empty item".to_owned(),
-        )?;
-        check(
-            "user_node_capabilities.runtimes",
-            self.runtimes.as_deref().is_none_or(|texts| !blank(texts)),
-            || "has an empty item".to_owned(),
-        )
-    }
-
     /// The capabilities with every given value in place of the one found out.
     pub fn apply(&self, found: NodeCapabilities) -> NodeCapabilities {
         let own = self.clone();

@@ -6,7 +6,7 @@ use edgeless_daemon::net::Listen;
 use edgeless_types::NodeId;
 use serde::Deserialize;
 
-use crate::capabilities::Overrides;
+use crate::{capabilities::Overrides, ranges};
 
 /// The commented template that `node_d -t` writes.
 pub const TEMPLATE: &str = include_str!("../../configs/node.toml");
@@ -43,15 +43,21 @@ pub struct General {
     /// Where it takes steps from its ε-ORC.
     pub agent_url: Listen,
     /// The same as ε-ORC reaches it. Port 0 or absent: as bound.
+    #[serde(default, deserialize_with = "ranges::reachable")]
     pub agent_url_announced: Option<Listen>,
     /// Where it takes messages from other nodes.
     pub invocation_url: Listen,
     /// The same as other nodes reach it. Port 0 or absent: as bound.
+    #[serde(default, deserialize_with = "ranges::reachable")]
     pub invocation_url_announced: Option<Listen>,
     /// Where its ε-ORC takes registrations.
+    #[serde(deserialize_with = "ranges::peer")]
     pub node_register_url: Listen,
     /// How often it refreshes its registration.
-    #[serde(with = "humantime_serde", default = "default_refresh_interval")]
+    #[serde(
+        deserialize_with = "ranges::millis::<_, 50, 1_200_000>",
+        default = "default_refresh_interval"
+    )]
     pub refresh_interval: Duration,
     /// After this long without a refresh ε-ORC takes it for lost. Absent: three intervals.
     #[serde(with = "humantime_serde", default)]
@@ -73,11 +79,13 @@ pub struct General {
 #[serde(deny_unknown_fields, default)]
 pub struct Engine {
     /// Threads that run functions and resources; 0: one per core.
+    #[serde(deserialize_with = "ranges::count::<_, 0, 1024>")]
     pub shards: usize,
     /// How many messages may wait for one instance.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 1_048_576>")]
     pub inbox_capacity: usize,
     /// How long a call may wait for its answer, unless its sender says otherwise.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "ranges::millis::<_, 1, 3_600_000>")]
     pub call_timeout: Duration,
 }
 
@@ -88,6 +96,7 @@ pub struct Telemetry {
     /// Whether execution times, transfer times and log entries are reported.
     pub performance_samples: bool,
     /// At most this many samples travel with one refresh; the rest is summarised.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 1_000_000>")]
     pub samples_per_refresh: usize,
 }
 
@@ -98,9 +107,10 @@ pub struct WasmRuntime {
     /// Whether the node has it.
     pub enabled: bool,
     /// The most memory one instance may have, in MiB.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 4096>")]
     pub memory_limit_mib: usize,
     /// The longest time the handling of one event may take.
-    #[serde(with = "humantime_serde")]
+    #[serde(deserialize_with = "ranges::millis::<_, 1, 3_600_000>")]
     pub time_limit: Duration,
 }
 
@@ -200,35 +210,22 @@ impl General {
 }
 
 impl Config {
-    /// Checks what types alone do not.
+    /// Checks how values go together; each alone is checked when it is read.
     ///
     /// # Errors
     /// The first key whose value cannot be used.
     pub fn check(&self) -> Result<(), ValueError> {
         let general = &self.general;
-        let second = Duration::from_secs(1);
-        let bounded = |key, value: Duration, low: Duration, high: Duration| {
-            check(key, (low..=high).contains(&value), || {
-                format!("must lie between {low:?} and {high:?}, not be {value:?}")
-            })
-        };
-        bounded(
-            "general.refresh_interval",
-            general.refresh_interval,
-            second / 20,
-            second * 1200,
-        )?;
-        bounded(
-            "general.refresh_deadline",
-            general.deadline(),
-            (general.refresh_interval * 2).max(second / 10),
-            second * 3600,
-        )?;
-        check(
-            "general.node_register_url",
-            general.node_register_url.port() != 0,
-            || "port 0 is no port at which ε-ORC can be".to_owned(),
-        )?;
+        let (least, most) = (general.refresh_interval * 2, Duration::from_hours(1));
+        if !(least.max(Duration::from_millis(100))..=most).contains(&general.deadline()) {
+            return Err(ValueError {
+                key: "general.refresh_deadline",
+                problem: format!(
+                    "must lie between two refresh intervals ({least:?}) and {most:?}, not be {:?}",
+                    general.deadline()
+                ),
+            });
+        }
         for (key, listen, announced) in [
             (
                 "general.agent_url_announced",
@@ -241,55 +238,16 @@ impl Config {
                 &general.invocation_url_announced,
             ),
         ] {
-            let host = announced.as_ref().unwrap_or(listen).host();
-            check(key, !matches!(host, "0.0.0.0" | "::"), || {
-                "must name an address at which others reach this node, not all interfaces".into()
-            })?;
+            if announced.is_none() && matches!(listen.host(), "0.0.0.0" | "::") {
+                return Err(ValueError {
+                    key,
+                    problem: format!(
+                        "is missing: `{listen}` is all interfaces, and others need one address"
+                    ),
+                });
+            }
         }
-        self.check_numbers()
-    }
-
-    fn check_numbers(&self) -> Result<(), ValueError> {
-        let range = |key, value: usize, high: usize| {
-            check(key, (1..=high).contains(&value), || {
-                format!("must lie in 1..={high}, not be {value}")
-            })
-        };
-        range("engine.shards", self.engine.shards.max(1), 1024)?;
-        range("engine.inbox_capacity", self.engine.inbox_capacity, 1 << 20)?;
-        range(
-            "telemetry.samples_per_refresh",
-            self.telemetry.samples_per_refresh,
-            1_000_000,
-        )?;
-        range(
-            "wasm_runtime.memory_limit_mib",
-            self.wasm_runtime.memory_limit_mib,
-            4096,
-        )?;
-        for (key, duration) in [
-            ("engine.call_timeout", self.engine.call_timeout),
-            ("wasm_runtime.time_limit", self.wasm_runtime.time_limit),
-        ] {
-            check(key, duration >= Duration::from_millis(1), || {
-                format!("must be at least 1ms, not {duration:?}")
-            })?;
-        }
-        self.user_node_capabilities.check()
-    }
-}
-
-pub(crate) fn check(
-    key: &'static str,
-    holds: bool,
-    problem: impl FnOnce() -> String,
-) -> Result<(), ValueError> {
-    match holds {
-        true => Ok(()),
-        false => Err(ValueError {
-            key,
-            problem: problem(),
-        }),
+        Ok(())
     }
 }
 
@@ -327,33 +285,55 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_used_are_named() {
+    fn values_that_do_not_go_together_are_named() {
         let refused = |key: &str, spoil: fn(&mut Config)| {
             let mut config = minimal();
             spoil(&mut config);
             assert_eq!(config.check().unwrap_err().key, key);
         };
-        refused("general.refresh_interval", |config| {
-            config.general.refresh_interval = Duration::ZERO;
-        });
         refused("general.refresh_deadline", |config| {
             config.general.refresh_deadline = Some(Duration::from_millis(1500));
-        });
-        refused("general.node_register_url", |config| {
-            config.general.node_register_url = Listen::loopback();
         });
         refused("general.agent_url_announced", |config| {
             config.general.agent_url = Listen::new("0.0.0.0", 1);
         });
         refused("general.invocation_url_announced", |config| {
-            config.general.invocation_url_announced = Some(Listen::new("::", 1));
+            config.general.invocation_url = Listen::new("::", 1);
         });
-        refused("wasm_runtime.memory_limit_mib", |config| {
-            config.wasm_runtime.memory_limit_mib = 0;
-        });
-        refused("user_node_capabilities.clock_freq_cpu", |config| {
-            config.user_node_capabilities.clock_freq_cpu = Some(f32::NAN);
-        });
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_line_and_key() {
+        for (key, value) in [
+            ("agent_url", "'127.0.0.1'"),
+            ("invocation_url_announced", "'http://0.0.0.0:1'"),
+            ("node_register_url", "'http://127.0.0.1:0'"),
+            ("refresh_interval", "'1ms'"),
+            ("refresh_interval", "1"),
+            ("shards", "5000"),
+            ("inbox_capacity", "0"),
+            ("samples_per_refresh", "-1"),
+            ("memory_limit_mib", "0"),
+            ("time_limit", "'0s'"),
+            ("http_ingress_url", "'localhost:80'"),
+            ("labels", "['']"),
+            ("clock_freq_cpu", "nan"),
+            ("num_cores", "0"),
+        ] {
+            let line = |line: &&str| line.trim_start_matches("# ").starts_with(key);
+            let number = TEMPLATE.lines().position(|text| line(&text)).unwrap();
+            let mut lines: Vec<_> = TEMPLATE.lines().collect();
+            let wrong = format!("{key} = {value}");
+            lines[number] = &wrong;
+            let parsed = edgeless_daemon::config::parse::<Config>(
+                &lines.join("\n"),
+                std::path::Path::new("node.toml"),
+                toml::Table::new(),
+            );
+            let error = parsed.unwrap_err().to_string();
+            let place = format!("node.toml:{}: key `{key}`: ", number + 1);
+            assert!(error.starts_with(&place), "{error}");
+        }
     }
 
     #[test]

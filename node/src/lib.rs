@@ -10,6 +10,7 @@ pub mod health;
 pub mod host;
 pub mod identity;
 pub mod metrics;
+mod ranges;
 pub mod registration;
 pub mod resource;
 pub mod runtime;
