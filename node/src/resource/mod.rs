@@ -345,6 +345,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn redis_casts_set_and_calls_get() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = free.local_addr().unwrap().port().to_string();
+        drop(free);
+        let server = tokio::process::Command::new("redis-server")
+            .args(["--port", &port, "--save", "", "--dir", "/tmp"])
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn();
+        let Ok(_server) = server else {
+            eprintln!("SKIPPED: redis-server is not installed");
+            return;
+        };
+        let url = format!("redis://127.0.0.1:{port}/1");
+        let settings = [("url", url.as_str()), ("key", "k")];
+        let (_resources, _engine, port) =
+            with_port(config::Resources::default(), "redis", &settings).await;
+        // Until the server listens, calls fail; then there is no value yet.
+        while call(&port, "").await != Ok(None) {}
+        for value in ["1", "2", "3"] {
+            port.cast("out", value.into()).await.unwrap();
+        }
+        assert_eq!(call(&port, "").await, Ok(Some("3".into())));
+    }
+
+    #[tokio::test]
     async fn what_a_node_does_not_provide_or_settings_refuse_is_an_error() {
         let config = config::Resources {
             redis: false,
