@@ -1,6 +1,9 @@
 //! Where instances run: the engine, with runtimes for functions and providers of resources.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use edgeless_dataflow::{Engine, Factory, Outputs, Spawn};
@@ -60,7 +63,16 @@ impl agent::Host for Host {
     }
 
     async fn stop(&self, id: PhysicalId, drain: Duration) -> Option<Bytes> {
-        self.engine.stop(id, drain).await
+        let begun = Instant::now();
+        // The engine knows what is queued, not what a task of the resource has taken from it.
+        if tokio::time::timeout(drain, self.resources.idle(id))
+            .await
+            .is_err()
+        {
+            tracing::debug!(physical_id = %id, "messages are under way after the drain");
+        }
+        let rest = drain.saturating_sub(begun.elapsed());
+        self.engine.stop(id, rest).await
     }
 }
 

@@ -13,11 +13,10 @@ use std::{
 use bytes::Bytes;
 use edgeless_dataflow::{Answer, Factory};
 use edgeless_types::resource::{Configurations, file_log::Settings};
-use tokio_util::task::TaskTracker;
 
 use super::{
     Counters,
-    mailbox::{self, Delivery, Mailbox, Replies},
+    mailbox::{self, Delivery, Mailbox, Owner, Replies},
 };
 
 /// Lines that are written at once.
@@ -27,10 +26,10 @@ const BATCH: usize = 256;
 ///
 /// # Errors
 /// A setting is wrong, the file would be elsewhere, or it cannot be opened; in words.
-pub async fn prepare(
+pub(super) async fn prepare(
     directory: PathBuf,
     configurations: &Configurations,
-    tasks: TaskTracker,
+    owner: Owner,
     counters: Arc<Counters>,
 ) -> Result<Factory, String> {
     let settings = Settings::read(configurations).map_err(|problem| problem.to_string())?;
@@ -48,7 +47,7 @@ pub async fn prepare(
         counters,
         failing: false,
     };
-    Ok(mailbox::factory(tasks, |mailbox, replies| {
+    Ok(mailbox::factory(owner, |mailbox, replies| {
         log.run(mailbox, replies)
     }))
 }
@@ -100,6 +99,7 @@ impl Log {
                     }
                 };
                 replies.answer(delivery.call, answer).await;
+                drop(delivery.unfinished);
             }
         }
     }
@@ -183,12 +183,14 @@ mod tests {
     use edgeless_types::Timestamp;
 
     use super::*;
+    use crate::resource::mailbox::Unfinished;
 
     fn delivery(text: &'static str) -> Delivery {
         Delivery {
             payload: Bytes::from_static(text.as_bytes()),
             created: Timestamp::from_nanos(1_000_000_002),
             call: None,
+            unfinished: Unfinished::nobodys(),
         }
     }
 

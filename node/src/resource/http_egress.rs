@@ -7,11 +7,10 @@ use edgeless_dataflow::{Answer, Factory};
 use edgeless_types::resource::{Configurations, http_egress::Settings};
 use reqwest::{Client, Url, redirect::Policy};
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use super::{
     Counters, http_json,
-    mailbox::{self, Mailbox, Replies},
+    mailbox::{self, Mailbox, Owner, Replies},
 };
 
 /// The client all instances share, with its pool of connections. It follows no redirects: where
@@ -19,7 +18,7 @@ use super::{
 ///
 /// # Errors
 /// The TLS of the system cannot be used.
-pub fn client() -> reqwest::Result<Client> {
+pub(super) fn client() -> reqwest::Result<Client> {
     Client::builder()
         .redirect(Policy::none())
         .tcp_nodelay(true)
@@ -32,10 +31,10 @@ pub fn client() -> reqwest::Result<Client> {
 ///
 /// # Errors
 /// A setting is wrong; in words.
-pub fn prepare(
+pub(super) fn prepare(
     client: Client,
     configurations: &Configurations,
-    tasks: TaskTracker,
+    owner: Owner,
     counters: Arc<Counters>,
 ) -> Result<Factory, String> {
     let settings = Settings::read(configurations).map_err(|problem| problem.to_string())?;
@@ -44,8 +43,8 @@ pub fn prepare(
         settings,
         counters,
     });
-    Ok(mailbox::factory(tasks.clone(), |mailbox, replies| {
-        egress.run(mailbox, replies, tasks)
+    Ok(mailbox::factory(owner.clone(), |mailbox, replies| {
+        egress.run(mailbox, replies, owner)
     }))
 }
 
@@ -56,7 +55,7 @@ struct Egress {
 }
 
 impl Egress {
-    async fn run(self: Arc<Self>, mut mailbox: Mailbox, replies: Replies, tasks: TaskTracker) {
+    async fn run(self: Arc<Self>, mut mailbox: Mailbox, replies: Replies, owner: Owner) {
         let permits = Arc::new(Semaphore::new(self.settings.max_in_flight));
         let mut next = Vec::with_capacity(1);
         loop {
@@ -70,10 +69,10 @@ impl Egress {
                 continue;
             };
             let (egress, replies) = (Arc::clone(&self), replies.clone());
-            tasks.spawn(async move {
+            owner.spawn(async move {
                 let answer = egress.handle(&delivery.payload).await;
                 replies.answer(delivery.call, answer).await;
-                drop(permit);
+                drop((delivery.unfinished, permit));
             });
         }
     }

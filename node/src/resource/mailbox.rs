@@ -2,10 +2,11 @@
 //! a bounded mailbox; a full one makes the operator busy, and so upstream waits.
 
 use std::{
+    collections::HashMap,
     future::Future,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{self, Waker},
 };
@@ -15,14 +16,95 @@ use edgeless_dataflow::{
     Action, Answer, CallRef, Factory, Operator, Outbox, Port, Progress, SpawnContext,
 };
 use edgeless_types::{
-    Timestamp,
+    PhysicalId, Timestamp,
     message::{Message, MessageKind},
 };
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, mpsc},
+};
 use tokio_util::task::TaskTracker;
 
 /// Messages that wait for a task besides those in the inbox of its operator.
 const CAPACITY: usize = 256;
+
+/// Owns all tasks of a node's resources, and knows what they have not finished.
+#[derive(Clone, Default)]
+pub(super) struct Owner {
+    tasks: TaskTracker,
+    open: Arc<Mutex<HashMap<PhysicalId, Arc<Open>>>>,
+}
+
+/// Messages that an instance has handed to its task and that are not finished.
+#[derive(Debug, Default)]
+struct Open {
+    number: AtomicUsize,
+    none: Notify,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Unfinished(Arc<Open>);
+
+impl Owner {
+    /// Runs something that belongs to a resource.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// Waits until the task of an instance has finished what it was handed.
+    pub(super) async fn idle(&self, id: PhysicalId) {
+        let Some(open) = self.open().get(&id).map(Arc::clone) else {
+            return;
+        };
+        loop {
+            let none = open.none.notified();
+            tokio::pin!(none);
+            none.as_mut().enable();
+            if open.number.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_busy(&self, id: PhysicalId) -> bool {
+        let open = self.open().get(&id).map(Arc::clone);
+        open.is_some_and(|open| open.number.load(Ordering::SeqCst) > 0)
+    }
+
+    /// Waits until all tasks have ended, which they do when their instances have stopped.
+    pub(super) async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<PhysicalId, Arc<Open>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Unfinished {
+    fn of(open: &Arc<Open>) -> Self {
+        open.number.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(open))
+    }
+
+    /// One that belongs to no instance.
+    #[cfg(test)]
+    pub(super) fn nobodys() -> Self {
+        Self::of(&Arc::default())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.0.number.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
 
 /// A message for a task.
 #[derive(Debug)]
@@ -33,6 +115,8 @@ pub(super) struct Delivery {
     pub(super) created: Timestamp,
     /// Whom to answer; `None` for a cast.
     pub(super) call: Option<CallRef>,
+    /// Keeps the instance from counting as idle.
+    pub(super) unfinished: Unfinished,
 }
 
 /// Where a task takes its messages from. Ends when its instance stops.
@@ -68,8 +152,8 @@ impl Replies {
     }
 }
 
-/// Makes the operator of a task that runs on the current runtime, owned by `tasks`.
-pub(super) fn factory<T, F>(tasks: TaskTracker, task: T) -> Factory
+/// Makes the operator of a task that runs on the current runtime.
+pub(super) fn factory<T, F>(owner: Owner, task: T) -> Factory
 where
     T: FnOnce(Mailbox, Replies) -> F + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
@@ -83,8 +167,14 @@ where
             full: Arc::clone(&full),
             waker: context.waker,
         };
-        tasks.spawn_on(task(mailbox, Replies(context.port)), &runtime);
+        let id = context.me.physical_id;
+        let open = Arc::clone(owner.open().entry(id).or_default());
+        let running = task(mailbox, Replies(context.port));
+        owner.tasks.spawn_on(running, &runtime);
         Ok(Box::new(Forwarder {
+            id,
+            owner,
+            open,
             sender,
             full,
             waiting: None,
@@ -93,9 +183,18 @@ where
 }
 
 struct Forwarder {
+    id: PhysicalId,
+    owner: Owner,
+    open: Arc<Open>,
     sender: mpsc::Sender<Delivery>,
     full: Arc<AtomicBool>,
     waiting: Option<Delivery>,
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.owner.open().remove(&self.id);
+    }
 }
 
 impl Forwarder {
@@ -138,6 +237,7 @@ impl Operator for Forwarder {
             payload: message.payload,
             created: message.envelope.created,
             call,
+            unfinished: Unfinished::of(&self.open),
         })
     }
 

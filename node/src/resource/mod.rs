@@ -1,11 +1,11 @@
 //! The resources a node provides: one file per class, one arm in [`Resources::prepare`].
 
-pub mod file_log;
-pub mod http_egress;
+mod file_log;
+mod http_egress;
 pub mod http_ingress;
 mod http_json;
 mod mailbox;
-pub mod redis;
+mod redis;
 #[cfg(test)]
 mod testing;
 
@@ -19,14 +19,13 @@ use std::{
 
 use edgeless_dataflow::Factory;
 use edgeless_types::{
-    NodeId, ProviderId, ResourceProvider,
+    NodeId, PhysicalId, ProviderId, ResourceProvider,
     resource::{self, ResourceClass},
     workflow::ResourceSpec,
 };
 use http::StatusCode;
-use tokio_util::task::TaskTracker;
 
-use self::http_ingress::SharedRoutes;
+use self::{http_ingress::SharedRoutes, mailbox::Owner};
 use crate::config;
 
 /// What resources have counted since the start.
@@ -59,7 +58,7 @@ pub struct Resources {
     egress: Option<reqwest::Client>,
     file_log: Option<PathBuf>,
     redis: bool,
-    tasks: TaskTracker,
+    owner: Owner,
     counters: Arc<Counters>,
 }
 
@@ -104,7 +103,7 @@ impl Resources {
             egress,
             file_log: config.file_log_path.clone(),
             redis: config.redis,
-            tasks: TaskTracker::new(),
+            owner: Owner::default(),
             counters: Arc::default(),
         })
     }
@@ -125,7 +124,7 @@ impl Resources {
     /// This node does not provide the class, or a setting is wrong; in words.
     pub async fn prepare(&self, spec: &ResourceSpec) -> Result<Factory, String> {
         let settings = &spec.configurations;
-        let (tasks, counters) = (self.tasks.clone(), Arc::clone(&self.counters));
+        let (owner, counters) = (self.owner.clone(), Arc::clone(&self.counters));
         let absent = || format!("this node does not provide `{}`", spec.class_type);
         let class = spec.class_type.as_str();
         if class == resource::http_ingress::CLASS.class_type {
@@ -133,21 +132,25 @@ impl Resources {
             http_ingress::prepare(routes, settings)
         } else if class == resource::http_egress::CLASS.class_type {
             let client = self.egress.clone().ok_or_else(absent)?;
-            http_egress::prepare(client, settings, tasks, counters)
+            http_egress::prepare(client, settings, owner, counters)
         } else if class == resource::file_log::CLASS.class_type {
             let directory = self.file_log.clone().ok_or_else(absent)?;
-            file_log::prepare(directory, settings, tasks, counters).await
+            file_log::prepare(directory, settings, owner, counters).await
         } else if class == resource::redis::CLASS.class_type && self.redis {
-            redis::prepare(settings, tasks, counters)
+            redis::prepare(settings, owner, counters)
         } else {
             Err(absent())
         }
     }
 
+    /// Waits until an instance has finished what it has taken; calls it took are answered then.
+    pub async fn idle(&self, id: PhysicalId) {
+        self.owner.idle(id).await;
+    }
+
     /// Waits until the tasks of stopped instances have done what they had taken.
     pub async fn finished(&self) {
-        self.tasks.close();
-        self.tasks.wait().await;
+        self.owner.finished().await;
     }
 }
 
@@ -262,6 +265,35 @@ mod tests {
             resources.counters().lines_written.load(Ordering::Relaxed),
             1001
         );
+    }
+
+    #[tokio::test]
+    async fn a_resource_is_idle_when_the_calls_it_took_are_answered() {
+        let (give, address) = oneshot::channel();
+        let (answer, may_answer) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            give.send(listener.local_addr().unwrap().to_string())
+                .unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            may_answer.await.unwrap();
+            let response = b"HTTP/1.1 204 No Content\r\n\r\n";
+            stream.write_all(response).await.unwrap();
+            stream
+        });
+        let (resources, _engine, port) =
+            with_port(config::Resources::default(), "http-egress", &[]).await;
+        resources.idle(pid(1)).await;
+        let host = address.await.unwrap();
+        let request = format!(r#"{{"method":"GET","host":"{host}"}}"#);
+        let calling = tokio::spawn(async move { call(&port, request).await });
+        while !resources.owner.is_busy(pid(1)) {
+            tokio::task::yield_now().await;
+        }
+        answer.send(()).unwrap();
+        resources.idle(pid(1)).await;
+        assert!(calling.await.unwrap().unwrap().is_some());
+        drop(serving.await.unwrap());
     }
 
     /// Answers one request after another with `response`, and gives back what came.

@@ -9,11 +9,10 @@ use redis::{
     Client, Pipeline, RedisError, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
 };
-use tokio_util::task::TaskTracker;
 
 use super::{
     Counters,
-    mailbox::{self, Delivery, Mailbox, Replies},
+    mailbox::{self, Delivery, Mailbox, Owner, Replies},
 };
 
 /// Commands of one pipeline.
@@ -24,9 +23,9 @@ const BATCH: usize = 128;
 ///
 /// # Errors
 /// A setting is wrong; in words.
-pub fn prepare(
+pub(super) fn prepare(
     configurations: &Configurations,
-    tasks: TaskTracker,
+    owner: Owner,
     counters: Arc<Counters>,
 ) -> Result<Factory, String> {
     let settings = Settings::read(configurations).map_err(|problem| problem.to_string())?;
@@ -43,7 +42,7 @@ pub fn prepare(
         counters,
         failing: false,
     };
-    Ok(mailbox::factory(tasks, |mailbox, replies| {
+    Ok(mailbox::factory(owner, |mailbox, replies| {
         store.run(mailbox, replies)
     }))
 }
@@ -72,6 +71,7 @@ impl Store {
                     (Ok(_), value) => answer(value),
                 };
                 replies.answer(delivery.call, answer).await;
+                drop(delivery.unfinished);
             }
         }
     }
@@ -144,6 +144,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::resource::mailbox::Unfinished;
 
     fn delivery(call: bool) -> Delivery {
         let caller = InstanceId {
@@ -157,6 +158,7 @@ mod tests {
                 id: MessageId::default(),
                 caller,
             }),
+            unfinished: Unfinished::nobodys(),
         }
     }
 
