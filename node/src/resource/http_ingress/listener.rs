@@ -95,10 +95,10 @@ impl Listener {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        let service = service_fn(|request| {
-            let listener = self.clone();
-            async move { Ok::<_, Infallible>(listener.respond(request).await) }
-        });
+        // Borrowed, not cloned, per request.
+        let listener = &self;
+        let service =
+            service_fn(async |request| Ok::<_, Infallible>(listener.respond(request).await));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
