@@ -1,0 +1,48 @@
+//! What changed in a domain, as mirror and datasets are told.
+
+use std::sync::Arc;
+
+use edgeless_types::{
+    DomainId, LogicalId, NodeCapabilities, NodeHealth, NodeId, ProviderId, ResourceProvider,
+    Samples, Timestamp,
+    intent::IntentOutcome,
+    mirror::{ActiveInstance, Dependencies},
+};
+
+/// One change and when it happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// Everything before is void: this domain begins.
+    Reset(DomainId),
+    /// A node joined or its capabilities changed.
+    Node(NodeId, Arc<NodeCapabilities>),
+    /// A node left or was lost.
+    NodeGone(NodeId),
+    /// A node said how it is.
+    Health(NodeId, NodeHealth),
+    /// A provider was announced.
+    Provider(ResourceProvider),
+    /// A provider left with its node.
+    ProviderGone(ProviderId),
+    /// A vertex is desired, or where it runs changed.
+    Instance(Box<ActiveInstance>),
+    /// A vertex is not desired any more.
+    InstanceGone(LogicalId),
+    /// Where the outputs of a vertex lead.
+    Dependencies(LogicalId, Dependencies),
+    /// The vertex is gone, and so are its dependencies.
+    DependenciesGone(LogicalId),
+    /// What a node measured.
+    Samples(NodeId, Arc<Samples>),
+    /// What became of an intent.
+    Intent(IntentOutcome),
+}

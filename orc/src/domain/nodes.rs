@@ -1,0 +1,391 @@
+//! Nodes: registration, refresh, loss, cordon.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use edgeless_types::{
+    NodeHealth, NodeId, PhysicalId, RunningInstance, Timestamp, WaitReason, intent::Intent,
+};
+
+use super::{Domain, Effect, Instance, NodeUpdate, NodeUpdateReply, Phase, Profile, Refusal, Step};
+use crate::{change::What, plan::NodeView};
+
+/// A registered node.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) nonce: u64,
+    sequence: u64,
+    deadline: Timestamp,
+    pub(super) profile: Profile,
+    pub(super) health: Option<NodeHealth>,
+    pub(super) last_update: Timestamp,
+    pub(super) leaving: bool,
+    pub(super) instances: BTreeSet<PhysicalId>,
+}
+
+impl Domain {
+    /// Takes a registration or refresh.
+    pub fn on_node_update(
+        &mut self,
+        update: NodeUpdate,
+        now: Timestamp,
+    ) -> (NodeUpdateReply, Vec<Effect>) {
+        self.now = now;
+        let reply = self.node_update(update);
+        (reply, self.finish())
+    }
+
+    fn node_update(&mut self, update: NodeUpdate) -> NodeUpdateReply {
+        let node_id = update.node_id;
+        let known = self
+            .nodes
+            .get(&node_id)
+            .map(|node| (node.nonce, node.sequence));
+        match known {
+            Some((nonce, sequence)) if nonce == update.nonce && sequence >= update.sequence => {
+                // Late or repeated: nothing newer in it.
+                return NodeUpdateReply::default();
+            }
+            Some((nonce, _)) if nonce != update.nonce => {
+                tracing::info!(%node_id, "the node began a new life");
+                self.lose(node_id);
+            }
+            Some(_) | None => {}
+        }
+        if !self.nodes.contains_key(&node_id) {
+            let (Some(profile), true) = (update.profile.clone(), update.running.is_some()) else {
+                return NodeUpdateReply {
+                    want_full: true,
+                    may_leave: false,
+                };
+            };
+            self.join(&update, profile);
+        }
+        self.refresh(update)
+    }
+
+    fn join(&mut self, update: &NodeUpdate, profile: Profile) {
+        let node_id = update.node_id;
+        tracing::info!(%node_id, "a node joined");
+        let agent_url = profile.agent_url.clone();
+        self.nodes.insert(
+            node_id,
+            Node {
+                nonce: update.nonce,
+                sequence: 0,
+                deadline: self.now,
+                profile,
+                health: None,
+                last_update: self.now,
+                leaving: update.leaving,
+                instances: BTreeSet::new(),
+            },
+        );
+        self.effects.push(Effect::Meet { node_id, agent_url });
+        self.announce(node_id);
+    }
+
+    fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
+        let node_id = update.node_id;
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&node_id) else {
+            return NodeUpdateReply::default();
+        };
+        self.deadlines.remove(&(node.deadline, node_id));
+        node.deadline = now + update.refresh_deadline;
+        self.deadlines.insert((node.deadline, node_id));
+        node.sequence = update.sequence;
+        node.last_update = now;
+        let began_to_leave = update.leaving && !node.leaving;
+        node.leaving = update.leaving;
+        let mut open_for_more = false;
+        if let Some(profile) = update.profile
+            && profile != node.profile
+        {
+            let agent_url = profile.agent_url.clone();
+            node.profile = profile;
+            self.effects.push(Effect::Meet { node_id, agent_url });
+            self.announce(node_id);
+            open_for_more = true;
+        }
+        if let Some(health) = update.health {
+            if let Some(node) = self.nodes.get_mut(&node_id) {
+                node.health = Some(health.clone());
+            }
+            self.change(What::Health(node_id, health));
+        }
+        if let Some(samples) = update.samples {
+            self.change(What::Samples(node_id, samples));
+        }
+        if let Some(running) = update.running {
+            self.on_running(node_id, running);
+            open_for_more = true;
+        }
+        for (physical_id, state) in update.states {
+            if let Some(&logical_id) = self.by_physical.get(&physical_id) {
+                self.states.insert(logical_id, state);
+            }
+        }
+        for (physical_id, message) in update.failures {
+            self.on_failure(node_id, physical_id, message);
+        }
+        if began_to_leave {
+            self.evacuate(node_id);
+        }
+        if open_for_more {
+            self.place_all();
+        }
+        NodeUpdateReply {
+            want_full: false,
+            may_leave: update.leaving && self.is_empty(node_id),
+        }
+    }
+
+    /// Mirror and datasets are told what the node is.
+    fn announce(&mut self, node_id: NodeId) {
+        let Some(node) = self.nodes.get(&node_id) else {
+            return;
+        };
+        let capabilities = std::sync::Arc::clone(&node.profile.capabilities);
+        let providers = node.profile.providers.clone();
+        self.change(What::Node(node_id, capabilities));
+        for provider in providers {
+            self.change(What::Provider(provider));
+        }
+    }
+
+    /// Compares what a node says it runs with what it should run.
+    fn on_running(&mut self, node_id: NodeId, running: Vec<RunningInstance>) {
+        let mut reported = BTreeSet::new();
+        for instance in running {
+            reported.insert(instance.physical_id);
+            self.adopt(node_id, instance);
+        }
+        let Some(node) = self.nodes.get(&node_id) else {
+            return;
+        };
+        let missing: Vec<_> = node.instances.difference(&reported).copied().collect();
+        for physical_id in missing {
+            let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+                continue;
+            };
+            let starting = self.vertices.get(&logical_id).is_some_and(|vertex| {
+                vertex.instance.is_some_and(|instance| {
+                    instance.physical_id == physical_id && instance.phase == Phase::Starting
+                })
+            });
+            if !starting {
+                self.gone(node_id, physical_id);
+            }
+        }
+    }
+
+    fn adopt(&mut self, node_id: NodeId, running: RunningInstance) {
+        let physical_id = running.physical_id;
+        if self.retiring.contains_key(&physical_id) {
+            return;
+        }
+        let known = self.vertices.get(&running.logical_id);
+        match known.map(|vertex| vertex.instance) {
+            Some(Some(instance)) if instance.physical_id == physical_id => {
+                if instance.phase == Phase::Starting {
+                    self.started(physical_id);
+                }
+            }
+            Some(None) => {
+                tracing::info!(%node_id, %physical_id, "an instance is adopted");
+                self.take_over(node_id, running);
+            }
+            None if !self.reconciled => {
+                self.orphans.insert(physical_id, (node_id, running));
+            }
+            // Moved or stopped meanwhile.
+            Some(Some(_)) | None => self.stop_stray(node_id, physical_id, running),
+        }
+    }
+
+    /// A vertex without an instance takes one that runs already.
+    pub(super) fn take_over(&mut self, node_id: NodeId, running: RunningInstance) {
+        let (logical_id, physical_id) = (running.logical_id, running.physical_id);
+        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+            return;
+        };
+        vertex.generation = vertex.generation.max(running.generation);
+        let since = self.now;
+        let phase = Phase::Starting;
+        vertex.instance = Some(Instance {
+            node_id,
+            physical_id,
+            phase,
+            since,
+        });
+        self.unplaced.remove(&logical_id);
+        self.by_physical.insert(physical_id, logical_id);
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.instances.insert(physical_id);
+        }
+        self.started(physical_id);
+        // Its outputs may be those of another time.
+        self.patch_sender(logical_id);
+    }
+
+    fn stop_stray(&mut self, node_id: NodeId, physical_id: PhysicalId, running: RunningInstance) {
+        tracing::info!(%node_id, %physical_id, "an instance is not desired any more: stopped");
+        let generation = self
+            .vertices
+            .get(&running.logical_id)
+            .map_or(running.generation, |vertex| vertex.generation)
+            .next();
+        let step = Step::Stop {
+            physical_id,
+            generation,
+            drain: Duration::ZERO,
+        };
+        self.effects.push(Effect::Step { node_id, step });
+    }
+
+    /// A node is lost: so are its instances.
+    pub(super) fn lose(&mut self, node_id: NodeId) {
+        let Some(node) = self.nodes.remove(&node_id) else {
+            return;
+        };
+        self.deadlines.remove(&(node.deadline, node_id));
+        self.orphans.retain(|_, (home, _)| *home != node_id);
+        self.effects.push(Effect::Forget(node_id));
+        for provider in &node.profile.providers {
+            self.change(What::ProviderGone(provider.provider_id.clone()));
+        }
+        self.change(What::NodeGone(node_id));
+        for physical_id in node.instances {
+            self.gone(node_id, physical_id);
+        }
+        for retiring in self.retiring.values_mut() {
+            let gone = &self.by_physical;
+            retiring.senders.retain(|sender| gone.contains_key(sender));
+        }
+        self.retire_ready();
+        self.place_all();
+    }
+
+    /// An instance ended by itself.
+    fn on_failure(&mut self, node_id: NodeId, physical_id: PhysicalId, message: String) {
+        let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+            return;
+        };
+        tracing::warn!(%node_id, %physical_id, message, "an instance failed");
+        self.gone(node_id, physical_id);
+        self.delay_after_failure(logical_id, message);
+    }
+
+    /// The instance does not run any more: the vertex waits, its senders hold.
+    pub(super) fn gone(&mut self, node_id: NodeId, physical_id: PhysicalId) {
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.instances.remove(&physical_id);
+        }
+        self.retiring.remove(&physical_id);
+        self.lingering.retain(|&(_, other)| other != physical_id);
+        let Some(logical_id) = self.by_physical.remove(&physical_id) else {
+            return;
+        };
+        let now = self.now;
+        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+            return;
+        };
+        if vertex
+            .instance
+            .is_some_and(|instance| instance.physical_id == physical_id)
+        {
+            vertex.instance = None;
+            vertex.waiting = Some((now, WaitReason::Starting));
+            vertex.generation = vertex.generation.next();
+            self.unplaced.insert(logical_id);
+            self.touch(logical_id);
+            self.patch_senders_of(logical_id);
+        }
+    }
+
+    /// Everything on a node that leaves goes elsewhere.
+    fn evacuate(&mut self, node_id: NodeId) {
+        let Some(node) = self.nodes.get(&node_id) else {
+            return;
+        };
+        let instances: Vec<_> = node.instances.iter().copied().collect();
+        for physical_id in instances {
+            if let Some(&logical_id) = self.by_physical.get(&physical_id) {
+                self.move_away(logical_id, None);
+            }
+        }
+    }
+
+    /// Whether nothing on the node can still be moved.
+    fn is_empty(&self, node_id: NodeId) -> bool {
+        let Some(node) = self.nodes.get(&node_id) else {
+            return true;
+        };
+        node.instances.iter().all(|physical_id| {
+            let Some(logical_id) = self.by_physical.get(physical_id) else {
+                return true;
+            };
+            !self.retiring.contains_key(physical_id) && self.candidates(*logical_id, None).is_err()
+        })
+    }
+
+    /// Carries out an intent.
+    ///
+    /// # Errors
+    /// It names what is not known, or asks for what is not feasible.
+    pub fn on_intent(
+        &mut self,
+        intent: Intent,
+        now: Timestamp,
+    ) -> (Result<(), Refusal>, Vec<Effect>) {
+        self.now = now;
+        let outcome = match intent {
+            Intent::Migrate {
+                logical_id,
+                node_id,
+            } => self.migrate(logical_id, node_id),
+            Intent::Cordon { node_id } => self.known(node_id).map(|()| {
+                self.cordoned.insert(node_id);
+            }),
+            Intent::Uncordon { node_id } => self.known(node_id).map(|()| {
+                self.cordoned.remove(&node_id);
+                self.place_all();
+            }),
+        };
+        (outcome, self.finish())
+    }
+
+    fn known(&self, node_id: NodeId) -> Result<(), Refusal> {
+        if self.nodes.contains_key(&node_id) {
+            return Ok(());
+        }
+        Err(Refusal::UnknownNode(node_id))
+    }
+
+    /// All nodes as planning sees them.
+    pub(super) fn views(&self) -> impl Iterator<Item = NodeView<'_>> {
+        self.nodes.iter().map(|(&node_id, node)| NodeView {
+            node_id,
+            capabilities: &node.profile.capabilities,
+            providers: &node.profile.providers,
+            health: node.health.as_ref(),
+            instances: node.instances.len(),
+            closed: node.leaving || self.cordoned.contains(&node_id),
+        })
+    }
+
+    /// Where each node takes messages.
+    pub(super) fn invocation_url(&self, node_id: NodeId) -> String {
+        let node = self.nodes.get(&node_id);
+        node.map(|node| node.profile.invocation_url.clone())
+            .unwrap_or_default()
+    }
+
+    /// Nodes by id, for those who look.
+    pub(super) fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+        &self.nodes
+    }
+}

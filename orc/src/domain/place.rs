@@ -1,0 +1,382 @@
+//! Placing, moving and retiring instances.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use edgeless_types::{
+    InstanceId, LogicalId, NodeId, PhysicalId, RunningInstance, WaitReason, workflow::VertexSpec,
+};
+
+use super::{
+    Domain, Effect, Instance, Output, Phase, Refusal, Retiring, StartOutcome, Step, Vertex,
+};
+use crate::plan::{Wanted, feasible};
+
+/// How long a stopped instance may drain.
+const DRAIN: Duration = Duration::from_secs(2);
+/// How long senders of a moved instance may take to confirm their patches.
+const CONFIRM: Duration = Duration::from_secs(5);
+
+impl Domain {
+    /// Tries everything that waits for a place.
+    pub(super) fn place_all(&mut self) {
+        let due: Vec<_> = self.unplaced.iter().copied().collect();
+        for logical_id in due {
+            self.place(logical_id);
+        }
+    }
+
+    /// Places one vertex, or notes why it waits.
+    pub(super) fn place(&mut self, logical_id: LogicalId) {
+        let Some(vertex) = self.vertices.get(&logical_id) else {
+            return;
+        };
+        if vertex.instance.is_some() || vertex.not_before > self.now {
+            return;
+        }
+        match self.candidates(logical_id, vertex.wanted_node) {
+            Ok(nodes) => {
+                let node_id = self.choose(logical_id, &nodes);
+                self.start_on(logical_id, node_id);
+            }
+            Err(excluded) => self.wait(logical_id, WaitReason::NoFeasibleNode { excluded }),
+        }
+    }
+
+    fn choose(&mut self, logical_id: LogicalId, nodes: &[NodeId]) -> NodeId {
+        let refused = &self.vertices[&logical_id].refused_by;
+        let mut willing: Vec<_> = nodes
+            .iter()
+            .copied()
+            .filter(|node_id| !refused.contains(node_id))
+            .collect();
+        if willing.is_empty() {
+            // All refused it once: it is tried again everywhere, later and later.
+            willing = nodes.to_vec();
+        }
+        let mut strategy = std::mem::replace(
+            &mut self.strategy,
+            crate::plan::strategy::StrategyKind::RoundRobin.build(),
+        );
+        let mut rng = self.rng.clone();
+        let views: Vec<_> = self
+            .views()
+            .filter(|view| willing.contains(&view.node_id))
+            .collect();
+        let node_id = strategy.choose(&views, &mut rng);
+        self.rng = rng;
+        self.strategy = strategy;
+        node_id
+    }
+
+    /// The feasible nodes of a vertex, or what excluded how many.
+    pub(super) fn candidates(
+        &self,
+        logical_id: LogicalId,
+        only: Option<NodeId>,
+    ) -> Result<Vec<NodeId>, Vec<String>> {
+        let Some(vertex) = self.vertices.get(&logical_id) else {
+            return Err(Vec::new());
+        };
+        let wanted = Wanted {
+            spec: &vertex.spec,
+            requirements: &vertex.requirements,
+        };
+        let nodes = feasible::feasible(wanted, self.views())?;
+        let ids: Vec<_> = nodes.iter().map(|node| node.node_id).collect();
+        match only {
+            Some(node_id) if ids.contains(&node_id) => Ok(vec![node_id]),
+            Some(_) | None => Ok(ids),
+        }
+    }
+
+    pub(super) fn wait(&mut self, logical_id: LogicalId, reason: WaitReason) {
+        let now = self.now;
+        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+            return;
+        };
+        let since = vertex.waiting.as_ref().map_or(now, |&(since, _)| since);
+        let changed = vertex
+            .waiting
+            .as_ref()
+            .is_none_or(|(_, before)| *before != reason);
+        let text = reason.to_string();
+        vertex.waiting = Some((since, reason));
+        if changed {
+            self.touch(logical_id);
+        }
+        self.resolve(logical_id, StartOutcome::Waiting(text));
+    }
+
+    fn start_on(&mut self, logical_id: LogicalId, node_id: NodeId) {
+        let physical_id = PhysicalId::random(&mut self.rng);
+        let now = self.now;
+        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+            return;
+        };
+        vertex.generation = vertex.generation.next();
+        vertex.wanted_node = None;
+        let phase = Phase::Starting;
+        vertex.instance = Some(Instance {
+            node_id,
+            physical_id,
+            phase,
+            since: now,
+        });
+        let since = vertex.waiting.as_ref().map_or(now, |&(since, _)| since);
+        vertex.waiting = Some((since, WaitReason::Starting));
+        let instance = RunningInstance {
+            physical_id,
+            logical_id,
+            workflow_id: vertex.workflow_id,
+            generation: vertex.generation,
+        };
+        let spec = vertex.spec.clone();
+        let code = match &spec {
+            VertexSpec::Function(function) => Some(function.code),
+            VertexSpec::Resource(_) => None,
+        };
+        self.unplaced.remove(&logical_id);
+        self.by_physical.insert(physical_id, logical_id);
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.instances.insert(physical_id);
+        }
+        let outputs = self.outputs_of(logical_id);
+        let state = self.states.get(&logical_id).cloned();
+        let step = Step::Start {
+            instance,
+            spec,
+            outputs,
+            state,
+            code,
+        };
+        self.effects.push(Effect::Step { node_id, step });
+        self.touch(logical_id);
+    }
+
+    /// Where the outputs of a vertex lead now.
+    fn outputs_of(&self, logical_id: LogicalId) -> Vec<Output> {
+        let Some(vertex) = self.vertices.get(&logical_id) else {
+            return Vec::new();
+        };
+        let output = |(channel, &target): (&String, &LogicalId)| {
+            let running = self
+                .vertices
+                .get(&target)
+                .and_then(|vertex| vertex.running());
+            Output {
+                channel: channel.clone(),
+                logical_id: target,
+                instance: running.map(|id| (id, self.invocation_url(id.node_id))),
+            }
+        };
+        vertex.outputs.iter().map(output).collect()
+    }
+
+    /// All who send to a vertex are told where it is now.
+    pub(super) fn patch_senders_of(&mut self, logical_id: LogicalId) -> BTreeSet<PhysicalId> {
+        let senders = self
+            .dependants
+            .get(&logical_id)
+            .cloned()
+            .unwrap_or_default();
+        senders
+            .into_iter()
+            .filter_map(|sender| self.patch_sender(sender))
+            .collect()
+    }
+
+    /// A vertex is told where its outputs lead now.
+    pub(super) fn patch_sender(&mut self, sender: LogicalId) -> Option<PhysicalId> {
+        let outputs = self.outputs_of(sender);
+        let vertex = self.vertices.get_mut(&sender)?;
+        let instance = vertex.instance?;
+        vertex.generation = vertex.generation.next();
+        let physical_id = instance.physical_id;
+        let step = Step::Patch {
+            physical_id,
+            generation: vertex.generation,
+            outputs,
+        };
+        self.effects.push(Effect::Step {
+            node_id: instance.node_id,
+            step,
+        });
+        Some(physical_id)
+    }
+
+    /// Moves a vertex to a node that was asked for.
+    pub(super) fn migrate(
+        &mut self,
+        logical_id: LogicalId,
+        node_id: NodeId,
+    ) -> Result<(), Refusal> {
+        let vertex = self
+            .vertices
+            .get(&logical_id)
+            .ok_or(Refusal::UnknownVertex(logical_id))?;
+        let view = self
+            .views()
+            .find(|view| view.node_id == node_id)
+            .ok_or(Refusal::UnknownNode(node_id))?;
+        let wanted = Wanted {
+            spec: &vertex.spec,
+            requirements: &vertex.requirements,
+        };
+        if let Some(requirement) = feasible::unmet(wanted, &view) {
+            let requirement = requirement.to_owned();
+            return Err(Refusal::Infeasible {
+                node_id,
+                requirement,
+            });
+        }
+        if vertex
+            .instance
+            .is_some_and(|instance| instance.node_id == node_id)
+        {
+            return Ok(());
+        }
+        self.move_away(logical_id, Some(node_id));
+        Ok(())
+    }
+
+    /// Starts moving a vertex. What has saved state is stopped first and takes it along; anything
+    /// else starts at its new place before the old copy goes.
+    pub(super) fn move_away(&mut self, logical_id: LogicalId, to: Option<NodeId>) {
+        let stateful = self.states.contains_key(&logical_id);
+        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+            return;
+        };
+        vertex.wanted_node = to;
+        let Some(old) = vertex.instance else {
+            return self.place(logical_id);
+        };
+        match old.phase {
+            Phase::Handing => return,
+            Phase::Starting | Phase::Running => {}
+        }
+        let Ok(nodes) = self.candidates(logical_id, to) else {
+            return;
+        };
+        if stateful {
+            if let Some(vertex) = self.vertices.get_mut(&logical_id)
+                && let Some(instance) = &mut vertex.instance
+            {
+                instance.phase = Phase::Handing;
+            }
+            self.touch(logical_id);
+            self.retire(logical_id, old);
+            return;
+        }
+        let node_id = self.choose(logical_id, &nodes);
+        self.start_on(logical_id, node_id);
+        // The old copy goes when the new one runs and the senders know: see `started`.
+        let generation = self.vertices[&logical_id].generation;
+        let senders = BTreeSet::new();
+        let retiring = Retiring {
+            node_id: old.node_id,
+            logical_id,
+            generation,
+            senders,
+        };
+        self.retiring.insert(old.physical_id, retiring);
+    }
+
+    /// The senders to an old copy are patched; when all have confirmed, it is stopped.
+    pub(super) fn retire(&mut self, logical_id: LogicalId, old: Instance) {
+        let senders = self.patch_senders_of(logical_id);
+        let generation = self.vertices[&logical_id].generation.next();
+        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
+            vertex.generation = generation;
+        }
+        let node_id = old.node_id;
+        let retiring = Retiring {
+            node_id,
+            logical_id,
+            generation,
+            senders,
+        };
+        self.retiring.insert(old.physical_id, retiring);
+        self.lingering.insert((self.now + CONFIRM, old.physical_id));
+        self.retire_ready();
+    }
+
+    /// Copies whose senders have all confirmed linger a little, then are stopped.
+    pub(super) fn retire_ready(&mut self) {
+        let at = self.now + self.settings.linger;
+        let ready: Vec<_> = self
+            .retiring
+            .iter()
+            .filter(|(physical_id, retiring)| {
+                retiring.senders.is_empty() && !self.is_awaiting_successor(**physical_id, retiring)
+            })
+            .map(|(&physical_id, _)| physical_id)
+            .collect();
+        for physical_id in ready {
+            let waits = self
+                .lingering
+                .iter()
+                .any(|&(due, id)| id == physical_id && due <= at);
+            if !waits {
+                self.lingering.retain(|&(_, id)| id != physical_id);
+                self.lingering.insert((at, physical_id));
+            }
+        }
+    }
+
+    /// Whether the copy still does the work, as its successor does not run yet.
+    fn is_awaiting_successor(&self, physical_id: PhysicalId, retiring: &Retiring) -> bool {
+        let vertex = self.vertices.get(&retiring.logical_id);
+        vertex
+            .and_then(|vertex| vertex.instance)
+            .is_some_and(|instance| {
+                instance.physical_id != physical_id && instance.phase == Phase::Starting
+            })
+    }
+
+    pub(super) fn stop_retired(&mut self, physical_id: PhysicalId) {
+        let Some(retiring) = self.retiring.get(&physical_id) else {
+            return;
+        };
+        let generation = retiring.generation;
+        let step = Step::Stop {
+            physical_id,
+            generation,
+            drain: DRAIN,
+        };
+        self.effects.push(Effect::Step {
+            node_id: retiring.node_id,
+            step,
+        });
+    }
+
+    /// The place of an instance that is not wanted at all.
+    pub(super) fn stop_instance(&mut self, instance: Instance, vertex: &Vertex) {
+        let generation = vertex.generation.next();
+        let physical_id = instance.physical_id;
+        let step = Step::Stop {
+            physical_id,
+            generation,
+            drain: Duration::ZERO,
+        };
+        self.effects.push(Effect::Step {
+            node_id: instance.node_id,
+            step,
+        });
+        self.by_physical.remove(&physical_id);
+        if let Some(node) = self.nodes.get_mut(&instance.node_id) {
+            node.instances.remove(&physical_id);
+        }
+    }
+}
+
+impl Vertex {
+    /// Where messages to it go now.
+    pub(super) fn running(&self) -> Option<InstanceId> {
+        let instance = self.instance?;
+        let id = InstanceId {
+            node_id: instance.node_id,
+            physical_id: instance.physical_id,
+        };
+        (instance.phase == Phase::Running).then_some(id)
+    }
+}

@@ -1,0 +1,1 @@
+//! Random events against the invariants of a domain.

@@ -1,0 +1,160 @@
+//! Whether a node meets every requirement, and which requirement excluded how many.
+
+use std::collections::BTreeMap;
+
+use edgeless_types::{Presence, ProviderId, Requirements, workflow::VertexSpec};
+
+use super::{NodeView, Wanted};
+
+/// The first requirement that a node does not meet; none: the node is feasible.
+pub fn unmet(wanted: Wanted<'_>, node: &NodeView<'_>) -> Option<&'static str> {
+    // Every field is named, so that a new requirement cannot be forgotten here.
+    let Requirements {
+        label_match_all,
+        node_id_match_any,
+        resource_match_all,
+        tee,
+        tpm,
+        max_instances: _, // Bounds the number of copies, not the choice of a node.
+    } = wanted.requirements;
+    if node.closed {
+        return Some("cordoned or leaving");
+    }
+    match wanted.spec {
+        VertexSpec::Function(function) => {
+            if !node.capabilities.runtimes.contains(&function.function_type) {
+                return Some("runtime");
+            }
+        }
+        VertexSpec::Resource(resource) => {
+            if !node
+                .providers
+                .iter()
+                .any(|provider| provider.class_type == resource.class_type)
+            {
+                return Some("resource class");
+            }
+        }
+    }
+    if !label_match_all
+        .iter()
+        .all(|label| node.capabilities.labels.contains(label))
+    {
+        return Some("label_match_all");
+    }
+    if !node_id_match_any.is_empty() && !node_id_match_any.contains(&node.node_id) {
+        return Some("node_id_match_any");
+    }
+    let provides = |id: &ProviderId| {
+        node.providers
+            .iter()
+            .any(|provider| provider.provider_id == *id)
+    };
+    if !resource_match_all.iter().all(provides) {
+        return Some("resource_match_all");
+    }
+    if *tee == Presence::Required && !node.capabilities.is_tee_running {
+        return Some("tee");
+    }
+    (*tpm == Presence::Required && !node.capabilities.has_tpm).then_some("tpm")
+}
+
+/// The feasible nodes, in the order given; or, when there is none, what excluded how many.
+pub fn feasible<'a, 'n>(
+    wanted: Wanted<'_>,
+    nodes: impl Iterator<Item = NodeView<'n>> + 'a,
+) -> Result<Vec<NodeView<'n>>, Vec<String>> {
+    let mut excluded: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut total = 0;
+    let mut found = Vec::new();
+    for node in nodes {
+        total += 1;
+        match unmet(wanted, &node) {
+            None => found.push(node),
+            Some(requirement) => *excluded.entry(requirement).or_default() += 1,
+        }
+    }
+    if found.is_empty() {
+        let line = |(requirement, number)| format!("{requirement}: {number} of {total} nodes");
+        return Err(excluded.into_iter().map(line).collect());
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use edgeless_types::{
+        NodeCapabilities, NodeId, ProviderId, ResourceProvider, workflow::ResourceSpec,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn check(annotations: &[(&str, &str)], class: &str, expected: Option<&str>) {
+        let annotations: BTreeMap<String, String> = annotations
+            .iter()
+            .map(|&(key, value)| (key.into(), value.into()))
+            .collect();
+        let requirements = Requirements::from_annotations(&annotations).unwrap();
+        let node_id = NodeId::new(Uuid::from_u128(1));
+        let capabilities = NodeCapabilities {
+            labels: vec!["zone=a".into(), "big".into()],
+            has_tpm: true,
+            ..NodeCapabilities::default()
+        };
+        let providers = [ResourceProvider {
+            provider_id: ProviderId::new("p1"),
+            class_type: "file-log".into(),
+            node_id,
+            outputs: vec![],
+        }];
+        let node = NodeView {
+            node_id,
+            capabilities: &capabilities,
+            providers: &providers,
+            health: None,
+            instances: 0,
+            closed: false,
+        };
+        let spec = VertexSpec::Resource(ResourceSpec {
+            name: "r".into(),
+            class_type: class.into(),
+            configurations: BTreeMap::new(),
+        });
+        let wanted = Wanted {
+            spec: &spec,
+            requirements: &requirements,
+        };
+        assert_eq!(unmet(wanted, &node), expected, "{annotations:?}");
+    }
+
+    #[test]
+    fn every_requirement_excludes_what_it_should_and_nothing_else() {
+        let other = Uuid::from_u128(2).to_string();
+        let this = Uuid::from_u128(1).to_string();
+        check(&[], "file-log", None);
+        check(&[], "redis", Some("resource class"));
+        check(&[("label_match_all", "big,zone=a")], "file-log", None);
+        check(
+            &[("label_match_all", "big,zone=b")],
+            "file-log",
+            Some("label_match_all"),
+        );
+        check(&[("node_id_match_any", &this)], "file-log", None);
+        check(
+            &[("node_id_match_any", &other)],
+            "file-log",
+            Some("node_id_match_any"),
+        );
+        check(&[("resource_match_all", "p1")], "file-log", None);
+        check(
+            &[("resource_match_all", "p1,p2")],
+            "file-log",
+            Some("resource_match_all"),
+        );
+        check(&[("tpm", "required")], "file-log", None);
+        check(&[("tee", "required")], "file-log", Some("tee"));
+    }
+}
