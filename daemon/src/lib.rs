@@ -1,7 +1,9 @@
 //! What every daemon shares: configuration files, arguments, logging, signals, bound addresses
 //! and the HTTP status port. What a daemon *does* stands in its own crate.
 
+pub mod code;
 pub mod config;
+pub mod file;
 pub mod net;
 pub mod status;
 

@@ -1,1 +1,9 @@
-//! Skeleton.
+//! The CSV datasets: what an ε-ORC records for the scaling heuristics and for people.
+//!
+//! Tables and columns are those of the design document; additional columns come first.
+
+mod table;
+mod writer;
+
+pub use table::{Table, header};
+pub use writer::{Additional, Dataset, DatasetError, Settings};

@@ -2,5 +2,18 @@
 //! mirrored and recorded.
 
 pub mod change;
+pub mod config;
 pub mod domain;
+pub mod domain_client;
+pub mod grpc;
+pub mod mirror;
+pub mod node_client;
+pub mod observers;
+pub mod orchestrator;
 pub mod plan;
+pub mod record;
+mod start;
+pub mod status;
+
+pub use config::Config;
+pub use start::{Running, StartError, start};

@@ -175,6 +175,7 @@ pub enum Effect {
 
 /// One action of a node.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "steps are few and live briefly")]
 pub enum Step {
     /// Start an instance.
     Start {

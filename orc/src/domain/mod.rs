@@ -32,6 +32,7 @@ pub use event::{
     StepKey, StepResult, Ticket, VertexRequest,
 };
 use nodes::Node;
+pub use observe::{NodeReport, Numbers, Totals};
 
 /// Settings of a domain.
 #[derive(Clone, Debug)]

@@ -1,0 +1,444 @@
+//! Writes rows. A disk that refuses them is an error of that moment; later rows are tried again.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use edgeless_types::{
+    InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleSummary,
+    Timestamp,
+};
+
+use crate::{Table, header};
+
+/// Where the files are and whether they are continued.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// A prefix: `dataset/` is a folder, `out/run1-` a folder and the beginning of file names.
+    pub path: String,
+    /// Whether files that are there are continued; else they begin anew.
+    pub append: bool,
+    /// Further columns.
+    pub additional: Additional,
+}
+
+/// Further columns, which come first, and their values in every row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Additional {
+    names: Vec<String>,
+    values: Vec<String>,
+}
+
+/// The files cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// Names and values do not match.
+    #[error("additional_fields names {names} columns but additional_header has {values} values")]
+    Additional {
+        /// How many names.
+        names: usize,
+        /// How many values.
+        values: usize,
+    },
+    /// A file or folder cannot be made.
+    #[error("could not open the dataset file `{}`", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file that is to be continued has other columns.
+    #[error("`{}` has the columns `{found}`, not `{expected}`; move it away, or use append = false", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
+}
+
+impl Additional {
+    /// Reads comma-separated names and values.
+    ///
+    /// # Errors
+    /// There are more of one than of the other.
+    pub fn parse(names: &str, values: &str) -> Result<Self, DatasetError> {
+        let split = |text: &str| -> Vec<String> {
+            let items = text.split(',').map(|item| item.trim().to_owned());
+            if text.trim().is_empty() {
+                Vec::new()
+            } else {
+                items.collect()
+            }
+        };
+        let (names, values) = (split(names), split(values));
+        if names.len() != values.len() {
+            return Err(DatasetError::Additional {
+                names: names.len(),
+                values: values.len(),
+            });
+        }
+        Ok(Self { names, values })
+    }
+}
+
+/// All tables, open for writing.
+pub struct Dataset {
+    additional: Additional,
+    files: Vec<csv::Writer<File>>,
+    text: String,
+}
+
+impl Dataset {
+    /// Opens all tables.
+    ///
+    /// # Errors
+    /// A file cannot be opened, or is to be continued and has other columns.
+    pub fn open(settings: &Settings) -> Result<Self, DatasetError> {
+        let open = |table: Table| {
+            let path = PathBuf::from(format!("{}{}", settings.path, table.file_name()));
+            open_table(&path, table, settings)
+        };
+        let files = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self {
+            additional: settings.additional.clone(),
+            files,
+            text: String::new(),
+        })
+    }
+
+    /// A health report.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn health(
+        &mut self,
+        at: Timestamp,
+        node_id: NodeId,
+        health: &NodeHealth,
+    ) -> io::Result<()> {
+        let json = serde_json::to_string(health)?;
+        self.row(
+            Table::HealthStatus,
+            &[&at.to_string(), &node_id.to_string(), &json],
+        )
+    }
+
+    /// The capabilities of a node.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn capabilities(
+        &mut self,
+        at: Timestamp,
+        node_id: NodeId,
+        capabilities: &NodeCapabilities,
+    ) -> io::Result<()> {
+        let json = serde_json::to_string(capabilities)?;
+        self.row(
+            Table::Capabilities,
+            &[&at.to_string(), &node_id.to_string(), &json],
+        )
+    }
+
+    /// Where a vertex runs now.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn mapping(
+        &mut self,
+        at: Timestamp,
+        logical_id: LogicalId,
+        instances: &[InstanceId],
+    ) -> io::Result<()> {
+        let mut fields = vec![at.to_string(), logical_id.to_string()];
+        for instance in instances {
+            fields.push(instance.node_id.to_string());
+            fields.push(instance.physical_id.to_string());
+        }
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        self.row(Table::MappingToInstanceId, &fields)
+    }
+
+    /// A measured time.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn sample(&mut self, sample: &Sample) -> io::Result<()> {
+        let mut text = std::mem::take(&mut self.text);
+        let ends = write_fields(&mut text, |out| {
+            out.field(sample.physical_id)?;
+            out.field(sample.secs())?;
+            out.field(sample.timestamp)
+        });
+        let [id, value, at] = ends.map(|(start, end)| &text[start..end]);
+        let outcome = self.row(
+            Table::PerformanceSamples,
+            &[sample.kind.name(), id, value, at],
+        );
+        text.clear();
+        self.text = text;
+        outcome
+    }
+
+    /// A custom log entry.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn log(&mut self, entry: &LogEntry) -> io::Result<()> {
+        let (id, at) = (entry.physical_id.to_string(), entry.timestamp.to_string());
+        self.row(
+            Table::ApplicationLogs,
+            &[&id, &entry.target, &entry.value, &at],
+        )
+    }
+
+    /// Samples that did not fit.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn summary(&mut self, at: Timestamp, summary: &SampleSummary) -> io::Result<()> {
+        let secs = |nanos| {
+            std::time::Duration::from_nanos(nanos)
+                .as_secs_f64()
+                .to_string()
+        };
+        let fields = [
+            summary.kind.name(),
+            &summary.physical_id.to_string(),
+            &summary.count.to_string(),
+            &secs(summary.sum_nanos),
+            &secs(summary.max_nanos),
+            &at.to_string(),
+        ];
+        self.row(Table::SampleSummaries, &fields)
+    }
+
+    /// Writes everything to the files.
+    ///
+    /// # Errors
+    /// A disk refuses it.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.files.iter_mut().try_for_each(csv::Writer::flush)
+    }
+
+    fn row(&mut self, table: Table, fields: &[&str]) -> io::Result<()> {
+        let file = &mut self.files[table as usize];
+        let additional = self.additional.values.iter().map(String::as_str);
+        file.write_record(additional.chain(fields.iter().copied()))
+            .map_err(io::Error::other)
+    }
+}
+
+/// Fields one after the other in one text.
+struct Fields<'a> {
+    text: &'a mut String,
+    ends: [(usize, usize); 3],
+    number: usize,
+}
+
+impl Fields<'_> {
+    fn field(&mut self, value: impl std::fmt::Display) -> std::fmt::Result {
+        use std::fmt::Write as _;
+        let start = self.text.len();
+        write!(self.text, "{value}")?;
+        self.ends[self.number] = (start, self.text.len());
+        self.number += 1;
+        Ok(())
+    }
+}
+
+fn write_fields(
+    text: &mut String,
+    write: impl FnOnce(&mut Fields<'_>) -> std::fmt::Result,
+) -> [(usize, usize); 3] {
+    let mut fields = Fields {
+        text,
+        ends: [(0, 0); 3],
+        number: 0,
+    };
+    write(&mut fields).expect("writing to a string does not fail");
+    fields.ends
+}
+
+fn open_table(
+    path: &Path,
+    table: Table,
+    settings: &Settings,
+) -> Result<csv::Writer<File>, DatasetError> {
+    let failed = |source| DatasetError::Open {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let names = settings.additional.names.iter().map(String::as_str);
+    let columns: Vec<&str> = names.chain(header(table).iter().copied()).collect();
+    let mut options = OpenOptions::new();
+    options
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(!settings.append);
+    let mut file = options.open(path).map_err(failed)?;
+    let empty = file.metadata().map_err(failed)?.len() == 0;
+    if !empty {
+        let found = first_line(&file).map_err(failed)?;
+        let expected = columns.join(",");
+        if found != expected {
+            return Err(DatasetError::Header {
+                path: path.to_owned(),
+                found,
+                expected,
+            });
+        }
+        end_torn_line(&mut file).map_err(failed)?;
+    }
+    file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .buffer_capacity(256 << 10)
+        .from_writer(file);
+    if empty {
+        let written = writer.write_record(&columns).map_err(io::Error::other);
+        written.and_then(|()| writer.flush()).map_err(failed)?;
+    }
+    Ok(writer)
+}
+
+fn first_line(file: &File) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(file).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
+/// A last line without its end was torn by a crash: it is cut off.
+fn end_torn_line(file: &mut File) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut content = BufReader::new(&mut *file);
+    let (mut whole, mut at, mut chunk) = (0_u64, 0_u64, vec![0_u8; 64 << 10]);
+    loop {
+        let number = content.read(&mut chunk)?;
+        if number == 0 {
+            break;
+        }
+        if let Some(last) = chunk[..number].iter().rposition(|&byte| byte == b'\n') {
+            whole = at + last as u64 + 1;
+        }
+        at += number as u64;
+    }
+    if whole < at {
+        file.set_len(whole)?;
+        file.flush()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeless_types::{PhysicalId, SampleKind};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn settings(folder: &Path, append: bool, names: &str, values: &str) -> Settings {
+        Settings {
+            path: format!("{}/", folder.display()),
+            append,
+            additional: Additional::parse(names, values).unwrap(),
+        }
+    }
+
+    fn sample() -> Sample {
+        Sample {
+            physical_id: PhysicalId::new(Uuid::from_u128(1)),
+            kind: SampleKind::FunctionExecutionTime,
+            timestamp: Timestamp::from_nanos(1_500_000_000),
+            nanos: 2_500_000,
+        }
+    }
+
+    fn read(folder: &Path, table: Table) -> String {
+        std::fs::read_to_string(folder.join(table.file_name())).unwrap()
+    }
+
+    #[test]
+    fn headers_are_those_of_the_document() {
+        let folder = tempfile::tempdir().unwrap();
+        Dataset::open(&settings(folder.path(), false, "", "")).unwrap();
+        for (table, line) in [
+            (
+                Table::HealthStatus,
+                "timestamp,node_id,node_health_status\n",
+            ),
+            (Table::Capabilities, "timestamp,node_id,node_capabilities\n"),
+            (
+                Table::MappingToInstanceId,
+                "timestamp,logical_id,node_id1,physical_id1,...\n",
+            ),
+            (
+                Table::PerformanceSamples,
+                "metric,identifier,value,timestamp\n",
+            ),
+            (
+                Table::ApplicationLogs,
+                "identifier,target,value,timestamp\n",
+            ),
+        ] {
+            assert_eq!(read(folder.path(), table), line);
+        }
+    }
+
+    #[test]
+    fn rows_have_their_additional_columns_and_are_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path(), false, "experiment_name", "a \"b\"");
+        let mut dataset = Dataset::open(&settings).unwrap();
+        dataset.sample(&sample()).unwrap();
+        dataset.sample(&sample()).unwrap();
+        dataset
+            .health(
+                Timestamp::EPOCH,
+                NodeId::new(Uuid::nil()),
+                &NodeHealth::default(),
+            )
+            .unwrap();
+        dataset.flush().unwrap();
+        let row = "\"a \"\"b\"\"\",function_execution_time,\
+            00000000-0000-0000-0000-000000000001,0.0025,1.500000000\n";
+        let header = "experiment_name,metric,identifier,value,timestamp\n";
+        let text = read(folder.path(), Table::PerformanceSamples);
+        assert_eq!(text, format!("{header}{row}{row}"));
+        let path = folder.path().join("health_status.csv");
+        let mut reader = csv::Reader::from_path(path).unwrap();
+        let record = reader.records().next().unwrap().unwrap();
+        let health: NodeHealth = serde_json::from_str(&record[3]).unwrap();
+        assert_eq!(health, NodeHealth::default());
+    }
+
+    #[test]
+    fn appending_continues_cuts_a_torn_line_and_refuses_other_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("performance_samples.csv");
+        std::fs::write(&path, "metric,identifier,value,timestamp\na,b,1,2\ntorn,li").unwrap();
+        let append = settings(folder.path(), true, "", "");
+        let mut dataset = Dataset::open(&append).unwrap();
+        dataset.sample(&sample()).unwrap();
+        dataset.flush().unwrap();
+        let text = read(folder.path(), Table::PerformanceSamples);
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(!text.contains("torn"), "{text}");
+        let other = settings(folder.path(), true, "x", "1");
+        assert!(matches!(
+            Dataset::open(&other),
+            Err(DatasetError::Header { .. })
+        ));
+        assert!(Additional::parse("a,b", "1").is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! The configuration of ε-ORC (`orchestrator.toml`).
+
+use std::{path::PathBuf, time::Duration};
+
+use edgeless_daemon::net::Listen;
+use serde::Deserialize;
+use url::Url;
+
+use crate::plan::strategy::StrategyKind;
+
+/// All settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Addresses and names.
+    pub general: General,
+    /// How nodes are chosen.
+    #[serde(default)]
+    pub baseline: Baseline,
+    /// Mirror and datasets.
+    #[serde(default)]
+    pub proxy: Proxy,
+}
+
+/// Addresses and names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct General {
+    /// Where ε-CON takes subscriptions; absent: the domain stands alone.
+    pub domain_register_url: Option<Listen>,
+    /// How often the subscription is refreshed.
+    #[serde(default = "second", with = "humantime_serde")]
+    pub subscription_refresh_interval: Duration,
+    /// Unique in the cluster.
+    pub domain_id: String,
+    /// Where ε-CON reaches this ε-ORC.
+    pub orchestrator_url: Listen,
+    /// The same as others see it, behind an address translation.
+    pub orchestrator_url_announced: Option<Listen>,
+    /// Where nodes register.
+    pub node_register_url: Listen,
+    /// Where `/healthz`, `/readyz`, `/metrics` and the state are served.
+    pub status_url: Listen,
+    /// Where code is kept.
+    pub data_dir: PathBuf,
+}
+
+/// How nodes are chosen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Baseline {
+    /// `Random`, `RoundRobin` or `LeastLoaded`.
+    #[serde(default)]
+    pub orchestration_strategy: StrategyKind,
+    /// Seed of all choices; absent: another one at each start.
+    pub seed: Option<u64>,
+    /// After a restart, how long what ε-CON desires may wait to be reported by a node before it is
+    /// placed anew.
+    #[serde(default = "three_seconds", with = "humantime_serde")]
+    pub adoption_grace: Duration,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            orchestration_strategy: StrategyKind::default(),
+            seed: None,
+            adoption_grace: three_seconds(),
+        }
+    }
+}
+
+/// Mirror and datasets.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    /// Whether there is a mirror.
+    #[serde(default)]
+    pub proxy_type: ProxyType,
+    /// Where it is; needed for `Redis`.
+    pub redis_url: Option<Url>,
+    /// Elements of sorted sets older than this are purged, with this period.
+    #[serde(default = "two_minutes")]
+    pub proxy_gc_period_seconds: u64,
+    /// Absent: no datasets.
+    pub dataset_settings: Option<DatasetSettings>,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self {
+            proxy_type: ProxyType::None,
+            redis_url: None,
+            proxy_gc_period_seconds: two_minutes(),
+            dataset_settings: None,
+        }
+    }
+}
+
+/// Whether there is a mirror.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum ProxyType {
+    /// There is none.
+    #[default]
+    None,
+    /// A Redis database, which is flushed at start.
+    Redis,
+}
+
+/// Where datasets go.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSettings {
+    /// A prefix: `dataset/` is a folder, `out/run1-` a folder and the beginning of file names.
+    pub dataset_path: String,
+    /// Whether files are continued; else they begin anew.
+    #[serde(default)]
+    pub append: bool,
+    /// Names of further columns, separated by commas.
+    #[serde(default)]
+    pub additional_fields: String,
+    /// Their values in every row, separated by commas.
+    #[serde(default)]
+    pub additional_header: String,
+}
+
+fn second() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn three_seconds() -> Duration {
+    Duration::from_secs(3)
+}
+
+fn two_minutes() -> u64 {
+    120
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_is_a_configuration() {
+        let text = include_str!("../../configs/orchestrator.toml");
+        let path = std::path::Path::new("orchestrator.toml");
+        let config: Config =
+            edgeless_daemon::config::parse(text, path, Default::default()).unwrap();
+        assert_eq!(config.proxy.proxy_type, ProxyType::None);
+    }
+}

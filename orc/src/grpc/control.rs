@@ -1,0 +1,146 @@
+//! `DomainControl`: what ε-CON needs beside starting and stopping.
+
+use bytes::Bytes;
+use edgeless_daemon::code::PutError;
+use edgeless_proto::{
+    convert::{digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
+    v1::{self, domain_control_server::DomainControl},
+};
+use edgeless_types::{LogicalId, intent::Intent, mirror::ActiveInstance};
+use tonic::{Request, Response, Status};
+
+use super::{
+    ended,
+    instances::{All, start_vertices, vertices_from_wire},
+};
+use crate::{
+    domain::{NodeReport, Refusal},
+    orchestrator::Handle,
+};
+
+pub(super) struct Control(pub(super) Handle);
+
+#[tonic::async_trait]
+impl DomainControl for Control {
+    async fn put_code(
+        &self,
+        request: Request<v1::PutCodeRequest>,
+    ) -> Result<Response<v1::PutCodeReply>, Status> {
+        let request = request.into_inner();
+        let digest = digest_from_wire(&request.digest, "digest")?;
+        match self.0.code().put(digest, request.code).await {
+            Ok(()) => Ok(Response::new(v1::PutCodeReply {})),
+            Err(error @ PutError::Digest { .. }) => {
+                Err(Status::invalid_argument(format!("field `digest`: {error}")))
+            }
+            Err(error @ PutError::Write { .. }) => {
+                tracing::error!(%error, "code is not kept");
+                Err(Status::resource_exhausted(error.to_string()))
+            }
+        }
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::StartRequest>,
+    ) -> Result<Response<v1::StartReply>, Status> {
+        let vertices = vertices_from_wire(request.into_inner().vertices)?;
+        start_vertices(&self.0, vertices, All::Yes)
+            .await
+            .map(Response::new)
+    }
+
+    async fn migrate(
+        &self,
+        request: Request<v1::MigrateRequest>,
+    ) -> Result<Response<v1::MigrateReply>, Status> {
+        let request = request.into_inner();
+        let intent = Intent::Migrate {
+            logical_id: id_from_wire(&request.logical_id, "logical_id")?,
+            node_id: id_from_wire(&request.node_id, "node_id")?,
+        };
+        match self.0.migrate(intent).await.map_err(ended)? {
+            Ok(()) => Ok(Response::new(v1::MigrateReply {})),
+            Err(refusal @ (Refusal::UnknownVertex(_) | Refusal::UnknownNode(_))) => {
+                Err(Status::not_found(refusal.to_string()))
+            }
+            Err(refusal @ Refusal::Infeasible { .. }) => {
+                Err(Status::failed_precondition(refusal.to_string()))
+            }
+        }
+    }
+
+    async fn inspect_vertices(
+        &self,
+        request: Request<v1::InspectVerticesRequest>,
+    ) -> Result<Response<v1::InspectVerticesReply>, Status> {
+        let read = |id: Bytes| id_from_wire::<LogicalId>(&id, "logical_ids");
+        let wanted = request.into_inner().logical_ids.into_iter().map(read);
+        let wanted: Vec<LogicalId> = wanted.collect::<Result<_, _>>()?;
+        let look = self.0.read(move |domain, _| match wanted.is_empty() {
+            true => domain.active_instances(),
+            false => wanted
+                .iter()
+                .filter_map(|&id| domain.active_instance(id))
+                .collect(),
+        });
+        let vertices = look
+            .await
+            .map_err(ended)?
+            .into_iter()
+            .map(vertex_to_wire)
+            .collect();
+        Ok(Response::new(v1::InspectVerticesReply { vertices }))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesReply>, Status> {
+        let nodes = self
+            .0
+            .read(|domain, _| domain.node_reports())
+            .await
+            .map_err(ended)?;
+        let nodes = nodes.into_iter().map(node_to_wire).collect();
+        Ok(Response::new(v1::ListNodesReply { nodes }))
+    }
+}
+
+fn vertex_to_wire(active: ActiveInstance) -> v1::VertexStatus {
+    let instances = active.instances.iter().map(|running| v1::RunningStatus {
+        node_id: id_bytes(&running.node_id),
+        physical_id: id_bytes(&running.physical_id),
+        since_ns: running.since.as_nanos(),
+    });
+    v1::VertexStatus {
+        logical_id: id_bytes(&active.logical_id),
+        workflow_id: id_bytes(&active.workflow_id),
+        name: active.spec.name().to_owned(),
+        class: active.spec.class().to_owned(),
+        instances: instances.collect(),
+        waiting: active.waiting.map(|waiting| waiting.message),
+    }
+}
+
+fn node_to_wire(node: NodeReport) -> v1::NodeStatus {
+    let profile = v1::NodeProfile {
+        agent_url: node.profile.agent_url,
+        invocation_url: node.profile.invocation_url,
+        capabilities: Some((*node.profile.capabilities).clone().into()),
+        providers: node
+            .profile
+            .providers
+            .iter()
+            .map(provider_to_wire)
+            .collect(),
+    };
+    v1::NodeStatus {
+        node_id: id_bytes(&node.node_id),
+        profile: Some(profile),
+        health: node.health.map(v1::NodeHealth::from),
+        cordoned: node.cordoned,
+        num_instances: u32::try_from(node.instances).unwrap_or(u32::MAX),
+        last_update_ns: node.last_update.as_nanos(),
+    }
+}

@@ -1,0 +1,187 @@
+//! `NodeRegistration`.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_proto::{
+    convert::{ConvertError, capabilities_from_wire, id_from_wire, providers_from_wire, required},
+    v1::{self, node_registration_server::NodeRegistration},
+};
+use edgeless_types::{NodeHealth, NodeId, RunningInstance, Samples};
+use tonic::{Request, Response, Status};
+
+use super::ended;
+use crate::{
+    domain::{NodeUpdate, Profile},
+    orchestrator::Handle,
+};
+
+/// Bounds of `refresh_deadline_ms`.
+const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
+/// The longest state that is kept for an instance.
+const STATE_BYTES: usize = 1 << 20;
+
+pub(super) struct Service {
+    orc: Handle,
+}
+
+impl Service {
+    pub(super) fn new(orc: Handle) -> Self {
+        Self { orc }
+    }
+}
+
+#[tonic::async_trait]
+impl NodeRegistration for Service {
+    async fn update_node(
+        &self,
+        request: Request<v1::UpdateNodeRequest>,
+    ) -> Result<Response<v1::UpdateNodeReply>, Status> {
+        let update = update_from_wire(request.into_inner())?;
+        let reply = self.orc.update(update).await.map_err(ended)?;
+        Ok(Response::new(v1::UpdateNodeReply {
+            want_full: reply.want_full,
+            may_leave: reply.may_leave,
+        }))
+    }
+}
+
+fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, ConvertError> {
+    let node_id: NodeId = id_from_wire(&update.node_id, "node_id")?;
+    if !DEADLINES.contains(&update.refresh_deadline_ms) {
+        let (first, last) = (DEADLINES.start(), DEADLINES.end());
+        let problem = format!(
+            "must be {first} to {last} ms, not {}",
+            update.refresh_deadline_ms
+        );
+        return Err(ConvertError::new("refresh_deadline_ms", problem));
+    }
+    let profile = update
+        .profile
+        .map(|profile| profile_from_wire(profile, node_id))
+        .transpose()?;
+    let samples = update.samples.map(Samples::try_from).transpose();
+    let samples = samples.map_err(|error| error.below("samples"))?;
+    let running = update.running.map(|set| {
+        set.instances
+            .into_iter()
+            .map(RunningInstance::try_from)
+            .collect::<Result<Vec<_>, _>>()
+    });
+    let running = running
+        .transpose()
+        .map_err(|error| error.below("running.instances"))?;
+    let mut failures = Vec::new();
+    for failure in update.failures {
+        let physical_id = id_from_wire(&failure.physical_id, "failures.physical_id")?;
+        failures.push((physical_id, failure.message));
+    }
+    let mut states = Vec::new();
+    for saved in update.states {
+        if saved.state.len() > STATE_BYTES {
+            let number = saved.state.len();
+            let problem = format!("has {number} bytes; at most {STATE_BYTES} are kept");
+            return Err(ConvertError::new("states.state", problem));
+        }
+        states.push((
+            id_from_wire(&saved.physical_id, "states.physical_id")?,
+            saved.state,
+        ));
+    }
+    Ok(NodeUpdate {
+        node_id,
+        nonce: update.nonce,
+        sequence: update.sequence,
+        refresh_deadline: Duration::from_millis(update.refresh_deadline_ms),
+        profile,
+        health: update.health.map(NodeHealth::from),
+        samples: samples.filter(|samples| !samples.is_empty()).map(Arc::new),
+        running,
+        failures,
+        states,
+        leaving: update.leaving,
+    })
+}
+
+fn profile_from_wire(profile: v1::NodeProfile, node_id: NodeId) -> Result<Profile, ConvertError> {
+    for (field, url) in [
+        ("agent_url", &profile.agent_url),
+        ("invocation_url", &profile.invocation_url),
+    ] {
+        if let Err(error) = url.parse::<edgeless_daemon::net::Listen>() {
+            return Err(ConvertError::new(
+                format!("profile.{field}"),
+                error.to_string(),
+            ));
+        }
+    }
+    let capabilities = required(profile.capabilities, "profile.capabilities")?;
+    let capabilities = capabilities_from_wire(capabilities)
+        .map_err(|error| error.below("profile.capabilities"))?;
+    let providers =
+        providers_from_wire(profile.providers, node_id).map_err(|error| error.below("profile"))?;
+    Ok(Profile {
+        agent_url: profile.agent_url,
+        invocation_url: profile.invocation_url,
+        capabilities: Arc::new(capabilities),
+        providers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut v1::UpdateNodeRequest), field: &str) {
+        let capabilities = v1::NodeCapabilities {
+            num_cores: 1,
+            ..Default::default()
+        };
+        let mut update = v1::UpdateNodeRequest {
+            node_id: vec![1; 16].into(),
+            refresh_deadline_ms: 1_000,
+            profile: Some(v1::NodeProfile {
+                agent_url: "http://127.0.0.1:1".into(),
+                invocation_url: "http://127.0.0.1:2".into(),
+                capabilities: Some(capabilities),
+                providers: vec![],
+            }),
+            ..Default::default()
+        };
+        assert!(update_from_wire(update.clone()).is_ok());
+        change(&mut update);
+        assert_eq!(update_from_wire(update).unwrap_err().field, field);
+    }
+
+    #[test]
+    fn a_bad_registration_names_its_field() {
+        check(|update| update.node_id = vec![1].into(), "node_id");
+        check(
+            |update| update.refresh_deadline_ms = 0,
+            "refresh_deadline_ms",
+        );
+        check(
+            |update| update.refresh_deadline_ms = u64::MAX,
+            "refresh_deadline_ms",
+        );
+        check(
+            |update| update.profile.as_mut().unwrap().agent_url = "here".into(),
+            "profile.agent_url",
+        );
+        check(
+            |update| update.profile.as_mut().unwrap().capabilities = None,
+            "profile.capabilities",
+        );
+        let series = v1::SampleSeries {
+            values_ns: vec![1],
+            ..Default::default()
+        };
+        let samples = v1::Samples {
+            series: vec![series],
+            ..Default::default()
+        };
+        check(
+            |update| update.samples = Some(samples),
+            "samples.series[0].physical_id",
+        );
+    }
+}

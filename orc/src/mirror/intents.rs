@@ -1,0 +1,56 @@
+//! Intents from Redis: announced in a list, taken in order.
+
+use std::time::Duration;
+
+use edgeless_types::intent::ANNOUNCEMENTS;
+use redis::aio::MultiplexedConnection;
+
+use crate::orchestrator::Handle;
+
+/// How often the list is looked at.
+const POLL: Duration = Duration::from_millis(50);
+/// Between two tries to reach Redis.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Takes intents for as long as ε-ORC runs.
+pub(super) async fn run(client: redis::Client, orc: Handle) {
+    loop {
+        let error = match session(&client, &orc).await {
+            Ok(()) => return,
+            Err(error) => error,
+        };
+        tracing::debug!(%error, "no intents from Redis");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn session(client: &redis::Client, orc: &Handle) -> redis::RedisResult<()> {
+    let config = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(2)))
+        .set_response_timeout(Some(Duration::from_secs(5)));
+    let mut redis = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await?;
+    loop {
+        let key: Option<String> = redis::cmd("LPOP")
+            .arg(ANNOUNCEMENTS)
+            .query_async(&mut redis)
+            .await?;
+        let Some(key) = key else {
+            tokio::time::sleep(POLL).await;
+            continue;
+        };
+        let value = take(&mut redis, &key).await?;
+        if orc.intent(key, value).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The value of an intent, which is deleted; nothing for a key that is no intent.
+async fn take(redis: &mut MultiplexedConnection, key: &str) -> redis::RedisResult<Option<String>> {
+    if !key.starts_with("intent:") {
+        return Ok(None);
+    }
+    redis::cmd("GETDEL").arg(key).query_async(redis).await
+}

@@ -1,0 +1,98 @@
+//! The same changes as rows of the datasets; works with any mirror.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_daemon::status::Readiness;
+use edgeless_dataset::Dataset;
+use edgeless_types::InstanceId;
+use tokio::sync::mpsc;
+
+use crate::change::{Change, What};
+
+/// The part of `/readyz`.
+const PART: &str = "datasets";
+/// How often rows are on disk at least.
+const FLUSH: Duration = Duration::from_millis(500);
+
+/// Batches of changes that wait for the disk.
+pub(crate) const QUEUE: usize = 16_384;
+
+/// Writes rows until the channel is closed.
+pub(crate) async fn run(
+    mut dataset: Dataset,
+    mut changes: mpsc::Receiver<Arc<[Change]>>,
+    readiness: Readiness,
+) {
+    let mut flush = tokio::time::interval(FLUSH);
+    let mut batch = Vec::new();
+    loop {
+        let outcome = tokio::select! {
+            number = changes.recv_many(&mut batch, 256) => {
+                if number == 0 {
+                    break;
+                }
+                batch.drain(..).try_for_each(|changes| rows(&mut dataset, &changes))
+            }
+            _ = flush.tick() => dataset.flush(),
+        };
+        report(outcome, &readiness);
+    }
+    report(dataset.flush(), &readiness);
+}
+
+fn report(outcome: std::io::Result<()>, readiness: &Readiness) {
+    match outcome {
+        Ok(()) => {
+            if readiness.restore(PART) {
+                tracing::info!("datasets are written again");
+            }
+        }
+        Err(error) => {
+            if readiness.degrade(PART, error.to_string()) {
+                tracing::error!(%error, "datasets are not written; decisions go on");
+            }
+        }
+    }
+}
+
+fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
+    for change in changes {
+        let at = change.at;
+        match &change.what {
+            What::Node(node_id, capabilities) => {
+                dataset.capabilities(at, *node_id, capabilities)?;
+            }
+            What::Health(node_id, health) => dataset.health(at, *node_id, health)?,
+            What::Instance(active) => {
+                let instances: Vec<InstanceId> = active
+                    .instances
+                    .iter()
+                    .copied()
+                    .map(InstanceId::from)
+                    .collect();
+                dataset.mapping(at, active.logical_id, &instances)?;
+            }
+            What::InstanceGone(logical_id) => dataset.mapping(at, *logical_id, &[])?,
+            What::Samples(_, samples) => {
+                samples
+                    .times
+                    .iter()
+                    .try_for_each(|sample| dataset.sample(sample))?;
+                samples
+                    .logs
+                    .iter()
+                    .try_for_each(|entry| dataset.log(entry))?;
+                let mut summaries = samples.summaries.iter();
+                summaries.try_for_each(|summary| dataset.summary(at, summary))?;
+            }
+            What::Reset(_)
+            | What::NodeGone(_)
+            | What::Provider(_)
+            | What::ProviderGone(_)
+            | What::Dependencies(..)
+            | What::DependenciesGone(_)
+            | What::Intent(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Starts ε-ORC: everything is bound and checked before anything runs.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_daemon::{
+    code::CodeStore,
+    net::{BindError, Bound, Listen},
+    status::{self, Readiness, Status},
+};
+use edgeless_dataset::{Additional, Dataset, DatasetError, Settings};
+use edgeless_types::DomainId;
+use prometheus_client::registry::Registry;
+use rand::Rng;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, ProxyType},
+    domain::{self, Domain},
+    domain_client::{self, Subscription},
+    grpc,
+    mirror::{self, Mirror},
+    observers::{Observers, Recent},
+    orchestrator::{Handle, Orchestrator},
+    record,
+    status::{Shown, router},
+};
+
+/// How long a replaced instance still takes what is under way to it.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// ε-ORC cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or not of this machine.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The address of Redis is of no use.
+    #[error("key `proxy.redis_url`: {0}")]
+    Redis(String),
+    /// The datasets cannot be opened.
+    #[error("section `proxy.dataset_settings`")]
+    Dataset(#[from] DatasetError),
+    /// The folder for code cannot be made.
+    #[error("key `general.data_dir`: could not create the folder for code")]
+    Code(#[source] std::io::Error),
+}
+
+/// ε-ORC as it runs.
+pub struct Running {
+    /// Where nodes register.
+    pub node_register_url: Listen,
+    /// Where ε-CON reaches it.
+    pub orchestrator_url: Listen,
+    /// The status port.
+    pub status_url: Listen,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Waits until everything has ended, after shutdown.
+    pub async fn join(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of ε-ORC panicked");
+            }
+        }
+    }
+}
+
+/// Starts ε-ORC; it runs until `shutdown` is cancelled.
+///
+/// # Errors
+/// An address cannot be bound, Redis' address is malformed, or files cannot be opened.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let redis = match config.proxy.proxy_type {
+        ProxyType::None => None,
+        ProxyType::Redis => {
+            let url = config.proxy.redis_url.clone();
+            let url = url.ok_or_else(|| StartError::Redis("is missing".to_owned()))?;
+            let client = redis::Client::open(url.as_str());
+            Some(client.map_err(|error| StartError::Redis(format!("`{url}`: {error}")))?)
+        }
+    };
+    let dataset = open_dataset(&config)?;
+    let code = CodeStore::open(config.general.data_dir.join("code")).map_err(StartError::Code)?;
+    let nodes = config
+        .general
+        .node_register_url
+        .bind("NodeRegistration")
+        .await?;
+    let controller = config
+        .general
+        .orchestrator_url
+        .bind("FunctionInstance")
+        .await?;
+    let status_port = config.general.status_url.bind("status port").await?;
+    let mut running = Running {
+        node_register_url: nodes.url.clone(),
+        orchestrator_url: controller.url.clone(),
+        status_url: status_port.url.clone(),
+        tasks: JoinSet::new(),
+    };
+    spawn_all(
+        &config,
+        redis,
+        dataset,
+        code,
+        [nodes, controller, status_port],
+        &mut running,
+        shutdown,
+    );
+    Ok(running)
+}
+
+fn spawn_all(
+    config: &Config,
+    redis: Option<redis::Client>,
+    dataset: Option<Dataset>,
+    code: CodeStore,
+    [nodes, controller, status_port]: [Bound; 3],
+    running: &mut Running,
+    shutdown: CancellationToken,
+) {
+    let _orchestrator_url = running.orchestrator_url.clone();
+    let tasks = &mut running.tasks;
+    let readiness = Readiness::default();
+    let recent = Recent::default();
+    let (mirror_sender, mirror_changes) = mpsc::channel(mirror::QUEUE);
+    let (record_sender, record_changes) = mpsc::channel(record::QUEUE);
+    let observers = Observers::new(
+        redis.is_some().then_some(mirror_sender),
+        dataset.is_some().then_some(record_sender),
+        recent.clone(),
+    );
+    let (owner, orc) = Orchestrator::new(make_domain(config), code, observers);
+    tasks.spawn(owner.run(shutdown.clone()));
+    if let Some(client) = redis {
+        let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds);
+        let mirror = Mirror::new(client, mirror_changes, orc.clone(), readiness.clone(), keep);
+        tasks.spawn(mirror.run(shutdown.clone()));
+    }
+    if let Some(dataset) = dataset {
+        tasks.spawn(record::run(dataset, record_changes, readiness.clone()));
+    }
+    tasks.spawn(ended(
+        "NodeRegistration",
+        grpc::serve_nodes(nodes, orc.clone(), shutdown.clone()),
+    ));
+    let serve = grpc::serve_controller(controller, orc.clone(), shutdown.clone());
+    tasks.spawn(ended("FunctionInstance", serve));
+    let shown = router(Shown {
+        orc: orc.clone(),
+        recent,
+    });
+    let metrics = Arc::new(metrics());
+    let routes = Status {
+        readiness: readiness.clone(),
+        metrics,
+    }
+    .router()
+    .merge(shown);
+    tasks.spawn(ended(
+        "status port",
+        status::serve(status_port, routes, shutdown.clone()),
+    ));
+    subscribe(
+        config,
+        &running.orchestrator_url,
+        orc,
+        &readiness,
+        shutdown,
+        tasks,
+    );
+    readiness.started();
+}
+
+fn open_dataset(config: &Config) -> Result<Option<Dataset>, StartError> {
+    let Some(settings) = &config.proxy.dataset_settings else {
+        return Ok(None);
+    };
+    let additional = Additional::parse(&settings.additional_fields, &settings.additional_header)?;
+    let settings = Settings {
+        path: settings.dataset_path.clone(),
+        append: settings.append,
+        additional,
+    };
+    Ok(Some(Dataset::open(&settings)?))
+}
+
+fn make_domain(config: &Config) -> Domain {
+    let settings = domain::Settings {
+        domain_id: DomainId::new(config.general.domain_id.clone()),
+        strategy: config.baseline.orchestration_strategy,
+        seed: config.baseline.seed.unwrap_or_else(|| rand::rng().random()),
+        adoption_grace: config.baseline.adoption_grace,
+        linger: LINGER,
+    };
+    Domain::new(settings, config.general.domain_register_url.is_none())
+}
+
+fn metrics() -> Registry {
+    Registry::with_prefix("edgeless_orc")
+}
+
+fn subscribe(
+    config: &Config,
+    bound: &Listen,
+    orc: Handle,
+    readiness: &Readiness,
+    shutdown: CancellationToken,
+    tasks: &mut JoinSet<()>,
+) {
+    let Some(con) = config.general.domain_register_url.clone() else {
+        return;
+    };
+    let announced = config
+        .general
+        .orchestrator_url_announced
+        .as_ref()
+        .unwrap_or(bound);
+    let subscription = Subscription {
+        domain_id: config.general.domain_id.clone(),
+        orchestrator_url: announced.to_string(),
+        nonce: rand::rng().random(),
+        interval: config.general.subscription_refresh_interval,
+    };
+    let readiness = readiness.clone();
+    tasks.spawn(async move {
+        let run = domain_client::run(subscription, &con, orc, readiness);
+        shutdown.run_until_cancelled(run).await;
+    });
+}
+
+async fn ended<E: std::error::Error>(
+    name: &'static str,
+    serve: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = serve.await {
+        tracing::error!(%error, name, "a server failed");
+    }
+}
