@@ -153,6 +153,7 @@ fn merge(into: &mut News, news: News) {
 
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, SeedableRng, rngs::StdRng};
     use uuid::Uuid;
 
     use super::*;
@@ -234,5 +235,38 @@ mod tests {
         let mut report = Report::default();
         let giant = report.next(saved(0..1, 3 << 20));
         assert_eq!(giant.news.states.len(), 1);
+    }
+
+    /// Requests and answers get lost at random; ε-ORC ignores what is not newer than its last.
+    #[test]
+    fn whatever_gets_lost_everything_is_counted_once() {
+        for seed in 0..300 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut report = Report::default();
+            let (mut last, mut told, mut counted) = (0, 0_u128, Vec::new());
+            for round in 0..60 {
+                let repeated = report.repeats();
+                let mut news = News::default();
+                if !repeated && round < 50 {
+                    news = failure(told);
+                    told += 1;
+                }
+                let update = report.next(news);
+                let (arrives, answered) = match round {
+                    50.. => (true, true),
+                    _ => (rng.random_bool(0.7), rng.random_bool(0.7)),
+                };
+                if arrives && update.sequence > last {
+                    last = update.sequence;
+                    counted.extend(update.news.failures);
+                }
+                if arrives && answered {
+                    report.answered(rng.random_bool(0.1), repeated);
+                }
+            }
+            let ids: Vec<_> = counted.iter().map(|it| it.physical_id).collect();
+            let expected: Vec<_> = (0..told).map(pid).collect();
+            assert_eq!(ids, expected, "seed {seed}");
+        }
     }
 }

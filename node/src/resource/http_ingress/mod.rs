@@ -1,6 +1,6 @@
 //! `http-ingress`: requests to the node's ingress URL become calls or casts on `new_request`.
 //!
-//! All instances of a node share one listener ([`listener`]); [`routes`] says who takes what.
+//! All instances of a node share one listener ([`Listener`]); [`routes`] says who takes what.
 
 mod listener;
 pub mod routes;
