@@ -81,6 +81,7 @@ pub struct Registration<S> {
     source: S,
     readiness: Readiness,
     client: NodeRegistrationClient<Channel>,
+    url: String,
     report: Report,
 }
 
@@ -129,6 +130,7 @@ impl<S: Source> Registration<S> {
             source,
             readiness,
             client,
+            url: orchestrator.uri().to_string(),
             report: Report::default(),
         }
     }
@@ -141,7 +143,11 @@ impl<S: Source> Registration<S> {
         match tokio::time::timeout(deadline, self.take_leave()).await {
             Ok(Ok(())) => tracing::info!("the orchestrator lets the node go"),
             Ok(Err(status)) => {
-                tracing::warn!(%status, "the orchestrator does not answer: leaving without its leave");
+                let reason = status.message();
+                tracing::warn!(
+                    reason,
+                    "the orchestrator does not answer: leaving without its leave"
+                );
             }
             Err(_) => tracing::warn!(?deadline, "instances were not moved in time: leaving"),
         }
@@ -239,15 +245,18 @@ impl<S: Source> Registration<S> {
     }
 
     fn failed(&mut self, status: &tonic::Status) {
-        let reason = format!("not registered: {}", status.message());
-        if self.readiness.degrade(PART, reason) {
-            tracing::warn!(%status, "could not refresh the registration; trying on");
+        let (url, reason) = (&self.url, status.message());
+        if self
+            .readiness
+            .degrade(PART, format!("not registered at {url}: {reason}"))
+        {
+            tracing::warn!(url, reason, "could not refresh the registration; trying on");
         }
         if status.code() == tonic::Code::InvalidArgument
             && let Some(news) = self.report.refused()
         {
             tracing::error!(
-                %status,
+                reason,
                 samples = news.samples.times.len(),
                 failures = news.failures.len(),
                 states = news.states.len(),
