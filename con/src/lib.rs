@@ -1,1 +1,16 @@
-//! Skeleton.
+//! ε-CON: takes workflows over REST and gRPC, keeps them, and hands them to domains.
+
+pub mod check;
+pub mod cluster;
+pub mod config;
+pub mod controller;
+pub mod grpc;
+pub mod orc_client;
+pub mod problem;
+pub mod rest;
+mod start;
+pub mod status;
+pub mod store;
+
+pub use config::Config;
+pub use start::{Running, StartError, start};

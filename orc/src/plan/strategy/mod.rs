@@ -106,10 +106,7 @@ mod tests {
             load_avg_1: 10_000,
             ..idle.clone()
         };
-        let chosen = check(
-            StrategyKind::LeastLoaded,
-            &[idle.clone(), idle.clone(), idle.clone()],
-        );
+        let chosen = check(StrategyKind::LeastLoaded, &[(); 3].map(|()| idle.clone()));
         assert!(chosen[0] < chosen[1] && chosen[1] < chosen[2], "{chosen:?}");
         let chosen = check(StrategyKind::LeastLoaded, &[idle.clone(), idle, busy]);
         assert!(chosen[2] < 50, "{chosen:?}");

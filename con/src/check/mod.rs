@@ -1,0 +1,298 @@
+//! Checks a workflow whole, before anything of it starts: pure.
+//!
+//! Cycles of functions are allowed: a function may send to itself or back along the graph.
+
+mod document;
+mod module;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use edgeless_types::{
+    CodeDigest, Requirements, resource,
+    workflow::{
+        CodeSource, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
+        WorkflowFunction, WorkflowResource,
+    },
+};
+
+pub use document::{Format, parse};
+pub use module::check_module;
+
+use crate::problem::Fault;
+
+/// The only runtime so far.
+pub const RUNTIMES: [&str; 1] = ["RUST_WASM"];
+/// Vertices of one workflow.
+const MAX_VERTICES: usize = 10_000;
+
+/// What is known of code and classes when a workflow is checked.
+pub trait Known {
+    /// The class of this id and version in the registry.
+    fn class(&self, id: &str, version: &str) -> Option<RegisteredClass>;
+    /// Whether code of this digest was uploaded.
+    fn has_code(&self, digest: CodeDigest) -> bool;
+}
+
+/// A class of functions in the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisteredClass {
+    /// Its runtime.
+    pub function_type: String,
+    /// Its code.
+    pub code: CodeDigest,
+    /// Its output channels.
+    pub outputs: BTreeSet<String>,
+}
+
+/// A workflow that is right: what is to be started, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    /// The vertices and where their outputs lead, by name.
+    pub vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
+    /// Code that came inline.
+    pub code: Vec<(CodeDigest, Bytes)>,
+}
+
+/// Checks everything and reports everything that is wrong.
+///
+/// # Errors
+/// All faults, each with the JSON pointer to what is wrong.
+pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Fault>> {
+    let mut checker = Checker {
+        known,
+        faults: Vec::new(),
+        checked: Checked::default(),
+    };
+    checker.check_names(workflow);
+    let names = all_names(workflow);
+    for (index, function) in workflow.functions.iter().enumerate() {
+        checker.check_function(&format!("/functions/{index}"), function, &names);
+    }
+    for (index, resource) in workflow.resources.iter().enumerate() {
+        checker.check_resource(&format!("/resources/{index}"), resource, &names);
+    }
+    if checker.faults.is_empty() {
+        Ok(checker.checked)
+    } else {
+        Err(checker.faults)
+    }
+}
+
+/// Where outputs lead, by id.
+pub fn resolve(
+    mapping: &BTreeMap<String, String>,
+    ids: &BTreeMap<String, edgeless_types::LogicalId>,
+) -> OutputMapping {
+    let target = |(channel, name): (&String, &String)| Some((channel.clone(), *ids.get(name)?));
+    mapping.iter().filter_map(target).collect()
+}
+
+fn all_names(workflow: &Workflow) -> BTreeSet<&str> {
+    let functions = workflow
+        .functions
+        .iter()
+        .map(|function| function.name.as_str());
+    functions
+        .chain(
+            workflow
+                .resources
+                .iter()
+                .map(|resource| resource.name.as_str()),
+        )
+        .collect()
+}
+
+struct Checker<'a> {
+    known: &'a dyn Known,
+    faults: Vec<Fault>,
+    checked: Checked,
+}
+
+impl Checker<'_> {
+    fn fault(&mut self, pointer: String, detail: impl Into<String>) {
+        self.faults.push(Fault::new(pointer, detail));
+    }
+
+    fn check_names(&mut self, workflow: &Workflow) {
+        let number = workflow.functions.len() + workflow.resources.len();
+        if number == 0 {
+            self.fault(
+                String::new(),
+                "the workflow has neither functions nor resources",
+            );
+        }
+        if number > MAX_VERTICES {
+            let detail = format!("the workflow has {number} vertices; at most {MAX_VERTICES}");
+            self.fault(String::new(), detail);
+        }
+        let functions = workflow
+            .functions
+            .iter()
+            .map(|function| &function.name)
+            .enumerate();
+        let resources = workflow
+            .resources
+            .iter()
+            .map(|resource| &resource.name)
+            .enumerate();
+        let functions = functions.map(|(index, name)| (format!("/functions/{index}/name"), name));
+        let resources = resources.map(|(index, name)| (format!("/resources/{index}/name"), name));
+        let mut seen = BTreeSet::new();
+        for (pointer, name) in functions.chain(resources) {
+            if name.trim().is_empty() {
+                self.fault(pointer, "the name is empty");
+            } else if !seen.insert(name) {
+                self.fault(pointer, format!("`{name}` names another vertex already"));
+            }
+        }
+    }
+
+    fn check_mapping(
+        &mut self,
+        pointer: &str,
+        mapping: &BTreeMap<String, String>,
+        outputs: &BTreeSet<String>,
+        names: &BTreeSet<&str>,
+    ) {
+        for (channel, target) in mapping {
+            let place = format!("{pointer}/output_mapping/{}", escape(channel));
+            if !outputs.contains(channel) {
+                let known = list(outputs.iter().map(String::as_str));
+                self.fault(place.clone(), format!("no such output; there are: {known}"));
+            }
+            if !names.contains(target.as_str()) {
+                self.fault(place, format!("leads to `{target}`, which is no vertex"));
+            }
+        }
+    }
+
+    fn check_function(
+        &mut self,
+        pointer: &str,
+        function: &WorkflowFunction,
+        names: &BTreeSet<&str>,
+    ) {
+        if let Err(error) = Requirements::from_annotations(&function.annotations) {
+            let place = format!("{pointer}/annotations/{}", escape(&error.key));
+            self.fault(place, error.problem);
+        }
+        let class = &function.class_specification;
+        let place = format!("{pointer}/class_specification");
+        if !RUNTIMES.contains(&class.function_type.as_str()) {
+            let detail = format!(
+                "`{}` is no runtime; there are: {}",
+                class.function_type,
+                list(RUNTIMES)
+            );
+            self.fault(format!("{place}/function_type"), detail);
+            return;
+        }
+        let registered = self.known.class(&class.id, &class.version);
+        let code = match (&class.code, &registered) {
+            (Some(CodeSource::Base64(text)), _) => self.inline_code(&place, text),
+            (Some(CodeSource::Uploaded { digest }), _) => {
+                if self.known.has_code(*digest) {
+                    Some(*digest)
+                } else {
+                    let detail = "no code of this digest was uploaded; POST it to /api/v1/code";
+                    self.fault(format!("{place}/code/digest"), detail);
+                    None
+                }
+            }
+            (None, Some(registered)) => Some(registered.code),
+            (None, None) => {
+                let detail = format!(
+                    "the registry has no `{}` version `{}`; PUT it to /api/v1/functions/{}/{}, \
+                     or give `code`",
+                    class.id, class.version, class.id, class.version
+                );
+                self.fault(format!("{place}/version"), detail);
+                None
+            }
+        };
+        let mut outputs: BTreeSet<String> = class.outputs.iter().cloned().collect();
+        if outputs.is_empty()
+            && let Some(registered) = registered
+        {
+            outputs = registered.outputs;
+        }
+        // Without its class nobody knows what outputs the function has.
+        let Some(code) = code else { return };
+        self.check_mapping(pointer, &function.output_mapping, &outputs, names);
+        let spec = VertexSpec::Function(FunctionSpec {
+            name: function.name.clone(),
+            class_id: class.id.clone(),
+            function_type: class.function_type.clone(),
+            version: class.version.clone(),
+            code,
+            outputs,
+            annotations: function.annotations.clone(),
+        });
+        self.checked
+            .vertices
+            .push((spec, function.output_mapping.clone()));
+    }
+
+    fn inline_code(&mut self, place: &str, text: &str) -> Option<CodeDigest> {
+        let pointer = format!("{place}/code");
+        let code = match STANDARD.decode(text) {
+            Ok(code) => code,
+            Err(error) => {
+                self.fault(pointer, format!("is not base64: {error}"));
+                return None;
+            }
+        };
+        if let Err(problem) = check_module(&code) {
+            self.fault(pointer, problem);
+            return None;
+        }
+        let digest = CodeDigest::of(&code);
+        self.checked.code.push((digest, Bytes::from(code)));
+        Some(digest)
+    }
+
+    fn check_resource(&mut self, pointer: &str, vertex: &WorkflowResource, names: &BTreeSet<&str>) {
+        let Some(class) = resource::class(&vertex.class_type) else {
+            let known = list(resource::CLASSES.iter().map(|class| class.class_type));
+            let detail = format!("`{}` is no class; there are: {known}", vertex.class_type);
+            return self.fault(format!("{pointer}/class_type"), detail);
+        };
+        if let Err(problem) = (class.check)(&vertex.configurations) {
+            let place = format!("{pointer}/configurations/{}", escape(&problem.key));
+            self.fault(place, problem.problem);
+        }
+        let outputs = class
+            .outputs
+            .iter()
+            .map(|&output| output.to_owned())
+            .collect();
+        self.check_mapping(pointer, &vertex.output_mapping, &outputs, names);
+        let spec = VertexSpec::Resource(ResourceSpec {
+            name: vertex.name.clone(),
+            class_type: vertex.class_type.clone(),
+            configurations: vertex.configurations.clone(),
+        });
+        self.checked
+            .vertices
+            .push((spec, vertex.output_mapping.clone()));
+    }
+}
+
+/// A key as a part of a JSON pointer (RFC 6901).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}

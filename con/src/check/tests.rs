@@ -1,0 +1,147 @@
+//! Bad workflows, and the pointers at what is wrong with them.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+struct Registry;
+
+impl Known for Registry {
+    fn class(&self, id: &str, version: &str) -> Option<RegisteredClass> {
+        (id == "double" && version == "1").then(|| RegisteredClass {
+            function_type: "RUST_WASM".to_owned(),
+            code: CodeDigest::of(b"double"),
+            outputs: ["out".to_owned()].into(),
+        })
+    }
+
+    fn has_code(&self, _: CodeDigest) -> bool {
+        false
+    }
+}
+
+fn good() -> Value {
+    json!({
+        "functions": [{
+            "name": "f",
+            "class_specification":
+                {"id": "double", "function_type": "RUST_WASM", "version": "1"},
+            "output_mapping": {"out": "log"},
+        }],
+        "resources": [{
+            "name": "log",
+            "class_type": "file-log",
+            "configurations": {"filename": "a.log"},
+        }],
+    })
+}
+
+fn faults(document: &Value) -> Vec<String> {
+    let workflow = match parse(document.to_string().as_bytes(), Format::Json) {
+        Ok(workflow) => workflow,
+        Err(fault) => return vec![fault.pointer],
+    };
+    match check(&workflow, &Registry) {
+        Ok(_) => Vec::new(),
+        Err(faults) => faults.into_iter().map(|fault| fault.pointer).collect(),
+    }
+}
+
+fn wrong(pointer: &str, value: Value, expected: &str) {
+    let mut document = good();
+    match pointer.rsplit_once('/') {
+        Some((parent, key)) if document.pointer(pointer).is_none() => {
+            document.pointer_mut(parent).unwrap()[key] = value;
+        }
+        Some(_) | None => *document.pointer_mut(pointer).unwrap() = value,
+    }
+    assert_eq!(faults(&document), [expected], "{document}");
+}
+
+#[test]
+fn a_right_workflow_has_no_faults() {
+    assert!(faults(&good()).is_empty());
+}
+
+#[test]
+fn each_fault_has_its_pointer() {
+    let function = "/functions/0";
+    let class = "/functions/0/class_specification";
+    wrong("/colour", json!("red"), "/colour");
+    wrong(
+        &format!("{function}/name"),
+        json!("log"),
+        "/resources/0/name",
+    );
+    wrong(&format!("{function}/name"), json!(" "), "/functions/0/name");
+    wrong(&format!("{function}/name"), json!(7), "/functions/0/name");
+    wrong(
+        &format!("{function}/output_mapping/out"),
+        json!("nowhere"),
+        "/functions/0/output_mapping/out",
+    );
+    wrong(
+        &format!("{function}/output_mapping/other"),
+        json!("log"),
+        "/functions/0/output_mapping/other",
+    );
+    wrong(
+        &format!("{class}/function_type"),
+        json!("COBOL"),
+        &format!("{class}/function_type"),
+    );
+    wrong(
+        &format!("{class}/version"),
+        json!("2"),
+        &format!("{class}/version"),
+    );
+    wrong(
+        &format!("{class}/code"),
+        json!("%%%"),
+        &format!("{class}/code"),
+    );
+    wrong(
+        &format!("{class}/code"),
+        json!("aGVsbG8="),
+        &format!("{class}/code"),
+    );
+    wrong(
+        &format!("{function}/annotations"),
+        json!({"max_instances": "many"}),
+        "/functions/0/annotations/max_instances",
+    );
+    wrong(
+        "/resources/0/class_type",
+        json!("teleporter"),
+        "/resources/0/class_type",
+    );
+    wrong(
+        "/resources/0/configurations/colour",
+        json!("red"),
+        "/resources/0/configurations/colour",
+    );
+    assert_eq!(faults(&json!({})), [""]);
+}
+
+#[test]
+fn text_that_is_no_document_says_where() {
+    let fault = parse(b"{\n  nonsense", Format::Json).unwrap_err();
+    assert!(fault.detail.contains("line 2"), "{fault:?}");
+    assert!(parse(b"a: [", Format::Yaml).is_err());
+    let yaml = "functions: []\nresources:\n- {name: l, class_type: file-log}\n";
+    assert_eq!(
+        parse(yaml.as_bytes(), Format::Yaml)
+            .unwrap()
+            .resources
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn code_without_the_interface_is_refused() {
+    let code = wat::parse_str("(module)").unwrap();
+    assert!(check_module(&code).unwrap_err().contains("handle_cast_asm"));
+    let code = wat::parse_str(r#"(module (import "wasi" "fd_write" (func)))"#).unwrap();
+    assert!(check_module(&code).unwrap_err().contains("wasi.fd_write"));
+}

@@ -1,0 +1,63 @@
+//! What is wrong with a request, in the form in which clients are told (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Fault {
+    /// JSON pointer into the request's document; empty for the whole.
+    pub pointer: String,
+    /// What is wrong with it, and what would be right.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault at a pointer.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+}
+
+/// Why a request is not carried out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The document itself is wrong.
+    #[error("{}", faults.iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect::<Vec<_>>().join("; "))]
+    Invalid {
+        /// All that is wrong.
+        faults: Vec<Fault>,
+    },
+    /// There is no such thing.
+    #[error("there is no {what} `{id}`")]
+    Unknown {
+        /// Its kind.
+        what: &'static str,
+        /// Its id as given.
+        id: String,
+    },
+    /// It contradicts what is there.
+    #[error("{0}")]
+    Conflict(String),
+    /// No domain can run it now.
+    #[error("no domain can run it: {0}; `?wait=true` accepts it as waiting")]
+    Infeasible(String),
+    /// The domain does not answer.
+    #[error("the domain does not answer: {0}")]
+    Unreachable(String),
+    /// It cannot be made durable.
+    #[error("the request cannot be stored: {0}")]
+    Store(String),
+}
+
+impl Refusal {
+    /// A single fault.
+    pub fn fault(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid {
+            faults: vec![Fault::new(pointer, detail)],
+        }
+    }
+}

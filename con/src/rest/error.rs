@@ -1,0 +1,153 @@
+//! Problem documents (RFC 9457): statuses are chosen here and nowhere else.
+
+use axum::{
+    Json,
+    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::problem::{Fault, Refusal};
+
+/// A problem document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// Names the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong here.
+    pub detail: String,
+    /// JSON pointer to the first thing that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
+    /// Everything that is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Fault>,
+}
+
+impl Problem {
+    /// A problem without a place in a document.
+    pub fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:edgeless:problem:{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            pointer: None,
+            errors: Vec::new(),
+        }
+    }
+
+    /// The body is wrong as a whole.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "bad-request",
+            "The request is wrong",
+            detail,
+        )
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Invalid { faults } => {
+                let first = faults.first().cloned();
+                let detail = first.as_ref().map_or(text, |fault| fault.detail.clone());
+                let mut problem = Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "invalid",
+                    "The document is wrong",
+                    detail,
+                );
+                problem.pointer = first.map(|fault| fault.pointer);
+                problem.errors = faults;
+                problem
+            }
+            Refusal::Unknown { .. } => Self::new(
+                StatusCode::NOT_FOUND,
+                "unknown",
+                "There is no such thing",
+                text,
+            ),
+            Refusal::Conflict(_) => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "It contradicts what is there",
+                text,
+            ),
+            Refusal::Infeasible(_) => Self::new(
+                StatusCode::CONFLICT,
+                "infeasible",
+                "Nobody can run it now",
+                text,
+            ),
+            Refusal::Unreachable(_) => {
+                Self::new(StatusCode::BAD_GATEWAY, "unreachable", "No answer", text)
+            }
+            Refusal::Store(_) => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, "store", "It cannot be kept", text)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        let value = http::HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, value);
+        response
+    }
+}
+
+/// An id from a path.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+pub(super) fn parse_id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| {
+        Problem::bad_request(format!(
+            "`{text}` in the path is no {what} id: it must be a UUID"
+        ))
+    })
+}
+
+/// A body that was read whole, or why not.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+pub(super) fn body(
+    read: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
+    limit: usize,
+) -> Result<axum::body::Bytes, Problem> {
+    read.map_err(|rejection| {
+        let status = rejection.status();
+        let detail = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => format!("the body is longer than {limit} bytes"),
+            _ => rejection.body_text(),
+        };
+        Problem::new(status, "body", "The body cannot be taken", detail)
+    })
+}
+
+pub(super) async fn no_such_route(uri: Uri) -> Problem {
+    let detail = format!("there is no `{}`; see /api/v1/openapi.json", uri.path());
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "route",
+        "There is no such route",
+        detail,
+    )
+}

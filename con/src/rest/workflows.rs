@@ -1,0 +1,163 @@
+//! `/api/v1/workflows`.
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, Query, State, rejection::BytesRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use edgeless_types::{CodeDigest, NodeId, WorkflowId};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{
+    DOCUMENT_BYTES,
+    error::{Problem, body, parse_id},
+};
+use crate::{
+    check::{Format, parse},
+    controller::{Controller, Wait},
+    problem::Refusal,
+    status::{WorkflowState, WorkflowStatus},
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StartQuery {
+    /// Accept a workflow that nobody can run now; it waits.
+    #[serde(default)]
+    wait: bool,
+}
+
+/// Submits a workflow; answers when it runs, or was accepted as waiting.
+#[utoipa::path(
+    post, path = "/api/v1/workflows", params(StartQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same workflow")),
+    request_body(content = Object, description = "A workflow document, JSON or YAML"),
+    responses(
+        (status = 201, description = "It runs", body = WorkflowStatus),
+        (status = 202, description = "It is accepted and waits", body = WorkflowStatus),
+        (status = 400, description = "Not JSON or YAML", body = Problem),
+        (status = 409, description = "Nobody can run it, or the key was used with another body", body = Problem),
+        (status = 413, description = "The body is too long", body = Problem),
+        (status = 422, description = "The document is wrong; `errors` has all pointers", body = Problem),
+    )
+)]
+pub(super) async fn start(
+    State(con): State<Controller>,
+    Query(query): Query<StartQuery>,
+    headers: HeaderMap,
+    document: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let document = body(document, DOCUMENT_BYTES)?;
+    let workflow = parse(&document, format(&headers)).map_err(|fault| {
+        if fault.detail.starts_with("the body is not") {
+            return Problem::bad_request(fault.detail);
+        }
+        Refusal::Invalid {
+            faults: vec![fault],
+        }
+        .into()
+    })?;
+    let key = headers
+        .get("idempotency-key")
+        .map(|key| key.to_str().map(str::to_owned));
+    let key = key
+        .transpose()
+        .map_err(|_| Problem::bad_request("the Idempotency-Key must be ASCII"))?;
+    let key = key.map(|key| (key, CodeDigest::of(&document)));
+    let wait = if query.wait { Wait::Yes } else { Wait::No };
+    let status = con.start(workflow, wait, key).await?;
+    let code = match status.state {
+        WorkflowState::Running => StatusCode::CREATED,
+        WorkflowState::Waiting | WorkflowState::Unknown => StatusCode::ACCEPTED,
+    };
+    let location = format!("/api/v1/workflows/{}", status.workflow_id);
+    Ok((code, [(header::LOCATION, location)], Json(status)).into_response())
+}
+
+fn format(headers: &HeaderMap) -> Format {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    match content_type {
+        Some(text) if text.contains("yaml") => Format::Yaml,
+        Some(_) | None => Format::Json,
+    }
+}
+
+/// All workflows, without asking their domains.
+#[utoipa::path(get, path = "/api/v1/workflows",
+    responses((status = 200, body = Vec<WorkflowStatus>)))]
+pub(super) async fn list(State(con): State<Controller>) -> Json<Vec<WorkflowStatus>> {
+    Json(con.list())
+}
+
+/// How a workflow is now.
+#[utoipa::path(get, path = "/api/v1/workflows/{id}", params(("id" = String, Path)),
+    responses((status = 200, body = WorkflowStatus), (status = 404, body = Problem)))]
+pub(super) async fn inspect(
+    State(con): State<Controller>,
+    Path(id): Path<String>,
+) -> Result<Json<WorkflowStatus>, Problem> {
+    let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
+    Ok(Json(con.inspect(workflow_id).await?))
+}
+
+/// Stops a workflow.
+#[utoipa::path(delete, path = "/api/v1/workflows/{id}", params(("id" = String, Path)),
+    responses((status = 204, description = "It will not come back"), (status = 404, body = Problem)))]
+pub(super) async fn stop(
+    State(con): State<Controller>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
+    con.stop(workflow_id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where something is to go: a whole workflow to a domain, or one vertex to a node.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    /// The domain for the whole workflow.
+    #[serde(default)]
+    pub domain_id: Option<String>,
+    /// The name of a vertex, with `node_id`.
+    #[serde(default)]
+    pub vertex: Option<String>,
+    /// The node for the vertex.
+    #[serde(default)]
+    pub node_id: Option<String>,
+}
+
+/// Moves a workflow to another domain, or one of its vertices to another node.
+#[utoipa::path(post, path = "/api/v1/workflows/{id}/migrate", params(("id" = String, Path)),
+    request_body = Move,
+    responses((status = 200, body = WorkflowStatus), (status = 404, body = Problem),
+        (status = 422, description = "The target cannot run it", body = Problem)))]
+pub(super) async fn migrate(
+    State(con): State<Controller>,
+    Path(id): Path<String>,
+    document: Result<Bytes, BytesRejection>,
+) -> Result<Json<WorkflowStatus>, Problem> {
+    let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
+    let document = body(document, DOCUMENT_BYTES)?;
+    let wanted: Move = serde_json::from_slice(&document)
+        .map_err(|error| Problem::bad_request(format!("the body is wrong: {error}")))?;
+    let status = match (wanted.domain_id, wanted.vertex, wanted.node_id) {
+        (Some(domain_id), None, None) => con.move_to_domain(workflow_id, &domain_id).await?,
+        (None, Some(vertex), Some(node_id)) => {
+            let node_id: NodeId = node_id
+                .parse()
+                .map_err(|_| Problem::from(Refusal::fault("/node_id", "must be a UUID")))?;
+            con.move_vertex(workflow_id, &vertex, node_id).await?
+        }
+        _ => {
+            let detail = "give either `domain_id`, or `vertex` and `node_id`";
+            return Err(Refusal::fault("", detail).into());
+        }
+    };
+    Ok(Json(status))
+}

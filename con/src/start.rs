@@ -1,0 +1,113 @@
+//! Starts ε-CON: everything is bound and read before anything runs.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_daemon::{
+    code::CodeStore,
+    net::{BindError, Listen},
+    status::{self, Readiness, Status},
+};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::Config,
+    controller::Controller,
+    grpc, rest,
+    store::{OpenError, Store},
+};
+
+/// How often lost domains are looked for.
+const TICK: Duration = Duration::from_millis(200);
+
+/// ε-CON cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address is taken or not of this machine.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// What was kept cannot be read.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The folder for code cannot be made.
+    #[error("key `controller.data_dir`: could not create the folder for code")]
+    Code(#[source] std::io::Error),
+}
+
+/// ε-CON as it runs.
+pub struct Running {
+    /// Where clients ask over gRPC.
+    pub controller_url: Listen,
+    /// Where domains subscribe.
+    pub domain_register_url: Listen,
+    /// Where clients ask over REST.
+    pub rest_url: Listen,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    /// Waits until everything has ended, after shutdown.
+    pub async fn join(mut self) {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a part of ε-CON panicked");
+            }
+        }
+    }
+}
+
+/// Starts ε-CON; it runs until `shutdown` is cancelled.
+///
+/// # Errors
+/// An address cannot be bound, or what was kept cannot be read.
+pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let config = config.controller;
+    let (store, kept) = Store::open(&config.data_dir.join("con.redb"))?;
+    let code = CodeStore::open(config.data_dir.join("code")).map_err(StartError::Code)?;
+    let clients = config.controller_url.bind("WorkflowInstance").await?;
+    let domains = config
+        .domain_register_url
+        .bind("DomainRegistration")
+        .await?;
+    let rest_port = config.rest_url.bind("REST").await?;
+    tracing::info!(workflows = kept.workflows.len(), "what was kept is read");
+    let con = Controller::new(kept, store, code);
+    let mut running = Running {
+        controller_url: clients.url.clone(),
+        domain_register_url: domains.url.clone(),
+        rest_url: rest_port.url.clone(),
+        tasks: JoinSet::new(),
+    };
+    let tasks = &mut running.tasks;
+    let serve = grpc::serve_clients(clients, con.clone(), shutdown.clone());
+    tasks.spawn(ended("WorkflowInstance", serve));
+    let serve = grpc::serve_domains(domains, con.clone(), shutdown.clone());
+    tasks.spawn(ended("DomainRegistration", serve));
+    let readiness = Readiness::default();
+    readiness.started();
+    let metrics = Arc::new(Registry::with_prefix("edgeless_con"));
+    let routes = Status { readiness, metrics }
+        .router()
+        .merge(rest::router(con.clone()));
+    tasks.spawn(ended(
+        "REST",
+        status::serve(rest_port, routes, shutdown.clone()),
+    ));
+    tasks.spawn(async move {
+        let mut tick = tokio::time::interval(TICK);
+        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+            con.on_tick().await;
+        }
+    });
+    Ok(running)
+}
+
+async fn ended<E: std::error::Error>(
+    name: &'static str,
+    serve: impl Future<Output = Result<(), E>>,
+) {
+    if let Err(error) = serve.await {
+        tracing::error!(%error, name, "a server failed");
+    }
+}

@@ -1,0 +1,257 @@
+//! What clients are shown: workflows, domains, nodes, vertices.
+
+use std::collections::HashMap;
+
+use edgeless_proto::{convert::id_from_wire, v1};
+use edgeless_types::{
+    LogicalId, NodeHealth, NodeId, PhysicalId, Timestamp, WorkflowId, workflow::VertexSpec,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{cluster::Domain, store::WorkflowRecord};
+
+/// How a workflow is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkflowState {
+    /// Every vertex runs.
+    Running,
+    /// Some vertex does not run.
+    Waiting,
+    /// Its domain was not asked.
+    Unknown,
+}
+
+/// A workflow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WorkflowStatus {
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub workflow_id: WorkflowId,
+    /// For people.
+    pub name: String,
+    /// In one word.
+    pub state: WorkflowState,
+    /// Where it is; absent while no domain can run it.
+    pub domain_id: Option<String>,
+    /// When it was accepted, `secs.nsecs`.
+    #[schema(value_type = String)]
+    pub accepted: Timestamp,
+    /// Why it waits, as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+    /// Vertices that compute.
+    pub functions: Vec<VertexStatus>,
+    /// Vertices that touch the outside world.
+    pub resources: Vec<VertexStatus>,
+}
+
+/// A vertex.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VertexStatus {
+    /// Its name in the workflow.
+    pub name: String,
+    /// Function class or resource class.
+    pub class: String,
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub logical_id: LogicalId,
+    /// Its workflow.
+    #[schema(value_type = String, format = Uuid)]
+    pub workflow_id: WorkflowId,
+    /// Where it runs.
+    pub instances: Vec<InstanceStatus>,
+    /// Why it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
+}
+
+/// A running copy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceStatus {
+    /// Its node.
+    #[schema(value_type = String, format = Uuid)]
+    pub node_id: NodeId,
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub physical_id: PhysicalId,
+    /// Since when, `secs.nsecs`.
+    #[schema(value_type = String)]
+    pub since: Timestamp,
+}
+
+/// A domain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DomainStatus {
+    /// Its id.
+    pub domain_id: String,
+    /// Where its ε-ORC is.
+    pub orchestrator_url: String,
+    /// Nodes in it.
+    pub nodes: u32,
+    /// Cores over all nodes.
+    pub cores: u32,
+    /// Memory over all nodes in MiB.
+    pub mem_size: u64,
+    /// Labels of any node.
+    pub labels: Vec<String>,
+    /// Runtimes of any node.
+    pub runtimes: Vec<String>,
+    /// Classes of resources that some node provides.
+    pub resource_classes: Vec<String>,
+    /// Workflows in it.
+    pub workflows: usize,
+    /// Updates since its ε-ORC started.
+    pub counter: u64,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct NodeStatus {
+    /// Its id.
+    #[schema(value_type = String, format = Uuid)]
+    pub node_id: NodeId,
+    /// Where it takes steps.
+    pub agent_url: String,
+    /// Where it takes messages.
+    pub invocation_url: String,
+    /// Cores.
+    pub cores: u32,
+    /// Memory in MiB.
+    pub mem_size: u32,
+    /// Labels.
+    pub labels: Vec<String>,
+    /// Runtimes.
+    pub runtimes: Vec<String>,
+    /// Classes of resources it provides.
+    pub resource_classes: Vec<String>,
+    /// How it was when it last said so.
+    #[schema(value_type = Option<Object>)]
+    pub health: Option<NodeHealth>,
+    /// Whether it takes nothing new.
+    pub cordoned: bool,
+    /// Instances there.
+    pub instances: u32,
+    /// When it was last heard of, `secs.nsecs`.
+    #[schema(value_type = String)]
+    pub last_update: Timestamp,
+}
+
+type Seen = Result<HashMap<LogicalId, v1::VertexStatus>, String>;
+
+/// A workflow with what its domain said of its vertices.
+pub(crate) fn of_workflow(record: &WorkflowRecord, mut seen: Seen) -> WorkflowStatus {
+    let mut status = summary(record);
+    status.waiting = seen.as_ref().err().cloned();
+    let functions = status.functions.iter_mut();
+    for vertex in functions.chain(&mut status.resources) {
+        match &mut seen {
+            Ok(seen) => match seen.remove(&vertex.logical_id).and_then(of_vertex) {
+                Some(known) => {
+                    vertex.instances = known.instances;
+                    vertex.waiting = known.waiting;
+                }
+                None => vertex.waiting = Some("its domain does not know it yet".to_owned()),
+            },
+            Err(reason) => vertex.waiting = Some(reason.clone()),
+        }
+    }
+    let mut all = status.functions.iter().chain(&status.resources);
+    let runs = |vertex: &VertexStatus| vertex.waiting.is_none() && !vertex.instances.is_empty();
+    status.state = match all.all(runs) {
+        true => WorkflowState::Running,
+        false => WorkflowState::Waiting,
+    };
+    status
+}
+
+/// A workflow without asking its domain.
+pub(crate) fn summary(record: &WorkflowRecord) -> WorkflowStatus {
+    let mut functions = Vec::new();
+    let mut resources = Vec::new();
+    for vertex in &record.vertices {
+        let status = VertexStatus {
+            name: vertex.spec.name().to_owned(),
+            class: vertex.spec.class().to_owned(),
+            logical_id: vertex.logical_id,
+            workflow_id: record.workflow_id,
+            instances: Vec::new(),
+            waiting: None,
+        };
+        match vertex.spec {
+            VertexSpec::Function(_) => functions.push(status),
+            VertexSpec::Resource(_) => resources.push(status),
+        }
+    }
+    WorkflowStatus {
+        workflow_id: record.workflow_id,
+        name: record.name.clone(),
+        state: WorkflowState::Unknown,
+        domain_id: record.domain_id.clone(),
+        accepted: record.accepted,
+        waiting: None,
+        functions,
+        resources,
+    }
+}
+
+/// A vertex as its domain said; none when what it said cannot be read.
+pub(crate) fn of_vertex(vertex: v1::VertexStatus) -> Option<VertexStatus> {
+    let instance = |running: v1::RunningStatus| {
+        Some(InstanceStatus {
+            node_id: id_from_wire(&running.node_id, "node_id").ok()?,
+            physical_id: id_from_wire(&running.physical_id, "physical_id").ok()?,
+            since: Timestamp::from_nanos(running.since_ns),
+        })
+    };
+    Some(VertexStatus {
+        name: vertex.name,
+        class: vertex.class,
+        logical_id: id_from_wire(&vertex.logical_id, "logical_id").ok()?,
+        workflow_id: id_from_wire(&vertex.workflow_id, "workflow_id").ok()?,
+        instances: vertex.instances.into_iter().filter_map(instance).collect(),
+        waiting: vertex.waiting,
+    })
+}
+
+/// A node as its domain said; none when what it said cannot be read.
+pub(crate) fn of_node(node: v1::NodeStatus) -> Option<NodeStatus> {
+    let profile = node.profile?;
+    let capabilities = profile.capabilities?;
+    Some(NodeStatus {
+        node_id: id_from_wire(&node.node_id, "node_id").ok()?,
+        agent_url: profile.agent_url,
+        invocation_url: profile.invocation_url,
+        cores: capabilities.num_cores,
+        mem_size: capabilities.mem_size,
+        labels: capabilities.labels,
+        runtimes: capabilities.runtimes,
+        resource_classes: profile
+            .providers
+            .into_iter()
+            .map(|one| one.class_type)
+            .collect(),
+        health: node.health.map(NodeHealth::from),
+        cordoned: node.cordoned,
+        instances: node.num_instances,
+        last_update: Timestamp::from_nanos(node.last_update_ns),
+    })
+}
+
+/// A domain as it said of itself.
+pub(crate) fn of_domain(domain: &Domain, workflows: usize) -> DomainStatus {
+    let update = &domain.update;
+    DomainStatus {
+        domain_id: update.domain_id.clone(),
+        orchestrator_url: update.orchestrator_url.clone(),
+        nodes: update.totals.num_nodes,
+        cores: update.totals.num_cores,
+        mem_size: update.totals.mem_size,
+        labels: update.totals.labels.iter().cloned().collect(),
+        runtimes: update.totals.runtimes.iter().cloned().collect(),
+        resource_classes: update.totals.classes.iter().cloned().collect(),
+        workflows,
+        counter: update.counter,
+    }
+}
