@@ -1,131 +1,108 @@
-//! Requests to ε-CON, and what to say when they fail.
+//! Talks HTTP with ε-CON; what it refuses becomes a [`Failure`] with the problem document.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use edgeless_con::rest::Problem;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use url::Url;
 
-/// How long ε-CON may take for an answer.
+use crate::{failure::Failure, view::Problem};
+
+/// How long ε-CON may take; a start waits for its domain, code may be long.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
 
-/// Why a command failed.
+/// The client of one ε-CON.
 #[derive(Debug)]
-pub(crate) enum Failure {
-    /// The command itself is wrong.
-    Usage(String),
-    /// A file cannot be read.
-    File(PathBuf, std::io::Error),
-    /// ε-CON refuses.
-    Refused(Box<Problem>),
-    /// ε-CON does not answer.
-    Unreachable(String, String),
-    /// Something else went wrong.
-    Other(String),
-}
-
-impl Failure {
-    /// The exit code of the process.
-    pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => 2,
-            Self::Unreachable(..) => 3,
-            Self::File(..) | Self::Refused(_) | Self::Other(_) => 1,
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(text) | Self::Other(text) => f.write_str(text),
-            Self::File(path, error) => write!(f, "could not read `{}`: {error}", path.display()),
-            Self::Unreachable(url, error) => write!(
-                f,
-                "ε-CON at {url} does not answer ({error}); is it running? `--url` names another"
-            ),
-            Self::Refused(problem) => {
-                if problem.errors.is_empty() {
-                    return f.write_str(&problem.detail);
-                }
-                write!(f, "{}:", problem.title.to_lowercase())?;
-                problem.errors.iter().try_for_each(|fault| {
-                    let place = if fault.pointer.is_empty() {
-                        "/"
-                    } else {
-                        &fault.pointer
-                    };
-                    write!(f, "\n  {place}: {}", fault.detail)
-                })
-            }
-        }
-    }
-}
-
-/// Asks ε-CON.
 pub(crate) struct Client {
     http: reqwest::Client,
-    url: String,
-    /// Whether answers are printed as JSON.
-    pub(crate) json: bool,
+    url: Url,
 }
 
 impl Client {
-    pub(crate) fn new(url: String, json: bool) -> Self {
-        Self {
-            http: reqwest::Client::new(),
-            url,
-            json,
+    /// A client; it connects when it is used.
+    ///
+    /// # Errors
+    /// The system has no TLS to offer.
+    pub(crate) fn new(url: Url) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder()
+            .timeout(DEADLINE)
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .build();
+        match http {
+            Ok(http) => Ok(Self { http, url }),
+            Err(source) => Err(Failure::Unreachable {
+                url: url.to_string(),
+                source,
+            }),
         }
     }
 
-    /// A request to a path.
-    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http
-            .request(method, format!("{}/api/v1{path}", self.url))
-            .timeout(DEADLINE)
+    /// A request to `/api/v1/` and the segments of a path, which may hold anything.
+    pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["api", "v1"]).extend(segments);
+        }
+        self.http.request(method, url)
     }
 
-    /// Sends a request; the answer's body.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, Failure> {
-        let unreachable = |error: reqwest::Error| {
-            let mut source: &dyn std::error::Error = &error;
-            while let Some(deeper) = source.source() {
-                source = deeper;
-            }
-            Failure::Unreachable(self.url.clone(), source.to_string())
+    /// What is there at a path.
+    ///
+    /// # Errors
+    /// ε-CON cannot be reached or refuses.
+    pub(crate) async fn get(&self, segments: &[&str]) -> Result<Value, Failure> {
+        self.send(self.request(Method::GET, segments)).await
+    }
+
+    /// Sends a request and reads its answer; `null` where there is none.
+    ///
+    /// # Errors
+    /// ε-CON cannot be reached or refuses.
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+        let unreachable = |source| Failure::Unreachable {
+            url: self.url.to_string(),
+            source,
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        let is_problem = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"));
         let body = response.bytes().await.map_err(unreachable)?;
+        let answer = |problem: String| Failure::Answer {
+            url: self.url.to_string(),
+            status: status.as_u16(),
+            problem,
+        };
         if status.is_success() {
-            return Ok(body.to_vec());
+            if body.is_empty() {
+                return Ok(Value::Null);
+            }
+            return serde_json::from_slice(&body).map_err(|error| answer(error.to_string()));
         }
-        Err(refused(status, &body))
-    }
-
-    /// Sends a request and reads its answer.
-    pub(crate) async fn ask<T: DeserializeOwned>(
-        &self,
-        request: RequestBuilder,
-    ) -> Result<T, Failure> {
-        let body = self.send(request).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| Failure::Other(format!("ε-CON's answer cannot be read: {error}")))
-    }
-
-    /// `GET` of a path.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask(self.request(Method::GET, path)).await
-    }
-}
-
-fn refused(status: StatusCode, body: &[u8]) -> Failure {
-    match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => Failure::Refused(Box::new(problem)),
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            Failure::Other(format!("ε-CON answered {status}: {text}"))
+        if is_problem {
+            let problem: Problem =
+                serde_json::from_slice(&body).map_err(|error| answer(error.to_string()))?;
+            return Err(Failure::Refused(Box::new(problem)));
         }
+        let text = String::from_utf8_lossy(&body);
+        Err(answer(text.chars().take(200).collect()))
+    }
+
+    /// Reads what is shown of an answer.
+    ///
+    /// # Errors
+    /// The answer has another shape.
+    pub(crate) fn view<T: DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
+        T::deserialize(answer).map_err(|error| Failure::Answer {
+            url: self.url.to_string(),
+            status: 200,
+            problem: error.to_string(),
+        })
     }
 }

@@ -1,128 +1,156 @@
-//! `edgeless_cli function`.
+//! `edgeless_cli function push|list`; building is in [`crate::build`].
 
 use std::path::{Path, PathBuf};
 
-use clap::Subcommand;
-use edgeless_con::rest::FunctionStatus;
-use reqwest::{Method, header::CONTENT_TYPE};
+use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{
-    client::{Client, Failure},
-    show,
+    build::Build,
+    client::Client,
+    failure::{Failure, file},
+    output::{Output, Style, names, table},
+    view::Function,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build the WebAssembly of a function's folder
-    Build {
-        /// The folder with `Cargo.toml` and `function.toml`
-        dir: PathBuf,
-    },
-    /// Publish a function: a folder with `function.toml`, or a `.wasm` beside one
-    Push {
-        /// The folder or file
-        path: PathBuf,
-        /// Replace other code of the same id and version
-        #[arg(long)]
-        replace: bool,
-    },
-    /// All published functions
+    /// Compile a function to WebAssembly, beside its source
+    Build(Build),
+    /// Publish functions in the registry of ε-CON
+    Push(Push),
+    /// Show all published functions
     List,
 }
 
-/// `function.toml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Folders with `function.toml` and `<folder>.wasm`, or `.wasm` files beside a `function.toml`
+    #[arg(required = true, value_name = "DIR-OR-WASM")]
+    paths: Vec<PathBuf>,
+    /// Replace other code of the same id and version
+    #[arg(long)]
+    replace: bool,
+}
+
+/// `function.toml`: what the registry is told about a function.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    id: String,
-    version: String,
-    function_type: String,
+pub(crate) struct Description {
+    /// The name of the class.
+    pub(crate) id: String,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its runtime.
+    pub(crate) function_type: String,
+    /// The output channels it may cast to.
     #[serde(default)]
-    outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
 }
 
-pub(crate) async fn run(command: Command, client: &Client) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Build { dir } => build(&dir),
-        Command::Push { path, replace } => push(&path, replace, client).await,
-        Command::List => list(client).await,
+        Command::Build(build) => crate::build::run(&build, output),
+        Command::Push(push) => {
+            for path in &push.paths {
+                let answer = push_one(path, push.replace, client).await?;
+                let function: Function = client.view(&answer)?;
+                output.answer(&answer, |_| {
+                    let Function { id, version, .. } = &function;
+                    format!("{id} {version} is published ({})\n", function.digest)
+                })?;
+            }
+            Ok(())
+        }
+        Command::List => {
+            let answer = client.get(&["functions"]).await?;
+            let functions: Vec<Function> = client.view(&answer)?;
+            output.answer(&answer, |style| tell_list(&functions, style))
+        }
     }
 }
 
-fn build(dir: &Path) -> Result<(), Failure> {
-    let manifest = manifest(dir)?;
-    let status = std::process::Command::new("cargo")
-        .args(["build", "--release", "--target", "wasm32-unknown-unknown"])
-        .env("RUSTFLAGS", "-C link-arg=--import-undefined")
-        .current_dir(dir)
-        .status()
-        .map_err(|error| Failure::Other(format!("cargo cannot be started: {error}")))?;
-    if !status.success() {
-        let text = "cargo failed; is the target there? `rustup target add wasm32-unknown-unknown`";
-        return Err(Failure::Other(text.to_owned()));
-    }
-    println!("built {} {}", manifest.id, manifest.version);
-    Ok(())
-}
-
-async fn push(path: &Path, replace: bool, client: &Client) -> Result<(), Failure> {
-    let folder = match path.is_dir() {
-        true => path,
-        false => path.parent().unwrap_or(Path::new(".")),
-    };
-    let manifest = manifest(folder)?;
-    let file = match path.is_dir() {
-        true => folder.join(format!("{}.wasm", manifest.id)),
-        false => path.to_owned(),
-    };
-    let code = std::fs::read(&file).map_err(|error| Failure::File(file, error))?;
-    let path = format!("/functions/{}/{}", manifest.id, manifest.version);
+async fn push_one(path: &Path, replace: bool, client: &Client) -> Result<Value, Failure> {
+    let (description, code) = locate(path)?;
+    let description = describe(&description)?;
+    let code = std::fs::read(&code).map_err(file(&code))?;
+    let path = ["functions", &description.id, &description.version];
     let request = client
         .request(Method::PUT, &path)
         .query(&[
-            ("function_type", manifest.function_type),
-            ("outputs", manifest.outputs.join(",")),
-            ("replace", replace.to_string()),
+            ("function_type", &description.function_type),
+            ("outputs", &description.outputs.join(",")),
         ])
-        .header(CONTENT_TYPE, "application/wasm")
+        .query(&[("replace", replace)])
+        .header("content-type", "application/wasm")
         .body(code);
-    let status: FunctionStatus = client.ask(request).await?;
-    if client.json {
-        return show::json(&status);
-    }
-    println!("{} {} {}", status.id, status.version, status.digest);
-    Ok(())
+    client.send(request).await
 }
 
-fn manifest(folder: &Path) -> Result<Manifest, Failure> {
-    let path = folder.join("function.toml");
-    let text =
-        std::fs::read_to_string(&path).map_err(|error| Failure::File(path.clone(), error))?;
-    edgeless_daemon::config::parse(&text, &path, Default::default())
-        .map_err(|error| Failure::Other(error.to_string()))
-}
-
-async fn list(client: &Client) -> Result<(), Failure> {
-    let all: Vec<FunctionStatus> = client.get("/functions").await?;
-    if client.json {
-        return show::json(&all);
+/// The files of a function: its description and its code.
+fn locate(path: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    if !path.is_dir() {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        return Ok((folder.join("function.toml"), path.to_owned()));
     }
-    let row = |function: FunctionStatus| {
-        let digest = function.digest.chars().take(12).collect();
-        let outputs = function.outputs.join(",");
-        [
-            function.id,
-            function.version,
-            function.function_type,
-            outputs,
-            digest,
-        ]
+    // `.` and `..` have no name of their own.
+    let folder = path.canonicalize().map_err(file(path))?;
+    let code = match folder.file_name() {
+        Some(name) => path.join(name).with_added_extension("wasm"),
+        None => return Err(Failure::Usage(format!("`{}` has no name", path.display()))),
     };
-    let rows = all.into_iter().map(row).collect();
-    show::table(
-        ["function", "version", "runtime", "outputs", "digest"],
-        rows,
-    );
-    Ok(())
+    Ok((path.join("function.toml"), code))
+}
+
+/// Reads `function.toml`.
+fn describe(path: &Path) -> Result<Description, Failure> {
+    let text = std::fs::read_to_string(path).map_err(file(path))?;
+    Ok(edgeless_daemon::config::parse(
+        &text,
+        path,
+        Default::default(),
+    )?)
+}
+
+fn tell_list(functions: &[Function], style: Style) -> String {
+    let rows = functions.iter().map(|function| {
+        [
+            function.id.clone(),
+            function.version.clone(),
+            function.function_type.clone(),
+            names(&function.outputs),
+            function.digest.clone(),
+        ]
+    });
+    let header = ["FUNCTION", "VERSION", "RUNTIME", "OUTPUTS", "SHA-256"];
+    table(style, header, rows, "no function is published")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_has_its_code_under_its_own_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let double = folder.path().join("double");
+        std::fs::create_dir(&double).unwrap();
+        let expected = (double.join("function.toml"), double.join("double.wasm"));
+        assert_eq!(locate(&double).unwrap(), expected);
+        assert_eq!(locate(&double.join("double.wasm")).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_wrong_description_names_file_line_and_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("function.toml");
+        let right = "id = \"double\"\nversion = \"1\"\nfunction_type = \"RUST_WASM\"\n";
+        std::fs::write(&path, right).unwrap();
+        assert_eq!(describe(&path).unwrap().id, "double");
+        std::fs::write(&path, format!("{right}output = []\n")).unwrap();
+        let shown = describe(&path).unwrap_err().to_string();
+        assert!(shown.contains("function.toml:4: key `output`"), "{shown}");
+    }
 }

@@ -1,114 +1,164 @@
-//! `edgeless_cli`: submits and shows workflows, functions, domains and nodes over ε-CON's REST.
+//! `edgeless_cli`: what people and scripts ask of ε-CON, over its REST interface.
+//!
+//! One file per noun; [`client`] talks HTTP, [`output`] shows what came back. Exit codes: 0 done,
+//! 1 refused or failed, 2 wrong usage, 3 ε-CON cannot be reached.
 
+mod build;
 mod client;
+mod config;
+mod document;
 mod domain;
+mod failure;
 mod function;
 mod node;
-mod show;
+mod output;
+mod view;
 mod workflow;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{CommandFactory, Parser, Subcommand};
-use serde::Deserialize;
 
-use client::{Client, Failure};
+use crate::{client::Client, failure::Failure, output::Output};
 
-/// Submits and shows workflows, functions, domains and nodes.
+/// Asks ε-CON for workflows, functions, domains and nodes.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ε-CON does not answer."
+    name = "edgeless_cli",
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 ε-CON cannot be reached."
 )]
 struct Arguments {
-    /// Where ε-CON's REST interface is
+    /// The configuration file [default: cli.toml in the working directory, if it is there]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config_file: Option<PathBuf>,
+    /// Where ε-CON serves REST, instead of `controller_url` of the configuration
     #[arg(
         long,
-        global = true,
+        value_name = "URL",
         env = "EDGELESS_CONTROLLER_URL",
-        value_name = "URL"
+        global = true
     )]
     url: Option<String>,
-    /// A configuration file with `controller_url` [default: cli.toml, where it is there]
-    #[arg(short, long, global = true, value_name = "FILE")]
-    config_file: Option<PathBuf>,
-    /// Print JSON
+    /// Show JSON instead of tables
     #[arg(long, global = true)]
     json: bool,
+    /// Write a commented configuration and end; without FILE to standard output
+    #[arg(short, long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    template: Option<PathBuf>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Workflows: start, stop, list, inspect, migrate
+    /// Start, stop, show and move workflows
     #[command(subcommand)]
     Workflow(workflow::Command),
-    /// The function registry: build, push, list
-    #[command(subcommand)]
-    Function(function::Command),
-    /// Domains: list, inspect
+    /// Show domains
     #[command(subcommand)]
     Domain(domain::Command),
-    /// Nodes: list, inspect
+    /// Show nodes
     #[command(subcommand)]
     Node(node::Command),
-    /// Print the completion script of a shell
+    /// Build, publish and show functions
+    #[command(subcommand)]
+    Function(function::Command),
+    /// Write completions for a shell to standard output
     Completions {
-        /// Which shell
+        /// The shell
         shell: clap_complete::Shell,
     },
 }
 
-/// The configuration file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    controller_url: edgeless_daemon::net::Listen,
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            // Nobody reads it: there is nobody to tell.
+            error.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    let output = Output::new(arguments.json);
+    match run(arguments, &output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => output.failure(&failure),
+    }
 }
 
-/// The usual place of ε-CON's REST interface.
-const USUAL_URL: &str = "http://127.0.0.1:7008";
+fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
+    if let Some(path) = &arguments.template {
+        return config::write_template(path, output);
+    }
+    let command = arguments
+        .command
+        .ok_or_else(|| Failure::Usage("a command is missing; see --help".to_owned()))?;
+    if let Command::Completions { shell } = command {
+        let mut script = Vec::new();
+        clap_complete::generate(
+            shell,
+            &mut Arguments::command(),
+            "edgeless_cli",
+            &mut script,
+        );
+        return output.text(&String::from_utf8_lossy(&script));
+    }
+    if let Command::Function(function::Command::Build(build)) = &command {
+        return build::run(build, output);
+    }
+    let url = config::controller_url(arguments.url.as_deref(), arguments.config_file.as_deref())?;
+    let client = Client::new(url)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Runtime)?;
+    runtime.block_on(async {
+        match command {
+            Command::Workflow(command) => workflow::run(command, &client, output).await,
+            Command::Domain(command) => domain::run(command, &client, output).await,
+            Command::Node(command) => node::run(command, &client, output).await,
+            Command::Function(command) => function::run(command, &client, output).await,
+            Command::Completions { .. } => Ok(()),
+        }
+    })
+}
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("edgeless_cli: {failure}");
-            ExitCode::from(failure.exit_code())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_contradict_nothing() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn options_for_all_commands_may_stand_anywhere() {
+        for line in [
+            "edgeless_cli --json --url http://a:1 workflow list",
+            "edgeless_cli workflow list --json --url http://a:1",
+        ] {
+            let arguments = Arguments::try_parse_from(line.split(' ')).unwrap();
+            assert!(arguments.json);
+            assert_eq!(arguments.url.as_deref(), Some("http://a:1"));
         }
     }
-}
 
-async fn run(arguments: Arguments) -> Result<(), Failure> {
-    if let Command::Completions { shell } = arguments.command {
-        let mut command = Arguments::command();
-        clap_complete::generate(shell, &mut command, "edgeless_cli", &mut std::io::stdout());
-        return Ok(());
+    #[test]
+    fn wrong_usage_is_an_error_with_code_two() {
+        for line in [
+            "edgeless_cli nonsense",
+            "edgeless_cli workflow",
+            "edgeless_cli workflow inspect not-a-uuid",
+            "edgeless_cli workflow migrate 7d1b8ba2-6d6b-4b0c-8fd5-4b4a7b9e6b64",
+            "edgeless_cli workflow migrate 7d1b8ba2-6d6b-4b0c-8fd5-4b4a7b9e6b64 --vertex v",
+        ] {
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
     }
-    let client = Client::new(url(&arguments)?, arguments.json);
-    match arguments.command {
-        Command::Workflow(command) => workflow::run(command, &client).await,
-        Command::Function(command) => function::run(command, &client).await,
-        Command::Domain(command) => domain::run(command, &client).await,
-        Command::Node(command) => node::run(command, &client).await,
-        Command::Completions { .. } => Ok(()),
-    }
-}
-
-fn url(arguments: &Arguments) -> Result<String, Failure> {
-    if let Some(url) = &arguments.url {
-        return Ok(url.trim_end_matches('/').to_owned());
-    }
-    let usual = PathBuf::from("cli.toml");
-    let path = match &arguments.config_file {
-        Some(path) => path,
-        None if usual.exists() => &usual,
-        None => return Ok(USUAL_URL.to_owned()),
-    };
-    let config: Config =
-        edgeless_daemon::config::load(path).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(config.controller_url.to_string())
 }

@@ -1,192 +1,269 @@
-//! `edgeless_cli workflow`.
+//! `edgeless_cli workflow …`
 
 use std::path::{Path, PathBuf};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
-use clap::Subcommand;
-use edgeless_con::{
-    rest::Move,
-    status::{VertexStatus, WorkflowStatus},
-};
-use reqwest::{Method, header::CONTENT_TYPE};
-use serde_json::Value;
+use clap::{ArgGroup, Args, Subcommand};
+use edgeless_types::{NodeId, WorkflowId};
+use reqwest::Method;
+use serde_json::{Value, json};
 
 use crate::{
-    client::{Client, Failure},
-    show,
+    client::Client,
+    document,
+    failure::{Failure, file},
+    output::{Output, Style, or_dash, table},
+    view::{Vertex, Workflow},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Submit a workflow document (JSON or YAML); prints its id
-    Start {
-        /// The document; code may be given as {"file": "function.wasm"}
-        file: PathBuf,
-        /// Accept a workflow that nobody can run now; it waits
-        #[arg(long)]
-        wait: bool,
-    },
+    /// Start a workflow and wait until it runs
+    Start(Start),
     /// Stop workflows
     Stop {
         /// Their ids
-        #[arg(required = true)]
-        ids: Vec<String>,
+        #[arg(required = true, value_name = "WORKFLOW")]
+        ids: Vec<WorkflowId>,
     },
-    /// All workflows
+    /// Show all workflows
     List,
-    /// How a workflow is, and where its vertices run
+    /// Show where each function and resource of a workflow runs
     Inspect {
         /// Its id
-        id: String,
+        #[arg(value_name = "WORKFLOW")]
+        id: WorkflowId,
     },
-    /// Move a workflow to a domain, or one of its vertices to a node
-    Migrate {
-        /// Its id
-        id: String,
-        /// The domain for the whole workflow
-        #[arg(long, conflicts_with_all = ["vertex", "node"])]
-        domain: Option<String>,
-        /// The name of a vertex
-        #[arg(long, requires = "node")]
-        vertex: Option<String>,
-        /// The node for the vertex
-        #[arg(long, requires = "vertex")]
-        node: Option<String>,
-    },
+    /// Move a workflow to another domain, or one vertex of it to another node
+    Migrate(Migrate),
 }
 
-pub(crate) async fn run(command: Command, client: &Client) -> Result<(), Failure> {
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// The document, JSON or YAML; `-` reads standard input. Code may be named by
+    /// `"code": {"file": "x.wasm"}`, beside the document
+    file: PathBuf,
+    /// Accept a workflow that nobody can run now: it waits
+    #[arg(long)]
+    wait: bool,
+    /// The same key with the same document starts one workflow, however often it is sent
+    #[arg(long, value_name = "TEXT")]
+    idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").required(true).args(["domain", "vertex"])))]
+pub(crate) struct Migrate {
+    /// The workflow
+    #[arg(value_name = "WORKFLOW")]
+    id: WorkflowId,
+    /// The domain for the whole workflow
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+    /// The name of a function or resource to be moved
+    #[arg(long, value_name = "NAME", requires = "node")]
+    vertex: Option<String>,
+    /// The node for it
+    #[arg(long, value_name = "NODE", requires = "vertex")]
+    node: Option<NodeId>,
+}
+
+pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
-        Command::Start { file, wait } => start(&file, wait, client).await,
-        Command::Stop { ids } => {
-            for id in ids {
-                let request = client.request(Method::DELETE, &format!("/workflows/{id}"));
-                client.send(request).await?;
-            }
-            Ok(())
+        Command::Start(start) => {
+            let answer = start_workflow(start, client).await?;
+            let workflow: Workflow = client.view(&answer)?;
+            output.answer(&answer, |style| match style {
+                Style::Terminal => tell(&workflow, style),
+                // A script wants to stop later what it has started.
+                Style::Pipe | Style::Json => format!("{}\n", workflow.workflow_id),
+            })
         }
-        Command::List => list(client).await,
+        Command::Stop { ids } => stop(&ids, client, output).await,
+        Command::List => {
+            let answer = client.get(&["workflows"]).await?;
+            let workflows: Vec<Workflow> = client.view(&answer)?;
+            output.answer(&answer, |style| tell_list(&workflows, style))
+        }
         Command::Inspect { id } => {
-            let status: WorkflowStatus = client.get(&format!("/workflows/{id}")).await?;
-            inspect(&status, client)
+            let answer = client.get(&["workflows", &id.to_string()]).await?;
+            show(&answer, client, output)
         }
-        Command::Migrate {
-            id,
-            domain,
-            vertex,
-            node,
-        } => {
-            if domain.is_none() && vertex.is_none() {
-                let text = "give --domain, or --vertex and --node".to_owned();
-                return Err(Failure::Usage(text));
-            }
-            let wanted = Move {
-                domain_id: domain,
-                vertex,
-                node_id: node,
+        Command::Migrate(migrate) => {
+            let path = ["workflows", &migrate.id.to_string(), "migrate"];
+            let target = match (migrate.domain, migrate.vertex, migrate.node) {
+                (Some(domain_id), _, _) => json!({ "domain_id": domain_id }),
+                (None, vertex, node_id) => json!({ "vertex": vertex, "node_id": node_id }),
             };
-            let request = client.request(Method::POST, &format!("/workflows/{id}/migrate"));
-            let status: WorkflowStatus = client.ask(request.json(&wanted)).await?;
-            inspect(&status, client)
+            let request = client.request(Method::POST, &path).json(&target);
+            show(&client.send(request).await?, client, output)
         }
     }
 }
 
-async fn start(file: &Path, wait: bool, client: &Client) -> Result<(), Failure> {
-    let text =
-        std::fs::read_to_string(file).map_err(|error| Failure::File(file.to_owned(), error))?;
-    let yaml = file
-        .extension()
-        .is_some_and(|ending| ending == "yaml" || ending == "yml");
-    let document: Result<Value, String> = match yaml {
-        true => serde_saphyr::from_str(&text).map_err(|error| error.to_string()),
-        false => serde_json::from_str(&text).map_err(|error| error.to_string()),
-    };
-    let mut document =
-        document.map_err(|error| Failure::Other(format!("`{}`: {error}", file.display())))?;
-    inline_files(&mut document, file.parent().unwrap_or(Path::new(".")))?;
+async fn start_workflow(start: Start, client: &Client) -> Result<Value, Failure> {
+    let mut document = document::read(&start.file)?;
+    for code_file in document::code_files(&document, &start.file)? {
+        let code = load_code(&code_file.path, client).await?;
+        document::set_code(&mut document, code_file.function, code);
+    }
+    let mut request = client
+        .request(Method::POST, &["workflows"])
+        .query(&[("wait", start.wait)])
+        .json(&document);
+    if let Some(key) = start.idempotency_key {
+        request = request.header("idempotency-key", key);
+    }
+    client.send(request).await
+}
+
+async fn load_code(path: &Path, client: &Client) -> Result<Value, Failure> {
+    let code = std::fs::read(path).map_err(file(path))?;
+    if let Some(inline) = document::inline(&code) {
+        return Ok(inline);
+    }
     let request = client
-        .request(Method::POST, "/workflows")
-        .query(&[("wait", wait)])
-        .header(CONTENT_TYPE, "application/json")
-        .body(document.to_string());
-    let status: WorkflowStatus = client.ask(request).await?;
-    if client.json {
-        return show::json(&status);
-    }
-    println!("{}", status.workflow_id);
-    Ok(())
+        .request(Method::POST, &["code"])
+        .header("content-type", "application/wasm")
+        .body(code);
+    let answer = client.send(request).await?;
+    let digest = answer.get("digest").and_then(Value::as_str);
+    Ok(document::uploaded(digest.unwrap_or_default()))
 }
 
-/// Code given as a file becomes code given inline.
-fn inline_files(document: &mut Value, folder: &Path) -> Result<(), Failure> {
-    let functions = document.get_mut("functions").and_then(Value::as_array_mut);
-    for function in functions.into_iter().flatten() {
-        let Some(code) = function.pointer_mut("/class_specification/code") else {
-            continue;
-        };
-        let Some(name) = code.get("file").and_then(Value::as_str) else {
-            continue;
-        };
-        let path = folder.join(name);
-        let bytes = std::fs::read(&path).map_err(|error| Failure::File(path, error))?;
-        *code = Value::from(STANDARD.encode(bytes));
+/// Stops all of them, and fails with the first that could not be stopped.
+async fn stop(ids: &[WorkflowId], client: &Client, output: &Output) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for id in ids {
+        let request = client.request(Method::DELETE, &["workflows", &id.to_string()]);
+        match client.send(request).await {
+            Ok(_) => {
+                let answer = json!({ "workflow_id": id, "state": "stopped" });
+                output.answer(&answer, |_| format!("workflow {id} is stopped\n"))?;
+            }
+            Err(failure) if outcome.is_ok() => outcome = Err(failure),
+            Err(failure) => drop(output.failure(&failure)),
+        }
     }
-    Ok(())
+    outcome
 }
 
-async fn list(client: &Client) -> Result<(), Failure> {
-    let all: Vec<WorkflowStatus> = client.get("/workflows").await?;
-    if client.json {
-        return show::json(&all);
+fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+    let workflow: Workflow = client.view(answer)?;
+    output.answer(answer, |style| tell(&workflow, style))
+}
+
+fn tell(workflow: &Workflow, style: Style) -> String {
+    let name = match workflow.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({name})"),
+    };
+    let place = match &workflow.domain_id {
+        Some(domain_id) => format!(" in {domain_id}"),
+        None => ", in no domain".to_owned(),
+    };
+    let why = match &workflow.waiting {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    };
+    let Workflow {
+        workflow_id, state, ..
+    } = workflow;
+    let functions = workflow.functions.iter().map(|vertex| ("function", vertex));
+    let resources = workflow.resources.iter().map(|vertex| ("resource", vertex));
+    let rows = functions
+        .chain(resources)
+        .flat_map(|(kind, vertex)| rows_of(kind, vertex));
+    let header = [
+        "NAME",
+        "KIND",
+        "CLASS",
+        "LOGICAL ID",
+        "NODE",
+        "PHYSICAL ID",
+        "SINCE",
+    ];
+    let table = table(style, header, rows, "it has no vertices");
+    match style {
+        Style::Terminal => format!("workflow {workflow_id}{name} is {state}{place}{why}\n{table}"),
+        Style::Pipe | Style::Json => table,
     }
-    let row = |status: WorkflowStatus| {
-        let vertices = status.functions.len() + status.resources.len();
-        let domain = status.domain_id.unwrap_or_else(|| "-".to_owned());
+}
+
+/// One row per running copy; one with the reason where there is none.
+fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
+    let row = |node: String, physical_id: String, since: String| {
+        let of_vertex = [
+            vertex.name.clone(),
+            kind.to_owned(),
+            vertex.class.clone(),
+            vertex.logical_id.clone(),
+        ];
+        let [name, kind, class, logical_id] = of_vertex;
+        [name, kind, class, logical_id, node, physical_id, since]
+    };
+    if vertex.instances.is_empty() {
+        let reason = vertex.waiting.as_deref().unwrap_or("it is starting");
+        return vec![row(
+            format!("waits: {reason}"),
+            String::new(),
+            String::new(),
+        )];
+    }
+    let copy = |instance: &crate::view::Instance| {
+        row(
+            instance.node_id.clone(),
+            instance.physical_id.clone(),
+            instance.since.clone(),
+        )
+    };
+    vertex.instances.iter().map(copy).collect()
+}
+
+fn tell_list(workflows: &[Workflow], style: Style) -> String {
+    let rows = workflows.iter().map(|workflow| {
         [
-            status.workflow_id.to_string(),
-            status.name,
-            domain,
-            vertices.to_string(),
+            workflow.workflow_id.clone(),
+            or_dash(Some(&workflow.name)),
+            workflow.state.clone(),
+            or_dash(workflow.domain_id.as_deref()),
+            workflow.functions.len().to_string(),
+            workflow.resources.len().to_string(),
         ]
-    };
-    let rows = all.into_iter().map(row).collect();
-    show::table(["workflow", "name", "domain", "vertices"], rows);
-    Ok(())
+    });
+    let header = [
+        "WORKFLOW",
+        "NAME",
+        "STATE",
+        "DOMAIN",
+        "FUNCTIONS",
+        "RESOURCES",
+    ];
+    table(style, header, rows, "no workflow")
 }
 
-fn inspect(status: &WorkflowStatus, client: &Client) -> Result<(), Failure> {
-    if client.json {
-        return show::json(status);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vertex_that_does_not_run_says_why() {
+        let workflow: Workflow = serde_json::from_value(json!({
+            "workflow_id": "w", "name": "demo", "state": "waiting", "domain_id": "domain-1",
+            "functions": [{"name": "f", "class": "double", "logical_id": "l", "instances": [],
+                "waiting": "no node is registered"}],
+            "resources": [{"name": "r", "class": "file-log", "logical_id": "m",
+                "instances": [{"node_id": "n", "physical_id": "p", "since": "1.0"}]}],
+            "a field of a later version": true,
+        }))
+        .unwrap();
+        let shown = tell(&workflow, Style::Terminal);
+        assert!(
+            shown.starts_with("workflow w (demo) is waiting in domain-1\n"),
+            "{shown}"
+        );
+        assert!(shown.contains("waits: no node is registered"), "{shown}");
+        let row = shown.lines().last().unwrap();
+        let cells: Vec<_> = row.split_whitespace().collect();
+        assert_eq!(cells, ["r", "resource", "file-log", "m", "n", "p", "1.0"]);
     }
-    let rows = status
-        .functions
-        .iter()
-        .chain(&status.resources)
-        .map(row)
-        .collect();
-    show::table(["name", "class", "node", "instance", "waiting"], rows);
-    Ok(())
-}
-
-fn row(vertex: &VertexStatus) -> [String; 5] {
-    let nodes = vertex
-        .instances
-        .iter()
-        .map(|instance| instance.node_id.to_string());
-    let instances = vertex
-        .instances
-        .iter()
-        .map(|instance| instance.physical_id.to_string());
-    let join = |texts: Vec<String>| match texts.is_empty() {
-        true => "-".to_owned(),
-        false => texts.join(" "),
-    };
-    [
-        vertex.name.clone(),
-        vertex.class.clone(),
-        join(nodes.collect()),
-        join(instances.collect()),
-        vertex.waiting.clone().unwrap_or_else(|| "-".to_owned()),
-    ]
 }

@@ -1,0 +1,112 @@
+//! Why a command did not do what it was asked, and the exit code that says so.
+
+use std::path::PathBuf;
+
+use crate::view::Problem;
+
+/// A command that failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The command line contradicts itself.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] edgeless_daemon::config::ConfigError),
+    /// ε-CON refuses.
+    #[error("{}", .0.title)]
+    Refused(Box<Problem>),
+    /// There is no answer.
+    #[error("ε-CON cannot be reached at {url}; is edgeless_con_d running, and `--url` right?")]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// What the network said.
+        source: reqwest::Error,
+    },
+    /// There is an answer, but not of the kind that ε-CON gives.
+    #[error("the answer of {url} is not what ε-CON answers (status {status}): {problem}")]
+    Answer {
+        /// Who answered.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file cannot be read or written.
+    #[error("could not use `{}`", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file has something wrong in it.
+    #[error("`{}`{pointer}: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// Where in it: ` at <JSON pointer>`, or nothing.
+        pointer: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// There is no such thing in any domain.
+    #[error("there is no {what} `{id}`")]
+    Unknown {
+        /// Its kind.
+        what: &'static str,
+        /// Its id as given.
+        id: String,
+    },
+    /// A function could not be built.
+    #[error("{0}")]
+    Build(String),
+    /// The system gives no runtime.
+    #[error("could not start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// Standard output is closed or full.
+    #[error("could not write to standard output")]
+    Output(#[source] std::io::Error),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) | Self::Config(_) => 2,
+            Self::Unreachable { .. } => 3,
+            Self::Refused(_)
+            | Self::Answer { .. }
+            | Self::File { .. }
+            | Self::Content { .. }
+            | Self::Unknown { .. }
+            | Self::Build(_)
+            | Self::Runtime(_)
+            | Self::Output(_) => 1,
+        }
+    }
+
+    /// What to do about it, when the message alone does not say.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        let Self::Refused(problem) = self else {
+            return None;
+        };
+        let names_class = |pointer: &str| pointer.ends_with("/class_specification/version");
+        let mut pointers = problem.errors.iter().map(|fault| fault.pointer.as_str());
+        if problem.kind.ends_with(":infeasible") {
+            Some("`--wait` has it accepted; it starts when a domain can run it")
+        } else if pointers.any(names_class) {
+            Some("`edgeless_cli function push DIR` publishes a function")
+        } else {
+            None
+        }
+    }
+}
+
+/// A file that cannot be read or written.
+pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Failure {
+    let path = path.into();
+    move |source| Failure::File { path, source }
+}

@@ -1,0 +1,177 @@
+//! Shows what came back: aligned tables on a terminal, tabs in a pipe, JSON on request.
+
+use std::{
+    io::{ErrorKind, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// How results are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// For people: aligned tables with headers.
+    Terminal,
+    /// For other programs: values separated by tabs, one row a line, no headers.
+    Pipe,
+    /// For other programs: all that ε-CON answers.
+    Json,
+}
+
+/// Where and how results are shown.
+#[derive(Debug)]
+pub(crate) struct Output {
+    style: Style,
+}
+
+impl Output {
+    /// JSON where it is asked for, else what suits standard output.
+    pub(crate) fn new(json: bool) -> Self {
+        let style = match (json, std::io::stdout().is_terminal()) {
+            (true, _) => Style::Json,
+            (false, true) => Style::Terminal,
+            (false, false) => Style::Pipe,
+        };
+        Self { style }
+    }
+
+    /// Shows an answer: as it is in JSON, else as `tell` puts it.
+    ///
+    /// # Errors
+    /// Standard output is full.
+    pub(crate) fn answer(
+        &self,
+        answer: &Value,
+        tell: impl FnOnce(Style) -> String,
+    ) -> Result<(), Failure> {
+        match self.style {
+            Style::Json => self.text(&format!("{answer:#}\n")),
+            Style::Terminal | Style::Pipe => self.text(&tell(self.style)),
+        }
+    }
+
+    /// Writes text to standard output. A reader that has gone away wants no more: that is no error.
+    ///
+    /// # Errors
+    /// Standard output is full.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Output(error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Shows why a command failed, and answers with its exit code.
+    pub(crate) fn failure(&self, failure: &Failure) -> ExitCode {
+        let json = self.style == Style::Json;
+        let shown = match (json, failure) {
+            (true, Failure::Refused(problem)) => {
+                serde_json::to_string_pretty(problem).expect("a problem has string keys")
+            }
+            (true, _) => format!("{:#}", serde_json::json!({ "title": chain(failure) })),
+            (false, Failure::Refused(problem)) => tell_problem(problem),
+            (false, _) => format!("edgeless_cli: {}", chain(failure)),
+        };
+        eprintln!("{shown}");
+        if let (false, Some(hint)) = (json, failure.hint()) {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(failure.code())
+    }
+}
+
+fn tell_problem(problem: &crate::view::Problem) -> String {
+    let mut text = format!("edgeless_cli: {} ({})", problem.title, problem.status);
+    if problem.errors.is_empty() {
+        text.push_str(&format!("\n  {}", problem.detail));
+    }
+    for fault in &problem.errors {
+        match fault.pointer.as_str() {
+            "" => text.push_str(&format!("\n  {}", fault.detail)),
+            pointer => text.push_str(&format!("\n  {pointer}: {}", fault.detail)),
+        }
+    }
+    text
+}
+
+/// An error and its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(&format!(": {inner}"));
+        source = inner.source();
+    }
+    text
+}
+
+/// A table; `empty` tells people that it has no rows.
+pub(crate) fn table<const N: usize>(
+    style: Style,
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+    empty: &str,
+) -> String {
+    let rows = rows.into_iter();
+    if style != Style::Terminal {
+        return rows.map(|row| row.join("\t") + "\n").collect();
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table.add_rows(rows);
+    if table.row_count() == 0 {
+        return format!("{empty}\n");
+    }
+    let lines = table.lines().map(|line| line.trim().to_owned() + "\n");
+    lines.collect()
+}
+
+/// A list of names, `-` for none.
+pub(crate) fn names(names: &[String]) -> String {
+    or_dash(Some(&names.join(", ")))
+}
+
+/// The text, `-` for none or an empty one.
+pub(crate) fn or_dash(text: Option<&str>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or("-")
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_are_aligned_for_people_and_plain_in_pipes() {
+        let rows = || [["long one", "1"], ["b", "2"]].map(|row| row.map(str::to_owned));
+        let shown = |style| table(style, ["name", "n"], rows(), "none");
+        let aligned = "name      n\nlong one  1\nb         2\n";
+        assert_eq!(shown(Style::Terminal), aligned);
+        assert_eq!(shown(Style::Pipe), "long one\t1\nb\t2\n");
+        assert_eq!(table(Style::Terminal, ["name"], [], "none"), "none\n");
+        assert_eq!(table(Style::Pipe, ["name"], [], "none"), "");
+    }
+
+    #[test]
+    fn problems_are_shown_short_with_every_pointer() {
+        let problem = serde_json::json!({
+            "type": "urn:edgeless:problem:invalid", "title": "The document is wrong",
+            "status": 422, "detail": "first", "pointer": "/functions/0/name",
+            "errors": [
+                {"pointer": "/functions/0/name", "detail": "the name is empty"},
+                {"pointer": "", "detail": "too many"},
+            ],
+        });
+        let problem = serde_json::from_value(problem).unwrap();
+        assert_eq!(
+            tell_problem(&problem),
+            "edgeless_cli: The document is wrong (422)\n  \
+             /functions/0/name: the name is empty\n  too many"
+        );
+    }
+}
