@@ -1,0 +1,82 @@
+//! `proxy_cli intent`: asks ε-ORC for something and waits for what becomes of it.
+
+use clap::Subcommand;
+use edgeless_types::intent::{Intent, IntentOutcome};
+use serde_json::json;
+
+use super::CommandError;
+use crate::{
+    domain::Domain,
+    output::{Rows, moment},
+    source::Source,
+};
+
+/// What is asked for.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Ask {
+    /// Moves a function or resource to a node
+    Migrate {
+        /// Its logical id, or the beginning of it
+        logical_id: String,
+        /// The target's id, or the beginning of it
+        node: String,
+    },
+    /// Places nothing new on a node
+    Cordon {
+        /// Its id, or the beginning of it
+        node: String,
+    },
+    /// Ends the cordon of a node
+    Uncordon {
+        /// Its id, or the beginning of it
+        node: String,
+    },
+    /// What became of intents, newest first
+    List,
+}
+
+/// Does what is asked; the rows tell the outcomes.
+///
+/// # Errors
+/// Also when ε-ORC refuses the intent.
+pub(crate) async fn ask(source: &mut Source, ask: &Ask) -> Result<Rows, CommandError> {
+    let intent = match ask {
+        Ask::List => return Ok(outcomes(&source.outcomes().await?)),
+        Ask::Migrate { logical_id, node } => {
+            let domain = Domain::load(source).await?;
+            Intent::Migrate {
+                logical_id: domain.vertex(logical_id)?,
+                node_id: domain.node(node)?,
+            }
+        }
+        Ask::Cordon { node } => Intent::Cordon {
+            node_id: Domain::load(source).await?.node(node)?,
+        },
+        Ask::Uncordon { node } => Intent::Uncordon {
+            node_id: Domain::load(source).await?.node(node)?,
+        },
+    };
+    let outcome = source.intent(&intent).await?;
+    match outcome.refused {
+        Some(reason) => Err(CommandError::Refused(reason)),
+        None => Ok(outcomes(&[outcome])),
+    }
+}
+
+fn outcomes(outcomes: &[IntentOutcome]) -> Rows {
+    let mut rows = Rows::new(&["decided", "intent", "value", "outcome", "reason"]);
+    for outcome in outcomes {
+        let word = match outcome.refused {
+            None => "done",
+            Some(_) => "refused",
+        };
+        rows.push([
+            json!(moment(outcome.timestamp)),
+            json!(outcome.key),
+            json!(outcome.value),
+            json!(word),
+            json!(outcome.refused),
+        ]);
+    }
+    rows
+}
