@@ -4,6 +4,8 @@ mod commands;
 mod domain;
 mod output;
 mod source;
+#[cfg(test)]
+mod testing;
 
 use std::{process::ExitCode, time::Duration};
 

@@ -187,13 +187,62 @@ fn create(path: &Path) -> Result<File, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{self, COPY, COUNTER, EGRESS, NODE, NOW, RedisServer};
 
-    const ID: &str = "0b6f2e62-4a0e-4a2c-8f6e-2f0f6d6b7a11";
+    const ID: &str = NODE;
 
     #[test]
     fn targets_may_have_colons_and_keys_by_value_are_passed_over() {
         assert_eq!(parts(&format!("performance:a:b:{ID}")), Some(("a:b", ID)));
         assert_eq!(parts("performance:temperature:21.5"), None);
         assert_eq!(parts(&format!("node:health:{ID}")), None);
+    }
+
+    #[tokio::test]
+    async fn measurements_become_rows_of_the_datasets_once_each() {
+        let server = RedisServer::with_domain().await;
+        let mut source = Source::redis(&server.url).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let what = Dump::Performance {
+            dir: dir.path().join("new"),
+        };
+        dump(&mut source, &what, NOW).await.unwrap();
+        let file = |name| fs::read_to_string(dir.path().join("new").join(name)).unwrap();
+        let at = "1700000000.000000000";
+        assert_eq!(
+            file("performance_samples.csv"),
+            format!(
+                "metric,identifier,value,timestamp\n\
+                 function_execution_time,{COPY},0.002,{at}\n\
+                 function_transfer_time,{COPY},0.001,{at}\n"
+            )
+        );
+        assert_eq!(
+            file("application_logs.csv"),
+            format!("identifier,target,value,timestamp\n{COPY},temperature,21.5,{at}\n")
+        );
+        let again = dump(&mut source, &what, NOW).await.unwrap_err().to_string();
+        assert!(again.contains("performance_samples.csv"), "{again}");
+    }
+
+    #[tokio::test]
+    async fn instances_become_the_mapping_and_a_document() {
+        let url = testing::status_port().await;
+        let mut source = Source::http(&url).await.unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let what = Dump::Instances {
+            dir: dir.path().to_owned(),
+        };
+        dump(&mut source, &what, NOW).await.unwrap();
+        assert_eq!(
+            fs::read_to_string(dir.path().join("mapping_to_instance_id.csv")).unwrap(),
+            format!(
+                "timestamp,logical_id,node_id1,physical_id1,...\n\
+                 {NOW},{COUNTER},{NODE},{COPY}\n{NOW},{EGRESS}\n"
+            )
+        );
+        let text = fs::read(dir.path().join("instances.json")).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(document[EGRESS]["waiting"]["message"], "starting");
     }
 }

@@ -80,3 +80,32 @@ fn outcomes(outcomes: &[IntentOutcome]) -> Rows {
     }
     rows
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, COUNTER, NODE};
+
+    #[tokio::test]
+    async fn a_refusal_is_an_error_with_its_reason() {
+        let url = testing::status_port().await;
+        let mut source = Source::http(&url).await.unwrap();
+        let migrate = Ask::Migrate {
+            logical_id: COUNTER[..4].to_owned(),
+            node: NODE[..4].to_owned(),
+        };
+        let error = ask(&mut source, &migrate).await.unwrap_err();
+        assert_eq!(error.to_string(), "refused: the node is not feasible");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_asked_of_a_node_that_is_not_there() {
+        let url = testing::status_port().await;
+        let mut source = Source::http(&url).await.unwrap();
+        let cordon = Ask::Cordon {
+            node: "ffff".to_owned(),
+        };
+        let error = ask(&mut source, &cordon).await.unwrap_err();
+        assert!(matches!(error, CommandError::Prefix(_)), "{error}");
+    }
+}

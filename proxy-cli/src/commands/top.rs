@@ -214,6 +214,7 @@ fn functions(domain: &Domain, measured: &Measured) -> Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{self, NOW, RedisServer};
 
     #[test]
     fn percentiles_are_of_the_nearest_rank_in_milliseconds() {
@@ -228,6 +229,27 @@ mod tests {
         assert_eq!(secs("1700000000.000000005:0.25"), Some(0.25));
         for bad in ["", "1.0", "1.0:x", "1.0:NaN"] {
             assert_eq!(secs(bad), None, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn times_of_the_last_minute_are_summed_up_by_node_workflow_and_function() {
+        let server = RedisServer::with_domain().await;
+        let url = testing::status_port().await;
+        for mut source in [
+            Source::redis(&server.url).await.unwrap(),
+            Source::http(&url).await.unwrap(),
+        ] {
+            for by in [Top::Nodes, Top::Workflow, Top::Functions] {
+                let rows = top(&mut source, by, NOW).await.unwrap().rows;
+                let times = &rows[0][rows[0].len() - 5..];
+                assert_eq!(
+                    *times,
+                    [json!(1), json!(2.0), json!(2.0), json!(1.0), json!(1.0)]
+                );
+                let later = top(&mut source, by, NOW + WINDOW).await.unwrap().rows;
+                assert_eq!(later[0][rows[0].len() - 5], json!(0), "{by:?}");
+            }
         }
     }
 }

@@ -146,6 +146,14 @@ impl Redis {
     }
 
     pub(super) async fn intent(&mut self, intent: &Intent) -> Result<IntentOutcome, SourceError> {
+        self.intent_within(intent, OUTCOME).await
+    }
+
+    async fn intent_within(
+        &mut self,
+        intent: &Intent,
+        wait: Duration,
+    ) -> Result<IntentOutcome, SourceError> {
         let before = self.outcomes().await?;
         let key = intent.key();
         let mut announce = redis::pipe();
@@ -153,7 +161,7 @@ impl Redis {
         announce.cmd("SET").arg(&key).arg(intent.value()).ignore();
         announce.cmd("RPUSH").arg(intent::ANNOUNCEMENTS).arg(&key);
         self.ask_all::<(u64,)>(&announce).await?;
-        let deadline = Instant::now() + OUTCOME;
+        let deadline = Instant::now() + wait;
         while Instant::now() < deadline {
             let outcomes = self.outcomes().await?;
             let ours = |outcome: &IntentOutcome| outcome.key == key && !before.contains(outcome);
@@ -162,7 +170,7 @@ impl Redis {
             }
             tokio::time::sleep(POLL).await;
         }
-        let seconds = OUTCOME.as_secs();
+        let seconds = wait.as_secs();
         // What nobody took must not happen later, when nobody expects it.
         let mut withdraw = redis::cmd("LREM");
         withdraw.arg(intent::ANNOUNCEMENTS).arg(-1).arg(&key);
@@ -197,4 +205,73 @@ fn without_password(url: &str) -> String {
         return "redis".to_owned();
     }
     parsed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NODE, RedisServer};
+
+    async fn commands<T: FromRedisValue>(server: &mut RedisServer, command: &[&str]) -> T {
+        let mut words = redis::Cmd::new();
+        for word in command {
+            words.arg(word);
+        }
+        words.query_async(&mut server.connection).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_redis_without_a_domain_is_an_error_that_says_so() {
+        let server = RedisServer::start().await;
+        let error = Redis::connect(&server.url).await.err().unwrap();
+        assert!(error.to_string().contains("mirrors no domain"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_intent_that_nobody_takes_is_withdrawn() {
+        let mut server = RedisServer::with_domain().await;
+        let mut redis = Redis::connect(&server.url).await.unwrap();
+        let intent = Intent::Cordon {
+            node_id: NODE.parse().unwrap(),
+        };
+        let outcome = redis.intent_within(&intent, Duration::ZERO).await;
+        assert!(matches!(outcome, Err(SourceError::Untaken { .. })));
+        let left: u64 = commands(&mut server, &["EXISTS", "intents", &intent.key()]).await;
+        assert_eq!(left, 0);
+    }
+
+    #[tokio::test]
+    async fn the_outcome_is_that_of_this_intent_and_not_of_an_earlier_one() {
+        let mut server = RedisServer::with_domain().await;
+        let intent = Intent::Cordon {
+            node_id: NODE.parse().unwrap(),
+        };
+        let outcome = |refused: Option<&str>| IntentOutcome {
+            key: intent.key(),
+            value: Some(intent.value()),
+            timestamp: Timestamp::from_nanos(u64::from(refused.is_some())),
+            refused: refused.map(str::to_owned),
+        };
+        let push = |outcome| serde_json::to_string(&outcome).unwrap();
+        let earlier = push(outcome(None));
+        let _: u64 = commands(&mut server, &["LPUSH", intent::OUTCOMES, &earlier]).await;
+        let mut redis = Redis::connect(&server.url).await.unwrap();
+        let orc = async {
+            let taken: (String, String) = commands(&mut server, &["BLPOP", "intents", "0"]).await;
+            assert_eq!(taken.1, intent.key());
+            let later = push(outcome(Some("no")));
+            let _: u64 = commands(&mut server, &["LPUSH", intent::OUTCOMES, &later]).await;
+        };
+        let (answer, ()) = tokio::join!(redis.intent(&intent), orc);
+        assert_eq!(answer.unwrap(), outcome(Some("no")));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = without_password("redis://user:secret@host:6379/1");
+        assert!(
+            !shown.contains("secret") && shown.contains("host:6379"),
+            "{shown}"
+        );
+    }
 }

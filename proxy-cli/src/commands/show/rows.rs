@@ -1,110 +1,22 @@
-//! `proxy_cli show`: what a domain has.
+//! The tables that `show` has: pure.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use clap::Subcommand;
 use edgeless_types::{
-    NodeId, Timestamp,
-    mirror::{self, ActiveInstance, RunningSince},
+    NodeId,
+    mirror::{ActiveInstance, HealthMember, RunningSince},
     workflow::VertexSpec,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::CommandError;
 use crate::{
-    domain::{self, Domain},
+    domain::Domain,
     output::{Rows, moment},
-    source::Source,
 };
 
-/// Health reports are looked for in this time.
-const LATELY: Duration = Duration::from_secs(120);
-
-/// What is shown.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Show {
-    /// Where each function and resource runs and since when, or why it waits
-    Instances,
-    /// Functions and their classes
-    Functions,
-    /// Resources, their classes and settings
-    Resources,
-    /// Nodes, with their latest health
-    Nodes,
-    /// Which output channel leads to which vertex
-    Dependencies,
-    /// The workflow of each logical id
-    LogicalToWorkflow,
-    /// Providers of resources
-    Providers,
-    /// One node
-    #[command(subcommand)]
-    Node(ShowNode),
-}
-
-/// What of a node is shown.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum ShowNode {
-    /// What it can do
-    Capabilities {
-        /// Its id, or the beginning of it
-        node: String,
-    },
-    /// Its health reports of the last two minutes, oldest first
-    Health {
-        /// Its id, or the beginning of it
-        node: String,
-    },
-    /// What runs on it
-    Instances {
-        /// Its id, or the beginning of it
-        node: String,
-    },
-}
-
-/// Reads what is asked for, at `now`.
-pub(crate) async fn show(
-    source: &mut Source,
-    what: &Show,
-    now: Timestamp,
-) -> Result<Rows, CommandError> {
-    let mut domain = Domain::load(source).await?;
-    Ok(match what {
-        Show::Instances => instances(&domain, None),
-        Show::Functions => functions(&domain),
-        Show::Resources => resources(&domain),
-        Show::Nodes => {
-            domain.load_health(source, now - LATELY).await?;
-            nodes(&domain)
-        }
-        Show::Dependencies => dependencies(&domain),
-        Show::LogicalToWorkflow => logical_to_workflow(&domain),
-        Show::Providers => providers(&domain),
-        Show::Node(ShowNode::Capabilities { node }) => {
-            let node_id = domain.node(node)?;
-            fields(domain.nodes.get(&node_id))
-        }
-        Show::Node(ShowNode::Instances { node }) => {
-            let node_id = domain.node(node)?;
-            instances(&domain, Some(node_id))
-        }
-        Show::Node(ShowNode::Health { node }) => {
-            let key = mirror::health_key(domain.node(node)?);
-            let sets = source
-                .samples(std::slice::from_ref(&key), now - LATELY)
-                .await?;
-            let mut rows = Rows::new(HEALTH);
-            for member in sets.iter().flatten() {
-                rows.push(health_cells(&domain::health(&key, member)?));
-            }
-            rows
-        }
-    })
-}
-
 /// One row per running copy, and one per vertex that runs nowhere.
-fn instances(domain: &Domain, only_on: Option<NodeId>) -> Rows {
+pub(super) fn instances(domain: &Domain, only_on: Option<NodeId>) -> Rows {
     let mut rows = Rows::new(&[
         "logical_id",
         "physical_id",
@@ -144,7 +56,7 @@ fn instances(domain: &Domain, only_on: Option<NodeId>) -> Rows {
     rows
 }
 
-fn functions(domain: &Domain) -> Rows {
+pub(super) fn functions(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&[
         "logical_id",
         "name",
@@ -172,7 +84,7 @@ fn functions(domain: &Domain) -> Rows {
     rows
 }
 
-fn resources(domain: &Domain) -> Rows {
+pub(super) fn resources(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&[
         "logical_id",
         "name",
@@ -209,7 +121,7 @@ pub(crate) fn instances_by_node(domain: &Domain) -> BTreeMap<NodeId, usize> {
     numbers
 }
 
-fn nodes(domain: &Domain) -> Rows {
+pub(super) fn nodes(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&[
         "node_id",
         "instances",
@@ -243,7 +155,7 @@ fn nodes(domain: &Domain) -> Rows {
     rows
 }
 
-fn dependencies(domain: &Domain) -> Rows {
+pub(super) fn dependencies(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&["logical_id", "name", "output", "target_id", "target_name"]);
     for (logical_id, outputs) in &domain.dependencies {
         for (output, target_id) in outputs {
@@ -259,7 +171,7 @@ fn dependencies(domain: &Domain) -> Rows {
     rows
 }
 
-fn logical_to_workflow(domain: &Domain) -> Rows {
+pub(super) fn logical_to_workflow(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&["logical_id", "workflow_id"]);
     for (logical_id, active) in &domain.instances {
         rows.push([json!(logical_id), json!(active.workflow_id)]);
@@ -267,7 +179,7 @@ fn logical_to_workflow(domain: &Domain) -> Rows {
     rows
 }
 
-fn providers(domain: &Domain) -> Rows {
+pub(super) fn providers(domain: &Domain) -> Rows {
     let mut rows = Rows::new(&["provider_id", "class_type", "node_id", "outputs"]);
     for provider in &domain.providers {
         rows.push([
@@ -281,7 +193,7 @@ fn providers(domain: &Domain) -> Rows {
 }
 
 /// A row per field of a value.
-fn fields(value: impl Serialize) -> Rows {
+pub(super) fn fields(value: impl Serialize) -> Rows {
     let mut rows = Rows::new(&["field", "value"]);
     if let Value::Object(fields) = json!(value) {
         for (field, value) in fields {
@@ -291,7 +203,8 @@ fn fields(value: impl Serialize) -> Rows {
     rows
 }
 
-const HEALTH: &[&str] = &[
+/// The columns of health reports.
+pub(super) const HEALTH: &[&str] = &[
     "reported",
     "mem_available_mib",
     "mem_used_mib",
@@ -305,7 +218,7 @@ const HEALTH: &[&str] = &[
     "disk_free_mib",
 ];
 
-fn health_cells(member: &mirror::HealthMember) -> [Value; 11] {
+pub(super) fn health_cells(member: &HealthMember) -> [Value; 11] {
     let health = &member.health;
     [
         json!(moment(member.timestamp)),
