@@ -49,9 +49,10 @@ pub(crate) enum SourceError {
     /// An intent was announced and nobody took it.
     #[error("nobody took the intent within {seconds} s, so it was withdrawn; is ε-ORC running?")]
     Untaken { seconds: u64 },
-    /// An intent was taken and nothing was heard of it.
+    /// An intent is not announced any more and nothing was heard of it.
     #[error(
-        "the intent was taken, but its outcome is not known after {seconds} s; see `intent list`"
+        "what became of the intent is not known after {seconds} s: ε-ORC took it and does not \
+         answer, or Redis was flushed; see `proxy_cli intent list`"
     )]
     Unanswered { seconds: u64 },
 }
