@@ -14,7 +14,7 @@ use crate::{
 /// What is asked for.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Ask {
-    /// Moves a function or resource to a node
+    /// Moves a function or resource to a node; `show instances` tells when it runs there
     Migrate {
         /// Its logical id, or the beginning of it
         logical_id: String,
@@ -67,7 +67,7 @@ fn outcomes(outcomes: &[IntentOutcome]) -> Rows {
     let mut rows = Rows::new(&["decided", "intent", "value", "outcome", "reason"]);
     for outcome in outcomes {
         let word = match outcome.refused {
-            None => "done",
+            None => "accepted",
             Some(_) => "refused",
         };
         rows.push([
