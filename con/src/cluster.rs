@@ -103,6 +103,10 @@ impl Cluster {
     pub fn on_update(&mut self, update: DomainUpdate, now: Timestamp) -> (bool, Vec<Effect>) {
         let domain_id = update.domain_id.clone();
         let mut effects = Vec::new();
+        if self.entered.insert(domain_id.clone()) {
+            // It is used from its next update on: until then it may still reset itself.
+            return (true, vec![Effect::Entered(domain_id)]);
+        }
         let known = self.domains.get(&domain_id);
         let same_life = known.is_some_and(|domain| domain.update.nonce == update.nonce);
         if same_life && known.is_some_and(|domain| domain.update.counter >= update.counter) {
@@ -121,10 +125,6 @@ impl Cluster {
         let deadline = now + update.refresh_deadline;
         self.domains
             .insert(domain_id.clone(), Domain { update, deadline });
-        let first = self.entered.insert(domain_id.clone());
-        if first {
-            effects.push(Effect::Entered(domain_id.clone()));
-        }
         let adopted = if more {
             self.assign_waiting()
         } else {
@@ -139,7 +139,7 @@ impl Cluster {
             })
             .collect();
         effects.extend(adopted.into_iter().map(Effect::Assigned));
-        if !same_life && (!first || changed.contains(&domain_id)) {
+        if !same_life {
             effects.push(Effect::Reconcile(domain_id.clone()));
         }
         for other in changed {
@@ -147,7 +147,7 @@ impl Cluster {
                 effects.push(Effect::Reconcile(other));
             }
         }
-        (first, effects)
+        (false, effects)
     }
 
     /// Time has passed: domains may be lost, and their workflows go elsewhere.
@@ -415,6 +415,10 @@ mod tests {
     fn only_a_domain_that_enters_for_the_first_time_is_reset() {
         let mut cluster = Cluster::default();
         assert!(cluster.on_update(update("a", 1, 1, "file-log"), at(0)).0);
+        assert!(
+            cluster.domains().is_empty(),
+            "not to be used before it is reset"
+        );
         assert!(!cluster.on_update(update("a", 1, 2, "file-log"), at(1)).0);
         let (reset, effects) = cluster.on_update(update("a", 2, 1, "file-log"), at(2));
         assert!(!reset);
@@ -426,7 +430,8 @@ mod tests {
 
     #[test]
     fn a_waiting_workflow_goes_to_the_first_domain_that_can_run_it() {
-        let mut cluster = Cluster::new(vec![workflow(None)], BTreeSet::new());
+        let known = ["a".to_owned(), "b".to_owned()].into();
+        let mut cluster = Cluster::new(vec![workflow(None)], known);
         let (_, effects) = cluster.on_update(update("a", 1, 1, "redis"), at(0));
         assert!(!effects.contains(&Effect::Assigned(workflow(None).workflow_id)));
         let (_, effects) = cluster.on_update(update("b", 1, 1, "file-log"), at(0));

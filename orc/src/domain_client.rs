@@ -73,6 +73,8 @@ pub async fn run(
                 if reply.into_inner().reset {
                     tracing::info!("the domain enters the cluster: it is reset");
                     orc.tell(Command::Reset).await?;
+                    // ε-CON uses the domain from its next update on.
+                    tick.reset_immediately();
                 }
             }
             Err(status) => {

@@ -1,1 +1,8 @@
-//! Skeleton.
+//! What system tests and benchmarks share: real daemons as processes, a real Redis, and load.
+//!
+//! Everything that is started here ends with its owner.
+
+pub mod client;
+pub mod cluster;
+pub mod process;
+pub mod wait;

@@ -184,14 +184,9 @@ impl Shard {
         let Some(&key) = self.by_id.get(&from) else {
             return;
         };
-        let name = || String::from_utf8_lossy(&channel).into_owned();
-        let refused = match self.slots[key].outputs.peek(&channel) {
-            Route::To(_) => None,
-            Route::Hold => Some(PortError::Waiting(name())),
-            Route::Unmapped => Some(PortError::Unmapped(name())),
-        };
-        if let Some(error) = refused {
-            if done.send(Err(error)).is_err() {
+        if self.slots[key].outputs.peek(&channel) == Route::Unmapped {
+            let name = String::from_utf8_lossy(&channel).into_owned();
+            if done.send(Err(PortError::Unmapped(name))).is_err() {
                 tracing::debug!("the caller is gone");
             }
             return;
@@ -200,8 +195,11 @@ impl Shard {
         let mut message = self.message(key, kind, payload);
         let deadline = self.now + timeout;
         message.envelope.deadline = Some(deadline);
-        self.pending
-            .insert(message.id.sequence, deadline, Waiter::Port(done));
+        self.pending.insert(
+            message.id.sequence,
+            deadline,
+            Waiter::Port(done, from, channel.clone()),
+        );
         self.dispatch(
             key,
             Parked {

@@ -21,7 +21,7 @@ use crate::{
     counters::Drop,
     engine::{Shared, Spawn, SpawnError},
     operator::{Action, Answer, Destination, Outbox},
-    output::{ChannelName, Outputs},
+    output::{ChannelName, Outputs, Route},
     pending::Pending,
     port::PortError,
     sample::Recorder,
@@ -74,7 +74,12 @@ pub(crate) enum Inject {
 /// Who waits for an answer.
 enum Waiter {
     Operator(PhysicalId, u64),
-    Port(oneshot::Sender<Result<Answer, PortError>>),
+    /// The caller, for which instance, on which channel.
+    Port(
+        oneshot::Sender<Result<Answer, PortError>>,
+        PhysicalId,
+        ChannelName,
+    ),
 }
 
 /// What is due later.
@@ -272,7 +277,7 @@ impl Shard {
             Waiter::Operator(physical_id, token) => {
                 self.answers.push_back((physical_id, token, answer));
             }
-            Waiter::Port(done) => {
+            Waiter::Port(done, ..) => {
                 if done.send(Ok(answer)).is_err() {
                     self.shared.counters.dropped(Drop::LateAnswer, 1);
                 }
@@ -287,8 +292,9 @@ impl Shard {
                     let answer = Answer::Error("no answer in time".to_owned());
                     self.answers.push_back((physical_id, token, answer));
                 }
-                Waiter::Port(done) => {
-                    if done.send(Err(PortError::Deadline)).is_err() {
+                Waiter::Port(done, from, channel) => {
+                    let error = self.expired_call(from, &channel);
+                    if done.send(Err(error)).is_err() {
                         self.shared.counters.dropped(Drop::LateAnswer, 1);
                     }
                 }
@@ -307,6 +313,15 @@ impl Shard {
                     }
                 }
             }
+        }
+    }
+
+    /// Why a call of a port got no answer: its channel may lead to nothing that runs.
+    fn expired_call(&self, from: PhysicalId, channel: &ChannelName) -> PortError {
+        let slot = self.by_id.get(&from).map(|&key| &self.slots[key]);
+        match slot.map(|slot| slot.outputs.peek(channel)) {
+            Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
+            Some(Route::To(_) | Route::Unmapped) | None => PortError::Deadline,
         }
     }
 

@@ -239,13 +239,13 @@ impl Domain {
         Ok(())
     }
 
-    /// Starts moving a vertex. What has saved state is stopped first and takes it along; anything
-    /// else starts at its new place before the old copy goes.
+    /// Starts moving a vertex. A function is stopped first, as it may have saved state that has to
+    /// go along, while its senders hold; a resource starts at its new place before the old one goes.
     pub(super) fn move_away(&mut self, logical_id: LogicalId, to: Option<NodeId>) {
-        let stateful = self.states.contains_key(&logical_id);
         let Some(vertex) = self.vertices.get_mut(&logical_id) else {
             return;
         };
+        let stateful = matches!(vertex.spec, VertexSpec::Function(_));
         vertex.wanted_node = to;
         let Some(old) = vertex.instance else {
             return self.place(logical_id);

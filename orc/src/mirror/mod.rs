@@ -225,17 +225,19 @@ async fn purge_old(
                 .arg(1_000)
                 .query_async(redis)
                 .await?;
-            let mut pipeline = redis::pipe();
-            for key in keys {
-                let until = before.as_secs_f64();
-                pipeline
-                    .cmd("ZREMRANGEBYSCORE")
-                    .arg(key)
-                    .arg("-inf")
-                    .arg(until)
-                    .ignore();
+            if !keys.is_empty() {
+                let mut pipeline = redis::pipe();
+                for key in keys {
+                    let until = before.as_secs_f64();
+                    pipeline
+                        .cmd("ZREMRANGEBYSCORE")
+                        .arg(key)
+                        .arg("-inf")
+                        .arg(until)
+                        .ignore();
+                }
+                let _: () = pipeline.query_async(redis).await?;
             }
-            let _: () = pipeline.query_async(redis).await?;
             cursor = next;
             if cursor == 0 {
                 break;

@@ -104,9 +104,13 @@ mod tests {
         };
         let busy = NodeHealth {
             load_avg_1: 10_000,
-            ..idle.clone()
+            mem_available: 1_000,
+            ..NodeHealth::default()
         };
-        let chosen = check(StrategyKind::LeastLoaded, &[(); 3].map(|()| idle.clone()));
+        let chosen = check(
+            StrategyKind::LeastLoaded,
+            &std::array::from_fn(|_| idle.clone()),
+        );
         assert!(chosen[0] < chosen[1] && chosen[1] < chosen[2], "{chosen:?}");
         let chosen = check(StrategyKind::LeastLoaded, &[idle.clone(), idle, busy]);
         assert!(chosen[2] < 50, "{chosen:?}");

@@ -1,0 +1,274 @@
+//! A cluster of real daemons: ε-CON, ε-ORC and nodes, with or without Redis.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::{
+    client::Rest,
+    process::{Daemon, binary, free_port, redis},
+    wait::until,
+};
+
+/// What a cluster is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// One per node: whether it provides `http-ingress` and `file-log`, and its labels.
+    pub nodes: Vec<NodePlan>,
+    /// Whether there is a mirror, and whether Redis runs from the start.
+    pub mirror: Mirror,
+}
+
+/// Whether there is a mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirror {
+    /// None.
+    Without,
+    /// In a Redis that runs.
+    Running,
+    /// In a Redis that does not run yet.
+    Absent,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Whether it provides `http-ingress` and `file-log`.
+    pub resources: bool,
+    /// Its labels.
+    pub labels: Vec<String>,
+}
+
+/// A node that runs.
+#[derive(Debug)]
+pub struct Node {
+    /// Its process.
+    pub daemon: Daemon,
+    /// Its id.
+    pub node_id: String,
+    /// Where its HTTP ingress listens.
+    pub ingress_url: String,
+    /// Its files.
+    pub files: PathBuf,
+}
+
+/// A cluster that runs.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// ε-ORC.
+    pub orc: Daemon,
+    /// ε-CON.
+    pub con: Daemon,
+    /// Redis, where there is one.
+    pub redis: Option<Daemon>,
+    /// Where Redis is or would be.
+    pub redis_url: String,
+    /// ε-CON's REST interface.
+    pub rest: Rest,
+    /// ε-ORC's status port.
+    pub orc_http: Rest,
+    /// Where the datasets are.
+    pub dataset: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts everything and waits until all nodes are registered.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub async fn start(plan: Plan) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path();
+        let redis_port = free_port()?;
+        let redis_url = format!("redis://127.0.0.1:{redis_port}");
+        let redis = match plan.mirror {
+            Mirror::Running => Some(redis(redis_port, path)?),
+            Mirror::Without | Mirror::Absent => None,
+        };
+        let urls: Vec<String> = (0..6)
+            .map(|_| Ok(format!("http://127.0.0.1:{}", free_port()?)))
+            .collect::<anyhow::Result<_>>()?;
+        let [controller, domains, rest, orchestrator, register, status] = &urls[..] else {
+            anyhow::bail!("six addresses are six addresses");
+        };
+        let con = con(path, controller, domains, rest)?;
+        let redis_url_used = (plan.mirror != Mirror::Without).then_some(redis_url.as_str());
+        let orc = orc(
+            path,
+            domains,
+            orchestrator,
+            register,
+            status,
+            redis_url_used,
+        )?;
+        let mut nodes = Vec::new();
+        for (index, node) in plan.nodes.iter().enumerate() {
+            nodes.push(start_node(path, index, node, register)?);
+        }
+        let cluster = Self {
+            nodes,
+            orc,
+            con,
+            redis,
+            redis_url,
+            rest: Rest::new(rest.clone()),
+            orc_http: Rest::new(status.clone()),
+            dataset: path.join("dataset"),
+            folder,
+        };
+        cluster.all_registered(plan.nodes.len()).await?;
+        Ok(cluster)
+    }
+
+    /// Waits until ε-CON knows so many nodes.
+    ///
+    /// # Errors
+    /// It does not, in time.
+    pub async fn all_registered(&self, number: usize) -> anyhow::Result<()> {
+        until("all nodes are registered", async || {
+            let domains = self.rest.get("/api/v1/domains").await?;
+            let nodes = domains[0]["nodes"].as_u64();
+            Ok((nodes == Some(number as u64)).then_some(()))
+        })
+        .await
+    }
+
+    /// The node with this id.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn node(&mut self, node_id: &str) -> anyhow::Result<&mut Node> {
+        let found = self.nodes.iter_mut().find(|node| node.node_id == node_id);
+        found.with_context(|| format!("there is no node {node_id}"))
+    }
+
+    /// Adds a node.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn add_node(&mut self, plan: &NodePlan, register_url: &str) -> anyhow::Result<()> {
+        let node = start_node(self.folder.path(), self.nodes.len(), plan, register_url)?;
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// The folder of the cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Lines of a file of `file-log`, over all nodes.
+    pub fn logged(&self, name: &str) -> Vec<String> {
+        let text = |node: &Node| std::fs::read_to_string(node.files.join(name));
+        let all = self.nodes.iter().filter_map(|node| text(node).ok());
+        all.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
+    }
+
+    /// The mirror's keys and values as ε-ORC itself shows them.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn state(&self, prefix: &str) -> anyhow::Result<Value> {
+        self.orc_http
+            .get(&format!("/api/v1/state?prefix={prefix}"))
+            .await
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn con(path: &Path, controller: &str, domains: &str, rest: &str) -> anyhow::Result<Daemon> {
+    let text = format!(
+        "[controller]\ncontroller_url = {}\ndomain_register_url = {}\nrest_url = {}\n\
+         data_dir = {}\n",
+        quoted(controller),
+        quoted(domains),
+        quoted(rest),
+        quoted(&path.join("con").display().to_string()),
+    );
+    daemon(path, "edgeless_con_d", "controller", &text)
+}
+
+fn orc(
+    path: &Path,
+    domains: &str,
+    orchestrator: &str,
+    register: &str,
+    status: &str,
+    redis_url: Option<&str>,
+) -> anyhow::Result<Daemon> {
+    let proxy = redis_url.map_or_else(
+        || "proxy_type = \"None\"".to_owned(),
+        |url| format!("proxy_type = \"Redis\"\nredis_url = {}", quoted(url)),
+    );
+    let text = format!(
+        "[general]\ndomain_register_url = {}\nsubscription_refresh_interval = \"200ms\"\n\
+         domain_id = \"test-domain\"\norchestrator_url = {}\nnode_register_url = {}\n\
+         status_url = {}\ndata_dir = {}\n\n[baseline]\nseed = 1\nadoption_grace = \"2s\"\n\n\
+         [proxy]\n{proxy}\n\n\
+         [proxy.dataset_settings]\ndataset_path = {}\nappend = true\n",
+        quoted(domains),
+        quoted(orchestrator),
+        quoted(register),
+        quoted(status),
+        quoted(&path.join("orc").display().to_string()),
+        quoted(&format!("{}/", path.join("dataset").display())),
+    );
+    daemon(path, "edgeless_orc_d", "orchestrator", &text)
+}
+
+fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> anyhow::Result<Node> {
+    let name = format!("node-{index}");
+    let node_id = Uuid::new_v4().to_string();
+    let ingress_url = format!("http://127.0.0.1:{}", free_port()?);
+    let folder = path.join(&name);
+    let files = folder.join("files");
+    let url = || Ok::<_, anyhow::Error>(quoted(&format!("http://127.0.0.1:{}", free_port()?)));
+    let mut text = format!(
+        "[general]\nnode_id = {}\nagent_url = {}\ninvocation_url = {}\n\
+         node_register_url = {}\nrefresh_interval = \"200ms\"\nrefresh_deadline = \"1s\"\n\
+         leave_timeout = \"5s\"\ndata_dir = {}\n\n[engine]\nshards = 1\n\n[resources]\n",
+        quoted(&node_id),
+        url()?,
+        url()?,
+        quoted(register),
+        quoted(&folder.join("state").display().to_string()),
+    );
+    if plan.resources {
+        let files = quoted(&files.display().to_string());
+        text += &format!(
+            "http_ingress_url = {}\nfile_log_path = {files}\n",
+            quoted(&ingress_url)
+        );
+    }
+    text += &format!(
+        "\n[user_node_capabilities]\nlabels = {}\n",
+        Value::from(plan.labels.clone())
+    );
+    let daemon = daemon(path, "node_d", &name, &text)?;
+    Ok(Node {
+        daemon,
+        node_id,
+        ingress_url,
+        files,
+    })
+}
+
+fn daemon(path: &Path, program: &str, name: &str, config: &str) -> anyhow::Result<Daemon> {
+    let file = path.join(format!("{name}.toml"));
+    std::fs::write(&file, config)?;
+    let arguments = vec!["-c".to_owned(), file.display().to_string()];
+    Daemon::start(
+        binary(program)?,
+        arguments,
+        path.join(format!("{name}.log")),
+    )
+}
