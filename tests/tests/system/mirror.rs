@@ -92,6 +92,10 @@ async fn keys_values_and_scores_are_those_of_the_document() {
         providers.iter().any(|key| key.contains("http-ingress")),
         "{providers:?}"
     );
+    last_updates(&mut redis).await;
+}
+
+async fn last_updates(redis: &mut redis::aio::MultiplexedConnection) {
     for kind in ["nodes:capabilities", "provider", "instance", "dependency"] {
         let updated: String = redis.get(format!("{kind}:last_update")).await.unwrap();
         assert!(updated.parse::<f64>().unwrap() > 1e9, "{kind}");
