@@ -2,6 +2,7 @@
 //!
 //! Everything that is started here ends with its owner.
 
+pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod process;

@@ -1,0 +1,39 @@
+//! `cargo xtask bench [suite] [--quick] [--json FILE]`: measures the real daemons.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use edgeless_tests::bench::{Options, machine, main_suite, table};
+
+/// Measures the real daemons and prints what it found.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The suite: `main`
+    #[arg(default_value = "main", value_parser = ["main"])]
+    suite: String,
+    /// One short run of each, to see that all works
+    #[arg(long)]
+    quick: bool,
+    /// Write the results as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Build everything from nothing as well, and say how long that took
+    #[arg(long)]
+    cold: bool,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    println!("{}", machine());
+    let options = Options {
+        quick: arguments.quick,
+        cold: arguments.cold,
+    };
+    let results = main_suite::run(options).await?;
+    print!("{}", table(&results));
+    if let Some(path) = arguments.json {
+        std::fs::write(path, serde_json::to_string_pretty(&results)?)?;
+    }
+    Ok(())
+}
