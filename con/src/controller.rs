@@ -309,6 +309,16 @@ impl Controller {
         Ok(vertices.into_iter().filter_map(read).collect())
     }
 
+    /// How many workflows and domains there are.
+    pub fn numbers(&self) -> (i64, i64) {
+        let state = self.state();
+        let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        (
+            number(state.cluster.workflows().count()),
+            number(state.cluster.domains().len()),
+        )
+    }
+
     /// All workflows, by name and where they are; not asking the domains.
     pub fn list(&self) -> Vec<WorkflowStatus> {
         let state = self.state();

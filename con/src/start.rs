@@ -7,7 +7,7 @@ use edgeless_daemon::{
     net::{BindError, Listen},
     status::{self, Readiness, Status},
 };
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     tasks.spawn(ended("DomainRegistration", serve));
     let readiness = Readiness::default();
     readiness.started();
-    let metrics = Arc::new(Registry::with_prefix("edgeless_con"));
+    let (workflows, domains) = (Gauge::default(), Gauge::default());
+    let metrics = Arc::new(registry(&workflows, &domains));
     let routes = Status { readiness, metrics }
         .router()
         .merge(rest::router(con.clone()));
@@ -98,9 +99,20 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         let mut tick = tokio::time::interval(TICK);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             con.on_tick().await;
+            let (number, known) = con.numbers();
+            workflows.set(number);
+            domains.set(known);
         }
     });
     Ok(running)
+}
+
+/// What `/metrics` shows.
+fn registry(workflows: &Gauge, domains: &Gauge) -> Registry {
+    let mut registry = Registry::with_prefix("edgeless_con");
+    registry.register("workflows", "Accepted workflows", workflows.clone());
+    registry.register("domains", "Registered domains", domains.clone());
+    registry
 }
 
 async fn ended<E: std::error::Error>(

@@ -6,6 +6,7 @@ pub mod config;
 pub mod domain;
 pub mod domain_client;
 pub mod grpc;
+pub mod metrics;
 pub mod mirror;
 pub mod node_client;
 pub mod observers;

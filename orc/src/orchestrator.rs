@@ -19,6 +19,7 @@ use crate::{
         Command, Domain, Effect, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, StepResult,
         Ticket, VertexRequest,
     },
+    metrics::Metrics,
     node_client::{NodeClients, Outcomes},
     observers::Observers,
 };
@@ -173,6 +174,7 @@ pub struct Orchestrator {
     outcomes: mpsc::Receiver<Outcomes>,
     nodes: NodeClients,
     observers: Observers,
+    metrics: Metrics,
     tickets: HashMap<Ticket, oneshot::Sender<Vec<StartOutcome>>>,
     next_ticket: u64,
     changes: Vec<Change>,
@@ -181,7 +183,12 @@ pub struct Orchestrator {
 
 impl Orchestrator {
     /// An owner and the handle to it.
-    pub fn new(domain: Domain, code: CodeStore, observers: Observers) -> (Self, Handle) {
+    pub fn new(
+        domain: Domain,
+        code: CodeStore,
+        observers: Observers,
+        metrics: Metrics,
+    ) -> (Self, Handle) {
         let (sender, requests) = mpsc::channel(INBOX);
         let (outcomes_sender, outcomes) = mpsc::channel(INBOX);
         let nodes = NodeClients::new(outcomes_sender, code.clone());
@@ -191,6 +198,7 @@ impl Orchestrator {
             outcomes,
             nodes,
             observers,
+            metrics,
             tickets: HashMap::new(),
             next_ticket: 0,
             changes: Vec::new(),
@@ -220,6 +228,9 @@ impl Orchestrator {
                 () = shutdown.cancelled() => break,
                 Some((node_id, outcomes)) = self.outcomes.recv() => {
                     for (key, result) in outcomes {
+                        if matches!(result, StepResult::Failed(_)) {
+                            self.metrics.failed_steps.inc();
+                        }
                         self.command(Command::Outcome { node_id, key, result });
                     }
                 }
@@ -231,7 +242,10 @@ impl Orchestrator {
                         self.on_request(request);
                     }
                 }
-                _ = tick.tick() => self.command(Command::Tick),
+                _ = tick.tick() => {
+                    self.command(Command::Tick);
+                    self.metrics.set(self.domain.numbers());
+                }
             }
             while let Some((node_id, key)) = self.failed.pop() {
                 let result = StepResult::Failed("the node is not there".to_owned());
@@ -248,6 +262,7 @@ impl Orchestrator {
     fn on_request(&mut self, request: Request) {
         match request {
             Request::Update(update, reply) => {
+                self.metrics.updates.inc();
                 let (answer, effects) = self.domain.on_node_update(*update, now());
                 self.carry_out(effects);
                 respond(reply, answer);
@@ -282,6 +297,7 @@ impl Orchestrator {
 
     fn intent(&mut self, key: String, value: Option<String>) -> IntentOutcome {
         let timestamp = now();
+        self.metrics.intents.inc();
         let refused = match Intent::parse(&key, value.as_deref()) {
             Ok(intent) => {
                 let (outcome, effects) = self.domain.on_intent(intent, timestamp);
@@ -311,6 +327,7 @@ impl Orchestrator {
         for effect in effects {
             match effect {
                 Effect::Step { node_id, step } => {
+                    self.metrics.steps.inc();
                     if let Some(key) = self.nodes.send(node_id, step) {
                         self.failed.push((node_id, key));
                     }

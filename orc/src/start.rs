@@ -9,7 +9,6 @@ use edgeless_daemon::{
 };
 use edgeless_dataset::{Additional, Dataset, DatasetError, Settings};
 use edgeless_types::DomainId;
-use prometheus_client::registry::Registry;
 use rand::Rng;
 use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +18,7 @@ use crate::{
     domain::{self, Domain},
     domain_client::{self, Subscription},
     grpc,
+    metrics::Metrics,
     mirror::{self, Mirror},
     observers::{Observers, Recent},
     orchestrator::{Handle, Orchestrator},
@@ -126,6 +126,7 @@ fn spawn_all(
     let tasks = &mut running.tasks;
     let readiness = Readiness::default();
     let recent = Recent::default();
+    let metrics = Metrics::default();
     let (mirror_sender, mirror_changes) = mpsc::channel(mirror::QUEUE);
     let (record_sender, record_changes) = mpsc::channel(record::QUEUE);
     let observers = Observers::new(
@@ -133,7 +134,7 @@ fn spawn_all(
         dataset.is_some().then_some(record_sender),
         recent.clone(),
     );
-    let (owner, orc) = Orchestrator::new(make_domain(config), code, observers);
+    let (owner, orc) = Orchestrator::new(make_domain(config), code, observers, metrics.clone());
     tasks.spawn(owner.run(shutdown.clone()));
     if let Some(client) = redis {
         let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds);
@@ -153,7 +154,7 @@ fn spawn_all(
         orc: orc.clone(),
         recent,
     });
-    let metrics = Arc::new(metrics());
+    let metrics = Arc::new(metrics.registry());
     let routes = Status {
         readiness: readiness.clone(),
         metrics,
@@ -197,10 +198,6 @@ fn make_domain(config: &Config) -> Domain {
         linger: LINGER,
     };
     Domain::new(settings, config.general.domain_register_url.is_none())
-}
-
-fn metrics() -> Registry {
-    Registry::with_prefix("edgeless_orc")
 }
 
 fn subscribe(

@@ -171,13 +171,24 @@ impl Domain {
             let Some(&logical_id) = self.by_physical.get(&physical_id) else {
                 continue;
             };
-            let starting = self.vertices.get(&logical_id).is_some_and(|vertex| {
+            let vertex = self.vertices.get(&logical_id);
+            let generation = vertex
+                .map(|vertex| vertex.generation.next())
+                .unwrap_or_default();
+            let under_way = vertex.is_some_and(|vertex| {
                 vertex.instance.is_some_and(|instance| {
-                    instance.physical_id == physical_id && instance.phase == Phase::Starting
+                    instance.physical_id == physical_id && instance.phase != Phase::Running
                 })
             });
-            if !starting {
+            if !under_way {
                 self.gone(node_id, physical_id);
+                // Its start may still be on its way to the node.
+                let step = Step::Stop {
+                    physical_id,
+                    generation,
+                    drain: Duration::ZERO,
+                };
+                self.effects.push(Effect::Step { node_id, step });
             }
         }
     }

@@ -83,7 +83,10 @@ impl Domain {
         let predecessor = self
             .retiring
             .iter()
-            .find(|(_, retiring)| retiring.logical_id == logical_id)
+            .find(|(old, retiring)| {
+                // What is handed over is its own predecessor: that would bring back what failed.
+                retiring.logical_id == logical_id && **old != physical_id
+            })
             .map(|(&old, retiring)| (old, retiring.node_id));
         // It may have started all the same, if only the answer was lost.
         if let Some(vertex) = self.vertices.get(&logical_id)

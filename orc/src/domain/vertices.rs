@@ -161,6 +161,8 @@ impl Domain {
             .collect();
         for physical_id in old {
             self.stop_retired(physical_id);
+            self.retiring.remove(&physical_id);
+            self.lingering.retain(|&(_, other)| other != physical_id);
         }
         if let Some(instance) = vertex.instance {
             self.stop_instance(instance, vertex);
