@@ -14,6 +14,9 @@ use crate::{
     port::PortError,
 };
 
+/// How much longer an inbox may be for calls than for casts.
+const CALLS: usize = 8;
+
 /// Why a message could not be sent now.
 enum Blocked {
     /// The way is full: try again.
@@ -165,7 +168,15 @@ impl Shard {
             && !message.kind.is_answer()
         {
             let slot = &mut self.slots[key];
-            if slot.inbox.len() >= self.shared.config.inbox {
+            // Calls are few, as each has a caller that waits; casts must not crowd them out.
+            let bound = match message.kind {
+                MessageKind::Call => self.shared.config.inbox * CALLS,
+                MessageKind::Cast
+                | MessageKind::Reply
+                | MessageKind::NoReply
+                | MessageKind::Error => self.shared.config.inbox,
+            };
+            if slot.inbox.len() >= bound {
                 return Err(message);
             }
             slot.inbox.push_back(message);
