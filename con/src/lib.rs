@@ -5,12 +5,14 @@ pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod grpc;
+pub mod metrics;
 pub mod orc_client;
 pub mod problem;
 pub mod rest;
 mod start;
 pub mod status;
 pub mod store;
+pub mod worker;
 
 pub use config::Config;
 pub use start::{Running, StartError, start};

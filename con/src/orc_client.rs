@@ -1,60 +1,58 @@
 //! Calls to the ε-ORC of one domain: many vertices of many workflows in one call, code when it is
-//! missed, a deadline on everything.
+//! missed, a deadline on everything. When to call is for [`crate::worker`].
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use edgeless_daemon::code::CodeStore;
 use edgeless_proto::{
-    convert::{digest_from_wire, id_bytes, output_mapping_to_wire},
+    convert::{digest_from_wire, id_bytes, id_from_wire, output_mapping_to_wire},
     v1::{
         self, domain_control_client::DomainControlClient,
         function_instance_client::FunctionInstanceClient,
         resource_configuration_client::ResourceConfigurationClient, start_outcome::Kind,
     },
 };
-use edgeless_types::{LogicalId, WorkflowId, workflow::VertexSpec};
-use tokio::sync::{mpsc, oneshot};
+use edgeless_types::{CodeDigest, InstanceId, LogicalId, NodeId, WorkflowId};
 use tonic::{
-    Status,
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 
 use crate::store::{VertexRecord, WorkflowRecord};
 
-/// Calls that wait for the domain.
-const QUEUE: usize = 4_096;
-/// Calls joined into one.
-const BATCH: usize = 128;
-/// How long a domain may take to start vertices.
+/// How long a domain may take to start vertices, and for a call that carries code.
 const START: Duration = Duration::from_secs(20);
 /// How long it may take for anything else.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// The longest answer: the state of a large domain.
+const ANSWER_BYTES: usize = 64 << 20;
 
 /// What a start came to, of one vertex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
     /// It runs.
-    Running,
+    Running(Vec<InstanceId>),
     /// It waits, and why.
     Waiting(String),
     /// It is refused, and why.
     Refused(String),
 }
 
-/// What a worker is asked for.
-pub enum Order {
-    /// Start a workflow.
-    Start(
-        Box<WorkflowRecord>,
-        oneshot::Sender<Result<Vec<Started>, String>>,
-    ),
-    /// Stop vertices.
-    Stop(Vec<LogicalId>, oneshot::Sender<Result<(), String>>),
-    /// Everything that is desired of the domain.
-    Reconcile(Vec<WorkflowRecord>),
+/// A move that a domain did not make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotMoved {
+    /// The vertex or node is not known there, or the node is not feasible.
+    Refused(String),
+    /// The domain does not answer.
+    Unreachable(String),
 }
 
-/// The calls to one domain.
+/// The calls to one domain; cheap to clone.
 #[derive(Clone)]
 pub struct OrcClient {
     functions: FunctionInstanceClient<Channel>,
@@ -75,216 +73,241 @@ impl OrcClient {
             .tcp_nodelay(true)
             .connect_lazy();
         Ok(Self {
-            functions: FunctionInstanceClient::new(channel.clone()),
-            resources: ResourceConfigurationClient::new(channel.clone()),
-            control: DomainControlClient::new(channel).max_decoding_message_size(64 << 20),
+            functions: FunctionInstanceClient::new(channel.clone())
+                .max_decoding_message_size(ANSWER_BYTES),
+            resources: ResourceConfigurationClient::new(channel.clone())
+                .max_decoding_message_size(ANSWER_BYTES),
+            control: DomainControlClient::new(channel).max_decoding_message_size(ANSWER_BYTES),
             code,
         })
     }
 
-    /// The calls beside starting and stopping.
-    pub fn control(&self) -> DomainControlClient<Channel> {
-        self.control.clone()
-    }
-
-    /// Runs a worker for this client and answers the way to it.
-    pub fn spawn(self) -> mpsc::Sender<Order> {
-        let (sender, orders) = mpsc::channel(QUEUE);
-        tokio::spawn(self.run(orders));
-        sender
-    }
-
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
-        let mut batch = Vec::new();
-        while orders.recv_many(&mut batch, BATCH).await > 0 {
-            let mut starts = Vec::new();
-            for order in batch.drain(..) {
-                match order {
-                    Order::Start(record, reply) => starts.push((*record, reply)),
-                    Order::Stop(logical_ids, reply) => {
-                        self.start_all(std::mem::take(&mut starts));
-                        let outcome = self.stop(logical_ids).await;
-                        if reply.send(outcome).is_err() {
-                            tracing::debug!("nobody waited for a stop");
-                        }
-                    }
-                    Order::Reconcile(records) => {
-                        self.start_all(std::mem::take(&mut starts));
-                        if let Err(error) = self.reconcile(&records).await {
-                            tracing::warn!(error, "a domain could not be reconciled");
-                        }
-                    }
-                }
-            }
-            self.start_all(starts);
-        }
-    }
-
-    /// Starts go on while the worker takes more: a slow one does not hold up the others.
-    fn start_all(&self, starts: Vec<(WorkflowRecord, StartReply)>) {
-        if starts.is_empty() {
-            return;
-        }
-        let mut client = self.clone();
-        tokio::spawn(async move { client.start(starts).await });
-    }
-
-    async fn start(&mut self, starts: Vec<(WorkflowRecord, StartReply)>) {
-        let vertices: Vec<_> = starts.iter().flat_map(|(record, _)| wire(record)).collect();
-        let outcome = self.start_vertices(vertices, Call::Start).await;
-        let mut outcomes = outcome.map(Vec::into_iter);
-        for (record, reply) in starts {
-            let answer = match &mut outcomes {
-                Ok(outcomes) => Ok(outcomes.by_ref().take(record.vertices.len()).collect()),
-                Err(error) => Err(error.clone()),
-            };
-            if reply.send(answer).is_err() {
-                tracing::debug!("nobody waited for a start");
-            }
-        }
-    }
-
-    async fn reconcile(&mut self, records: &[WorkflowRecord]) -> Result<(), String> {
-        let vertices = records.iter().flat_map(wire).collect();
-        self.start_vertices(vertices, Call::Reconcile)
-            .await
-            .map(|_| ())
-    }
-
-    /// Starts vertices, sending the code that is missed.
-    async fn start_vertices(
+    /// Starts workflows; the answer has one outcome per vertex, in their order.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn start(
         &mut self,
-        vertices: Vec<v1::Vertex>,
-        call: Call,
-    ) -> Result<Vec<Started>, String> {
-        let mut results: Vec<Option<Started>> = vec![None; vertices.len()];
+        records: &[Arc<WorkflowRecord>],
+    ) -> Result<Vec<Vec<Started>>, String> {
+        let vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
+        let mut outcomes: Vec<Option<Started>> = vec![None; vertices.len()];
         let mut open: Vec<usize> = (0..vertices.len()).collect();
-        let mut sent: BTreeSet<Vec<u8>> = BTreeSet::new();
-        loop {
-            let wanted: Vec<_> = open.iter().map(|&index| vertices[index].clone()).collect();
-            let outcomes = match call {
-                Call::Start => self.start_by_kind(wanted).await,
-                Call::Reconcile => {
-                    let request = v1::StartRequest {
-                        vertices: vertices.clone(),
-                    };
-                    let reply = within(START, self.control.reconcile(request)).await;
-                    open = (0..vertices.len()).collect();
-                    reply.map(|reply| reply.outcomes)
-                }
-            }?;
+        let mut sent = BTreeSet::new();
+        while !open.is_empty() {
+            let wanted = open.iter().map(|&index| vertices[index].clone());
+            let kinds = self.start_by_kind(wanted.collect()).await?;
             let mut missing = BTreeSet::new();
-            let mut still = Vec::new();
-            for (index, outcome) in open.iter().copied().zip(outcomes) {
-                results[index] = Some(match outcome.kind {
-                    Some(Kind::Running(_)) => Started::Running,
-                    Some(Kind::Waiting(reason)) => Started::Waiting(reason),
-                    Some(Kind::Refused(reason)) => Started::Refused(reason),
+            let mut still_open = Vec::new();
+            for (index, kind) in open.into_iter().zip(kinds) {
+                match kind {
                     Some(Kind::MissingCode(code)) => {
-                        still.push(index);
-                        missing.insert(code.digest.to_vec());
-                        Started::Waiting("its code is on its way".to_owned())
+                        missing.insert(code.digest);
+                        still_open.push(index);
                     }
-                    None => Started::Waiting("the domain said nothing about it".to_owned()),
-                });
-            }
-            if missing.is_empty() {
-                let unknown = || Started::Waiting("the domain said nothing about it".to_owned());
-                return Ok(results
-                    .into_iter()
-                    .map(|result| result.unwrap_or_else(unknown))
-                    .collect());
-            }
-            for digest in missing {
-                if !sent.insert(digest.clone()) {
-                    return Err("the domain does not keep the code it was given".to_owned());
+                    other => outcomes[index] = outcome(other),
                 }
-                self.put_code(&digest).await?;
             }
-            open = still;
+            let unkept = self.send_code(missing, &mut sent).await?;
+            if let Some(problem) = unkept.into_values().next() {
+                for index in still_open.drain(..) {
+                    outcomes[index] = Some(Started::Waiting(problem.clone()));
+                }
+            }
+            open = still_open;
+        }
+        let unknown = || Started::Waiting("the domain said nothing about it".to_owned());
+        let mut outcomes = outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(unknown));
+        let of_record =
+            |record: &Arc<WorkflowRecord>| outcomes.by_ref().take(record.vertices.len()).collect();
+        Ok(records.iter().map(of_record).collect())
+    }
+
+    /// Tells the domain everything that is desired of it; what it is not told, it stops.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn reconcile(&mut self, records: &[Arc<WorkflowRecord>]) -> Result<(), String> {
+        let mut vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
+        let mut sent = BTreeSet::new();
+        loop {
+            let request = v1::StartRequest {
+                vertices: vertices.clone(),
+            };
+            let reply = within(START, self.control.reconcile(request)).await?;
+            let kinds = reply
+                .outcomes
+                .into_iter()
+                .filter_map(|outcome| outcome.kind);
+            let missing: BTreeSet<Bytes> = kinds
+                .filter_map(|kind| match kind {
+                    Kind::MissingCode(code) => Some(code.digest),
+                    Kind::Running(_) | Kind::Waiting(_) | Kind::Refused(_) => None,
+                })
+                .collect();
+            if missing.is_empty() {
+                return Ok(());
+            }
+            let unkept = self.send_code(missing, &mut sent).await?;
+            // One function without its code must not keep the rest of the domain from running.
+            vertices.retain(|vertex| {
+                code_of(vertex).is_none_or(|digest| {
+                    let lost = unkept.get(&digest);
+                    if let Some(problem) = lost {
+                        tracing::error!(problem, "a function is left out");
+                    }
+                    lost.is_none()
+                })
+            });
         }
     }
 
+    /// Stops vertices.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn stop(&mut self, logical_ids: &[LogicalId]) -> Result<(), String> {
+        let request = v1::StopRequest {
+            logical_ids: logical_ids.iter().map(id_bytes).collect(),
+        };
+        // ε-ORC knows of each vertex what it is; one service stops both kinds.
+        within(DEADLINE, self.functions.stop(request))
+            .await
+            .map(drop)
+    }
+
+    /// How vertices are; all of the domain when none is named.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn look(
+        &mut self,
+        logical_ids: &[LogicalId],
+    ) -> Result<HashMap<LogicalId, v1::VertexStatus>, String> {
+        let request = v1::InspectVerticesRequest {
+            logical_ids: logical_ids.iter().map(id_bytes).collect(),
+        };
+        let reply = within(DEADLINE, self.control.inspect_vertices(request)).await?;
+        let read = |vertex: v1::VertexStatus| {
+            let id = id_from_wire::<LogicalId>(&vertex.logical_id, "logical_id").ok()?;
+            Some((id, vertex))
+        };
+        Ok(reply.vertices.into_iter().filter_map(read).collect())
+    }
+
+    /// The nodes of the domain.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn nodes(&mut self) -> Result<Vec<v1::NodeStatus>, String> {
+        let reply = within(DEADLINE, self.control.list_nodes(v1::ListNodesRequest {})).await?;
+        Ok(reply.nodes)
+    }
+
+    /// Moves a vertex to a node.
+    ///
+    /// # Errors
+    /// The domain refuses, or does not answer.
+    pub async fn migrate(
+        &mut self,
+        logical_id: LogicalId,
+        node_id: NodeId,
+    ) -> Result<(), NotMoved> {
+        let request = v1::MigrateRequest {
+            logical_id: id_bytes(&logical_id),
+            node_id: id_bytes(&node_id),
+        };
+        match tokio::time::timeout(DEADLINE, self.control.migrate(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(match status.code() {
+                Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument => {
+                    NotMoved::Refused(status.message().to_owned())
+                }
+                _ => NotMoved::Unreachable(no_answer(&status)),
+            }),
+            Err(_) => Err(NotMoved::Unreachable(silent(DEADLINE))),
+        }
+    }
+
+    /// Starts functions and resources, each kind with its own service, at the same time.
     async fn start_by_kind(
         &mut self,
         vertices: Vec<v1::Vertex>,
-    ) -> Result<Vec<v1::StartOutcome>, String> {
-        let is_function = |vertex: &v1::Vertex| {
-            let kind = vertex.spec.as_ref().and_then(|spec| spec.kind.as_ref());
-            matches!(kind, Some(v1::vertex_spec::Kind::Function(_)))
-        };
-        let order: Vec<bool> = vertices.iter().map(is_function).collect();
-        let (functions, resources): (Vec<_>, Vec<_>) = vertices.into_iter().partition(is_function);
-        let none = v1::StartReply {
-            outcomes: Vec::new(),
-        };
+    ) -> Result<Vec<Option<Kind>>, String> {
+        let is_function: Vec<bool> = vertices.iter().map(|it| code_of(it).is_some()).collect();
+        let (functions, resources): (Vec<_>, Vec<_>) = vertices
+            .into_iter()
+            .partition(|vertex| code_of(vertex).is_some());
         let start_functions = async {
             match functions.is_empty() {
-                true => Ok(none.clone()),
+                true => Ok(v1::StartReply::default()),
                 false => {
-                    let request = v1::StartRequest {
-                        vertices: functions,
-                    };
-                    within(START, self.functions.start(request)).await
+                    let vertices = functions;
+                    within(START, self.functions.start(v1::StartRequest { vertices })).await
                 }
             }
         };
         let start_resources = async {
             match resources.is_empty() {
-                true => Ok(none.clone()),
+                true => Ok(v1::StartReply::default()),
                 false => {
-                    let request = v1::StartRequest {
-                        vertices: resources,
-                    };
-                    within(START, self.resources.start(request)).await
+                    let vertices = resources;
+                    within(START, self.resources.start(v1::StartRequest { vertices })).await
                 }
             }
         };
         let (functions, resources) = tokio::join!(start_functions, start_resources);
-        let (mut functions, mut resources) = (
-            functions?.outcomes.into_iter(),
-            resources?.outcomes.into_iter(),
-        );
-        let none = || v1::StartOutcome { kind: None };
+        let mut functions = functions?.outcomes.into_iter();
+        let mut resources = resources?.outcomes.into_iter();
         let next = |is_function: bool| match is_function {
-            true => functions.next().unwrap_or_else(none),
-            false => resources.next().unwrap_or_else(none),
+            true => functions.next().and_then(|outcome| outcome.kind),
+            false => resources.next().and_then(|outcome| outcome.kind),
         };
-        Ok(order.into_iter().map(next).collect())
+        Ok(is_function.into_iter().map(next).collect())
     }
 
-    async fn stop(&mut self, logical_ids: Vec<LogicalId>) -> Result<(), String> {
-        let logical_ids = logical_ids.iter().map(id_bytes).collect();
-        let request = v1::StopRequest { logical_ids };
-        within(DEADLINE, self.functions.stop(request))
-            .await
-            .map(|_| ())
-    }
-
-    async fn put_code(&mut self, digest: &[u8]) -> Result<(), String> {
-        let digest = digest_from_wire(digest, "digest").map_err(|error| error.to_string())?;
-        let code = self
-            .code
-            .get(digest)
-            .await
-            .map_err(|error| error.to_string())?;
-        let code = code.ok_or_else(|| format!("the code {digest} is not here any more"))?;
-        let request = v1::PutCodeRequest {
-            digest: digest.as_bytes().to_vec().into(),
-            code,
-        };
-        within(START, self.control.put_code(request))
-            .await
-            .map(|_| ())
+    /// Sends code that the domain misses; what ε-CON has not got either is answered.
+    async fn send_code(
+        &mut self,
+        missing: BTreeSet<Bytes>,
+        sent: &mut BTreeSet<Bytes>,
+    ) -> Result<HashMap<Bytes, String>, String> {
+        let mut unkept = HashMap::new();
+        for digest in missing {
+            if !sent.insert(digest.clone()) {
+                return Err("the domain does not keep the code it was given".to_owned());
+            }
+            let name: CodeDigest =
+                digest_from_wire(&digest, "digest").map_err(|error| error.to_string())?;
+            match self.code.get(name).await {
+                Ok(Some(code)) => {
+                    let request = v1::PutCodeRequest { digest, code };
+                    within(START, self.control.put_code(request)).await?;
+                }
+                Ok(None) => {
+                    unkept.insert(digest, format!("the code {name} is lost; publish it again"));
+                }
+                Err(error) => {
+                    unkept.insert(digest, format!("the code {name} cannot be read: {error}"));
+                }
+            }
+        }
+        Ok(unkept)
     }
 }
 
-type StartReply = oneshot::Sender<Result<Vec<Started>, String>>;
-
-#[derive(Clone, Copy)]
-enum Call {
-    Start,
-    Reconcile,
+fn outcome(kind: Option<Kind>) -> Option<Started> {
+    match kind? {
+        Kind::Running(running) => Some(match running.into_instances() {
+            Ok(instances) => Started::Running(instances),
+            Err(error) => Started::Waiting(format!("the domain's answer is wrong: {error}")),
+        }),
+        Kind::Waiting(reason) => Some(Started::Waiting(reason)),
+        Kind::Refused(reason) => Some(Started::Refused(reason)),
+        Kind::MissingCode(_) => None,
+    }
 }
 
 /// The answer of a call, or why there is none.
@@ -294,25 +317,38 @@ async fn within<T>(
 ) -> Result<T, String> {
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
-        Ok(Err(status)) => Err(format!("ε-ORC: {}", status.message())),
-        Err(_) => Err(format!("ε-ORC does not answer within {limit:?}")),
+        Ok(Err(status)) => Err(no_answer(&status)),
+        Err(_) => Err(silent(limit)),
     }
+}
+
+fn no_answer(status: &Status) -> String {
+    format!("its domain does not answer: {}", status.message())
+}
+
+fn silent(limit: Duration) -> String {
+    format!("its domain does not answer within {limit:?}")
 }
 
 fn wire(record: &WorkflowRecord) -> impl Iterator<Item = v1::Vertex> {
     let workflow_id: WorkflowId = record.workflow_id;
-    record
-        .vertices
-        .iter()
-        .map(move |vertex| vertex_to_wire(workflow_id, vertex))
+    let vertices = record.vertices.iter();
+    vertices.map(move |vertex| vertex_to_wire(workflow_id, vertex))
 }
 
 fn vertex_to_wire(workflow_id: WorkflowId, vertex: &VertexRecord) -> v1::Vertex {
-    let spec: VertexSpec = vertex.spec.clone();
     v1::Vertex {
         logical_id: id_bytes(&vertex.logical_id),
         workflow_id: id_bytes(&workflow_id),
-        spec: Some(spec.into()),
+        spec: Some(vertex.spec.clone().into()),
         output_mapping: output_mapping_to_wire(&vertex.outputs),
+    }
+}
+
+/// The code of a function; none of a resource.
+fn code_of(vertex: &v1::Vertex) -> Option<Bytes> {
+    match vertex.spec.as_ref()?.kind.as_ref()? {
+        v1::vertex_spec::Kind::Function(function) => Some(function.code_digest.clone()),
+        v1::vertex_spec::Kind::Resource(_) => None,
     }
 }

@@ -46,11 +46,14 @@ pub enum Refusal {
     #[error("no domain can run it: {0}; `?wait=true` accepts it as waiting")]
     Infeasible(String),
     /// The domain does not answer.
-    #[error("the domain does not answer: {0}")]
+    #[error("{0}")]
     Unreachable(String),
     /// It cannot be made durable.
     #[error("the request cannot be stored: {0}")]
     Store(String),
+    /// ε-CON is ending, or something in it broke.
+    #[error("the request was not carried through: ε-CON is ending; try again")]
+    Ending,
 }
 
 impl Refusal {

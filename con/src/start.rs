@@ -7,19 +7,24 @@ use edgeless_daemon::{
     net::{BindError, Listen},
     status::{self, Readiness, Status},
 };
-use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
+use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Config,
     controller::Controller,
-    grpc, rest,
+    grpc,
+    metrics::Metrics,
+    rest,
     store::{OpenError, Store},
 };
 
 /// How often lost domains are looked for.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How long requests under way may take after shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// ε-CON cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -43,17 +48,28 @@ pub struct Running {
     pub domain_register_url: Listen,
     /// Where clients ask over REST.
     pub rest_url: Listen,
+    con: Controller,
+    shutdown: CancellationToken,
     tasks: JoinSet<()>,
 }
 
 impl Running {
-    /// Waits until everything has ended, after shutdown.
+    /// Waits until everything has ended, after shutdown. Clients that do not let go of their
+    /// connections are not waited for.
     pub async fn join(mut self) {
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a part of ε-CON panicked");
+        self.shutdown.cancelled().await;
+        let drain = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a part of ε-CON panicked");
+                }
             }
+        };
+        if tokio::time::timeout(DRAIN, drain).await.is_err() {
+            tracing::warn!("some clients did not let go of their connections");
+            self.tasks.shutdown().await;
         }
+        self.con.end().await;
     }
 }
 
@@ -72,11 +88,23 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .await?;
     let rest_port = config.rest_url.bind("REST").await?;
     tracing::info!(workflows = kept.workflows.len(), "what was kept is read");
-    let con = Controller::new(kept, store, code);
+    let readiness = Readiness::default();
+    let mut registry = Registry::with_prefix("edgeless_con");
+    let metrics = Metrics::new(&mut registry);
+    let con = Controller::new(
+        kept,
+        store,
+        code,
+        metrics,
+        readiness.clone(),
+        shutdown.clone(),
+    );
     let mut running = Running {
         controller_url: clients.url.clone(),
         domain_register_url: domains.url.clone(),
         rest_url: rest_port.url.clone(),
+        con: con.clone(),
+        shutdown: shutdown.clone(),
         tasks: JoinSet::new(),
     };
     let tasks = &mut running.tasks;
@@ -84,10 +112,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     tasks.spawn(ended("WorkflowInstance", serve));
     let serve = grpc::serve_domains(domains, con.clone(), shutdown.clone());
     tasks.spawn(ended("DomainRegistration", serve));
-    let readiness = Readiness::default();
     readiness.started();
-    let (workflows, domains) = (Gauge::default(), Gauge::default());
-    let metrics = Arc::new(registry(&workflows, &domains));
+    let metrics = Arc::new(registry);
     let routes = Status { readiness, metrics }
         .router()
         .merge(rest::router(con.clone()));
@@ -99,20 +125,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         let mut tick = tokio::time::interval(TICK);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             con.on_tick().await;
-            let (number, known) = con.numbers();
-            workflows.set(number);
-            domains.set(known);
         }
     });
     Ok(running)
-}
-
-/// What `/metrics` shows.
-fn registry(workflows: &Gauge, domains: &Gauge) -> Registry {
-    let mut registry = Registry::with_prefix("edgeless_con");
-    registry.register("workflows", "Accepted workflows", workflows.clone());
-    registry.register("domains", "Registered domains", domains.clone());
-    registry
 }
 
 async fn ended<E: std::error::Error>(

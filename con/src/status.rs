@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use edgeless_proto::{convert::id_from_wire, v1};
 use edgeless_types::{
-    LogicalId, NodeHealth, NodeId, PhysicalId, Timestamp, WorkflowId, workflow::VertexSpec,
+    InstanceId, LogicalId, NodeHealth, NodeId, PhysicalId, Timestamp, WorkflowId,
+    workflow::VertexSpec,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{cluster::Domain, store::WorkflowRecord};
+use crate::{cluster::Domain, orc_client::Started, store::WorkflowRecord};
 
 /// How a workflow is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -19,8 +20,19 @@ pub enum WorkflowState {
     Running,
     /// Some vertex does not run.
     Waiting,
-    /// Its domain was not asked.
+    /// Its domain does not say.
     Unknown,
+}
+
+impl WorkflowState {
+    /// The state in one word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A workflow.
@@ -140,26 +152,71 @@ pub struct NodeStatus {
 
 type Seen = Result<HashMap<LogicalId, v1::VertexStatus>, String>;
 
-/// A workflow with what its domain said of its vertices.
-pub(crate) fn of_workflow(record: &WorkflowRecord, mut seen: Seen) -> WorkflowStatus {
+/// A workflow with what its domain said of its vertices, or why nothing was said.
+pub(crate) fn of_workflow(record: &WorkflowRecord, seen: Seen) -> WorkflowStatus {
     let mut status = summary(record);
-    status.waiting = seen.as_ref().err().cloned();
-    let functions = status.functions.iter_mut();
-    for vertex in functions.chain(&mut status.resources) {
-        match &mut seen {
-            Ok(seen) => match seen.remove(&vertex.logical_id).and_then(of_vertex) {
-                Some(known) => {
-                    vertex.instances = known.instances;
-                    vertex.waiting = known.waiting;
-                }
-                None => vertex.waiting = Some("its domain does not know it yet".to_owned()),
-            },
-            Err(reason) => vertex.waiting = Some(reason.clone()),
+    let mut seen = match seen {
+        Ok(seen) => seen,
+        Err(reason) => {
+            // In a domain it may well run, whoever does not answer; in none it cannot.
+            status.state = match record.domain_id {
+                Some(_) => WorkflowState::Unknown,
+                None => WorkflowState::Waiting,
+            };
+            vertices(&mut status).for_each(|vertex| vertex.waiting = Some(reason.clone()));
+            status.waiting = Some(reason);
+            return status;
+        }
+    };
+    for vertex in vertices(&mut status) {
+        match seen.remove(&vertex.logical_id).and_then(of_vertex) {
+            Some(known) => {
+                vertex.instances = known.instances;
+                vertex.waiting = known.waiting;
+            }
+            None => vertex.waiting = Some("its domain does not know it yet".to_owned()),
         }
     }
-    let mut all = status.functions.iter().chain(&status.resources);
-    let runs = |vertex: &VertexStatus| vertex.waiting.is_none() && !vertex.instances.is_empty();
-    status.state = match all.all(runs) {
+    judged(status)
+}
+
+/// A workflow that its domain has just been told to start.
+pub(crate) fn of_started(
+    record: &WorkflowRecord,
+    outcomes: Vec<Started>,
+    now: Timestamp,
+) -> WorkflowStatus {
+    let ids = record.vertices.iter().map(|vertex| vertex.logical_id);
+    let mut outcomes: HashMap<LogicalId, Started> = ids.zip(outcomes).collect();
+    let mut status = summary(record);
+    for vertex in vertices(&mut status) {
+        match outcomes.remove(&vertex.logical_id) {
+            Some(Started::Running(instances)) => {
+                let of_instance = |instance: InstanceId| InstanceStatus {
+                    node_id: instance.node_id,
+                    physical_id: instance.physical_id,
+                    since: now,
+                };
+                vertex.instances = instances.into_iter().map(of_instance).collect();
+            }
+            Some(Started::Waiting(reason) | Started::Refused(reason)) => {
+                vertex.waiting = Some(reason);
+            }
+            None => {}
+        }
+    }
+    judged(status)
+}
+
+fn vertices(status: &mut WorkflowStatus) -> impl Iterator<Item = &mut VertexStatus> {
+    status.functions.iter_mut().chain(&mut status.resources)
+}
+
+/// The state of a whole follows from its vertices.
+fn judged(mut status: WorkflowStatus) -> WorkflowStatus {
+    let runs = |vertex: &mut VertexStatus| vertex.waiting.is_none() && !vertex.instances.is_empty();
+    let all_run = vertices(&mut status).all(runs);
+    status.state = match all_run {
         true => WorkflowState::Running,
         false => WorkflowState::Waiting,
     };
@@ -167,7 +224,7 @@ pub(crate) fn of_workflow(record: &WorkflowRecord, mut seen: Seen) -> WorkflowSt
 }
 
 /// A workflow without asking its domain.
-pub(crate) fn summary(record: &WorkflowRecord) -> WorkflowStatus {
+fn summary(record: &WorkflowRecord) -> WorkflowStatus {
     let mut functions = Vec::new();
     let mut resources = Vec::new();
     for vertex in &record.vertices {
@@ -188,7 +245,7 @@ pub(crate) fn summary(record: &WorkflowRecord) -> WorkflowStatus {
         workflow_id: record.workflow_id,
         name: record.name.clone(),
         state: WorkflowState::Unknown,
-        domain_id: record.domain_id.clone(),
+        domain_id: record.domain_id.as_ref().map(ToString::to_string),
         accepted: record.accepted,
         waiting: None,
         functions,
@@ -243,7 +300,7 @@ pub(crate) fn of_node(node: v1::NodeStatus) -> Option<NodeStatus> {
 pub(crate) fn of_domain(domain: &Domain, workflows: usize) -> DomainStatus {
     let update = &domain.update;
     DomainStatus {
-        domain_id: update.domain_id.clone(),
+        domain_id: update.domain_id.to_string(),
         orchestrator_url: update.orchestrator_url.clone(),
         nodes: update.totals.num_nodes,
         cores: update.totals.num_cores,

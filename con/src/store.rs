@@ -2,10 +2,10 @@
 //!
 //! One thread writes; requests that come together share one commit.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use edgeless_types::{
-    CodeDigest, LogicalId, Timestamp, WorkflowId,
+    CodeDigest, DomainId, LogicalId, Timestamp, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
@@ -30,7 +30,7 @@ pub struct WorkflowRecord {
     /// When it was accepted.
     pub accepted: Timestamp,
     /// The domain it is in; none: it waits for one.
-    pub domain_id: Option<String>,
+    pub domain_id: Option<DomainId>,
     /// Its vertices.
     pub vertices: Vec<VertexRecord>,
 }
@@ -68,21 +68,27 @@ pub struct KeyRecord {
     pub body: CodeDigest,
     /// The workflow.
     pub workflow_id: WorkflowId,
+    /// When.
+    pub used: Timestamp,
 }
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Write {
-    /// A workflow is new or changed.
-    Workflow(Box<WorkflowRecord>),
+    /// A workflow is new.
+    Workflow(Arc<WorkflowRecord>),
+    /// A workflow is in another domain, unless it is gone by now.
+    Moved(WorkflowId, DomainId),
     /// A workflow is gone.
     WorkflowGone(WorkflowId),
     /// A class is new or replaced.
     Function(FunctionRecord),
     /// A key was used.
     Key(String, KeyRecord),
+    /// A key is forgotten.
+    KeyGone(String),
     /// A domain has entered the cluster.
-    Domain(String),
+    Domain(DomainId),
 }
 
 /// Everything that was kept.
@@ -95,7 +101,7 @@ pub struct Kept {
     /// All keys.
     pub keys: Vec<(String, KeyRecord)>,
     /// All domains that ever entered.
-    pub domains: BTreeSet<String>,
+    pub domains: BTreeSet<DomainId>,
 }
 
 /// The store cannot be opened or read.
@@ -118,7 +124,10 @@ pub enum OpenError {
 #[error("{0}")]
 pub struct WriteError(String);
 
-type Request = (Vec<Write>, oneshot::Sender<Result<(), WriteError>>);
+enum Request {
+    Write(Vec<Write>, oneshot::Sender<Result<(), WriteError>>),
+    Close(oneshot::Sender<()>),
+}
 
 /// Writes in order; cheap to clone.
 #[derive(Clone)]
@@ -140,52 +149,76 @@ impl Store {
             std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
         let database = Database::create(path).map_err(|error| failed(error.to_string()))?;
-        write(&database, &[]).map_err(|error| failed(error.0))?;
+        // Makes the tables, and shows that the file can be written.
+        write(&database, Vec::new()).map_err(|error| failed(error.0))?;
         let kept = read(&database).map_err(failed)?;
         let (requests, queue) = mpsc::channel(QUEUE);
         std::thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || run(&database, queue))
+            .spawn(move || run(database, queue))
             .map_err(|error| failed(error.to_string()))?;
         Ok((Self { requests }, kept))
     }
 
-    /// Returns when the writes are on disk.
+    /// Returns when the writes are on disk, all of them or none.
     ///
     /// # Errors
-    /// The disk refuses them.
+    /// The disk refuses them, or the store is closed.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {
         let (done, written) = oneshot::channel();
-        let ended = || WriteError("the store has ended".to_owned());
-        self.requests
-            .send((writes, done))
-            .await
-            .map_err(|_| ended())?;
-        written.await.map_err(|_| ended())?
+        let closed = || WriteError("the store is closed".to_owned());
+        let request = Request::Write(writes, done);
+        self.requests.send(request).await.map_err(|_| closed())?;
+        written.await.map_err(|_| closed())?
+    }
+
+    /// Finishes what was asked for before and lets go of the file.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.requests.send(Request::Close(done)).await.is_ok() {
+            // An error says that somebody else has closed it.
+            closed.await.ok();
+        }
     }
 }
 
-fn run(database: &Database, mut queue: mpsc::Receiver<Request>) {
-    let mut batch = Vec::new();
-    while let Some(first) = queue.blocking_recv() {
-        batch.push(first);
-        while let Ok(next) = queue.try_recv() {
-            batch.push(next);
+fn run(database: Database, mut queue: mpsc::Receiver<Request>) {
+    let mut closing = None;
+    let mut waiting = Vec::new();
+    while closing.is_none()
+        && let Some(first) = queue.blocking_recv()
+    {
+        let mut writes = Vec::new();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Write(more, done) => {
+                    writes.extend(more);
+                    waiting.push(done);
+                }
+                Request::Close(done) => closing = Some(done),
+            }
+            next = match closing {
+                None => queue.try_recv().ok(),
+                Some(_) => None,
+            };
         }
-        let writes: Vec<Write> = batch
-            .iter_mut()
-            .flat_map(|(writes, _)| std::mem::take(writes))
-            .collect();
-        let outcome = write(database, &writes);
-        for (_, done) in batch.drain(..) {
+        let outcome = write(&database, writes);
+        for done in waiting.drain(..) {
             if done.send(outcome.clone()).is_err() {
                 tracing::debug!("nobody waited for a write");
             }
         }
     }
+    drop(database);
+    if let Some(closing) = closing
+        && closing.send(()).is_err()
+    {
+        tracing::debug!("nobody waited for the store to close");
+    }
 }
 
-fn write(database: &Database, writes: &[Write]) -> Result<(), WriteError> {
+fn write(database: &Database, writes: Vec<Write>) -> Result<(), WriteError> {
     let commit = || -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
         {
@@ -197,17 +230,32 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), WriteError> {
                 match write {
                     Write::Workflow(record) => {
                         let key = record.workflow_id.to_string();
-                        workflows.insert(key.as_str(), json(&**record).as_slice())?;
+                        workflows.insert(key.as_str(), json(&*record).as_slice())?;
+                    }
+                    Write::Moved(workflow_id, domain_id) => {
+                        let key = workflow_id.to_string();
+                        let kept = workflows.get(key.as_str())?;
+                        let Some(record) = kept.map(|row| record(&key, row.value())) else {
+                            continue;
+                        };
+                        let moved = WorkflowRecord {
+                            domain_id: Some(domain_id),
+                            ..record.map_err(redb::Error::Corrupted)?
+                        };
+                        workflows.insert(key.as_str(), json(&moved).as_slice())?;
                     }
                     Write::WorkflowGone(workflow_id) => {
                         workflows.remove(workflow_id.to_string().as_str())?;
                     }
                     Write::Function(record) => {
                         let key = format!("{}/{}", record.id, record.version);
-                        functions.insert(key.as_str(), json(record).as_slice())?;
+                        functions.insert(key.as_str(), json(&record).as_slice())?;
                     }
                     Write::Key(key, record) => {
-                        keys.insert(key.as_str(), json(record).as_slice())?;
+                        keys.insert(key.as_str(), json(&record).as_slice())?;
+                    }
+                    Write::KeyGone(key) => {
+                        keys.remove(key.as_str())?;
                     }
                     Write::Domain(domain_id) => {
                         domains.insert(domain_id.as_str(), &[][..])?;
@@ -234,7 +282,8 @@ fn read(database: &Database) -> Result<Kept, String> {
         .map_err(|error| error.to_string())?;
     let mut known = BTreeSet::new();
     for row in domains.iter().map_err(|error| error.to_string())? {
-        known.insert(row.map_err(|error| error.to_string())?.0.value().to_owned());
+        let row = row.map_err(|error| error.to_string())?;
+        known.insert(DomainId::new(row.0.value()));
     }
     Ok(Kept {
         workflows: workflows.into_iter().map(|(_, record)| record).collect(),
@@ -242,6 +291,10 @@ fn read(database: &Database) -> Result<Kept, String> {
         keys: read_table(database, KEYS)?,
         domains: known,
     })
+}
+
+fn record<T: DeserializeOwned>(key: &str, value: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(value).map_err(|error| format!("the record `{key}` is damaged: {error}"))
 }
 
 fn read_table<T: DeserializeOwned>(
@@ -255,8 +308,7 @@ fn read_table<T: DeserializeOwned>(
     let mut records = Vec::new();
     for row in table.iter().map_err(|error| error.to_string())? {
         let (key, value) = row.map_err(|error| error.to_string())?;
-        let record = serde_json::from_slice(value.value())
-            .map_err(|error| format!("the record `{}` is damaged: {error}", key.value()))?;
+        let record = record(key.value(), value.value())?;
         records.push((key.value().to_owned(), record));
     }
     Ok(records)
@@ -268,37 +320,81 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again_and_damage_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("con.redb");
-        let record = WorkflowRecord {
-            workflow_id: WorkflowId::new(Uuid::from_u128(1)),
+    fn workflow(number: u128) -> Arc<WorkflowRecord> {
+        Arc::new(WorkflowRecord {
+            workflow_id: WorkflowId::new(Uuid::from_u128(number)),
             name: "w".into(),
             accepted: Timestamp::from_nanos(1),
-            domain_id: Some("d".into()),
+            domain_id: Some(DomainId::new("d")),
             vertices: vec![],
-        };
+        })
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_opening_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("con.redb");
         let (store, kept) = Store::open(&path).unwrap();
         assert_eq!(kept, Kept::default());
+        let key = KeyRecord {
+            body: CodeDigest::of(b""),
+            workflow_id: workflow(1).workflow_id,
+            used: Timestamp::EPOCH,
+        };
         let writes = vec![
-            Write::Workflow(Box::new(record.clone())),
-            Write::Domain("d".to_owned()),
+            Write::Workflow(workflow(1)),
+            Write::Workflow(workflow(2)),
+            Write::Domain(DomainId::new("d")),
+            Write::Key("kept".into(), key.clone()),
+            Write::Key("gone".into(), key.clone()),
         ];
         store.write(writes).await.unwrap();
-        drop(store);
-        let kept = loop {
-            // The writing thread lets go of the file when it sees that nobody writes any more.
-            if let Ok((_, kept)) = Store::open(&path) {
-                break kept;
-            }
-        };
-        assert_eq!(kept.workflows, [record]);
-        assert!(kept.domains.contains("d"));
+        let gone = workflow(2).workflow_id;
+        let writes = vec![
+            Write::WorkflowGone(gone),
+            Write::KeyGone("gone".into()),
+            Write::Moved(workflow(1).workflow_id, DomainId::new("e")),
+            Write::Moved(gone, DomainId::new("e")),
+        ];
+        store.write(writes).await.unwrap();
+        store.close().await;
+        assert!(store.write(vec![]).await.is_err());
 
+        let (store, kept) = Store::open(&path).unwrap();
+        let moved = WorkflowRecord {
+            domain_id: Some(DomainId::new("e")),
+            ..(*workflow(1)).clone()
+        };
+        assert_eq!(
+            kept.workflows,
+            [moved],
+            "and what is gone does not come back by a move"
+        );
+        assert_eq!(kept.keys, [("kept".to_owned(), key)]);
+        assert!(kept.domains.contains(&DomainId::new("d")));
+        store.close().await;
+    }
+
+    #[test]
+    fn a_damaged_store_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
         let damaged = folder.path().join("damaged.redb");
         std::fs::write(&damaged, "this is no database, whatever its name says").unwrap();
-        let error = Store::open(&damaged).err().unwrap();
-        assert!(error.to_string().contains("damaged.redb"), "{error}");
+        let error = Store::open(&damaged).err().unwrap().to_string();
+        assert!(error.contains("damaged.redb"), "{error}");
+        assert!(error.contains("restore it from a copy"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn requests_that_come_together_are_all_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(&folder.path().join("con.redb")).unwrap();
+        let all = (0..100).map(|number| store.write(vec![Write::Workflow(workflow(number))]));
+        let outcomes = futures_util::future::join_all(all).await;
+        assert!(outcomes.iter().all(Result::is_ok));
+        store.close().await;
+        let (store, kept) = Store::open(&folder.path().join("con.redb")).unwrap();
+        assert_eq!(kept.workflows.len(), 100);
+        store.close().await;
     }
 }

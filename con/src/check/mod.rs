@@ -83,6 +83,15 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
     }
 }
 
+/// How much code a workflow has inline, in bytes of base64.
+pub fn inline_bytes(workflow: &Workflow) -> usize {
+    let code = |function: &WorkflowFunction| match &function.class_specification.code {
+        Some(CodeSource::Base64(text)) => text.len(),
+        Some(CodeSource::Uploaded { .. }) | None => 0,
+    };
+    workflow.functions.iter().map(code).sum()
+}
+
 /// Where outputs lead, by id.
 pub fn resolve(
     mapping: &BTreeMap<String, String>,

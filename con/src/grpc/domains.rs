@@ -6,10 +6,11 @@ use edgeless_proto::{
     convert::{ConvertError, id_from_wire},
     v1::{self, domain_registration_server::DomainRegistration},
 };
+use edgeless_types::DomainId;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster::{DomainUpdate, Totals},
+    cluster::{DomainUpdate, Reset, Totals},
     controller::Controller,
 };
 
@@ -25,7 +26,10 @@ impl DomainRegistration for Service {
         request: Request<v1::UpdateDomainRequest>,
     ) -> Result<Response<v1::UpdateDomainReply>, Status> {
         let update = update_from_wire(request.into_inner())?;
-        let reset = self.0.on_domain(update).await;
+        let reset = match self.0.on_domain(update).await {
+            Reset::Yes => true,
+            Reset::No => false,
+        };
         Ok(Response::new(v1::UpdateDomainReply { reset }))
     }
 }
@@ -52,7 +56,7 @@ fn update_from_wire(update: v1::UpdateDomainRequest) -> Result<DomainUpdate, Con
     let node_ids = capabilities.node_ids.iter();
     let node_ids = node_ids.map(|id| id_from_wire(id, "capabilities.node_ids"));
     Ok(DomainUpdate {
-        domain_id: update.domain_id,
+        domain_id: DomainId::new(update.domain_id),
         orchestrator_url: update.orchestrator_url,
         nonce: update.nonce,
         counter: update.counter,

@@ -8,7 +8,7 @@ use edgeless_proto::v1::{
     domain_registration_server::DomainRegistrationServer,
     workflow_instance_server::WorkflowInstanceServer,
 };
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Error, Server};
 
@@ -27,10 +27,7 @@ pub async fn serve_clients(
         .max_decoding_message_size(DOCUMENT_BYTES + (1 << 16));
     Server::builder()
         .add_service(service)
-        .serve_with_incoming_shutdown(
-            TcpListenerStream::new(bound.listener),
-            shutdown.cancelled_owned(),
-        )
+        .serve_with_incoming_shutdown(incoming(bound), shutdown.cancelled_owned())
         .await
 }
 
@@ -45,9 +42,18 @@ pub async fn serve_domains(
 ) -> Result<(), Error> {
     Server::builder()
         .add_service(DomainRegistrationServer::new(domains::Service(con)))
-        .serve_with_incoming_shutdown(
-            TcpListenerStream::new(bound.listener),
-            shutdown.cancelled_owned(),
-        )
+        .serve_with_incoming_shutdown(incoming(bound), shutdown.cancelled_owned())
         .await
+}
+
+fn incoming(
+    bound: Bound,
+) -> impl tokio_stream::Stream<Item = std::io::Result<tokio::net::TcpStream>> {
+    TcpListenerStream::new(bound.listener).map(|stream| {
+        stream.inspect(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "no TCP_NODELAY");
+            }
+        })
+    })
 }

@@ -4,7 +4,7 @@ use edgeless_proto::{
     convert::{id_bytes, id_from_wire},
     v1::{self, workflow_instance_server::WorkflowInstance},
 };
-use edgeless_types::{CodeDigest, WorkflowId};
+use edgeless_types::{CodeDigest, DomainId, WorkflowId};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -61,7 +61,7 @@ impl WorkflowInstance for Service {
         &self,
         _: Request<v1::ListWorkflowsRequest>,
     ) -> Result<Response<v1::ListWorkflowsReply>, Status> {
-        let workflows = self.0.list().into_iter().map(to_wire).collect();
+        let workflows = self.0.list().await.into_iter().map(to_wire).collect();
         Ok(Response::new(v1::ListWorkflowsReply { workflows }))
     }
 
@@ -81,7 +81,11 @@ impl WorkflowInstance for Service {
         let request = request.into_inner();
         let workflow_id = id_from_wire(&request.workflow_id, "workflow_id")?;
         let moved = match (request.domain_id, request.vertex) {
-            (Some(domain_id), None) => self.0.move_to_domain(workflow_id, &domain_id).await,
+            (Some(domain_id), None) => {
+                self.0
+                    .move_to_domain(workflow_id, DomainId::new(domain_id))
+                    .await
+            }
             (None, Some(vertex)) => {
                 let node_id = id_from_wire(&vertex.node_id, "vertex.node_id")?;
                 self.0.move_vertex(workflow_id, &vertex.name, node_id).await
@@ -109,6 +113,7 @@ fn refused(refusal: Refusal) -> Status {
         Refusal::Infeasible(_) => Status::failed_precondition(text),
         Refusal::Unreachable(_) => Status::unavailable(text),
         Refusal::Store(_) => Status::resource_exhausted(text),
+        Refusal::Ending => Status::aborted(text),
     }
 }
 

@@ -4,11 +4,11 @@ use axum::{
     Json,
     extract::{Path, State},
 };
+use edgeless_types::DomainId;
 
 use super::error::Problem;
 use crate::{
     controller::Controller,
-    problem::Refusal,
     status::{DomainStatus, NodeStatus, VertexStatus},
 };
 
@@ -25,13 +25,7 @@ pub(super) async fn inspect(
     State(con): State<Controller>,
     Path(id): Path<String>,
 ) -> Result<Json<DomainStatus>, Problem> {
-    let found = con
-        .domains()
-        .into_iter()
-        .find(|domain| domain.domain_id == id);
-    found
-        .map(Json)
-        .ok_or_else(|| Refusal::Unknown { what: "domain", id }.into())
+    Ok(Json(con.domain(&DomainId::new(id))?))
 }
 
 /// The nodes of a domain.
@@ -41,7 +35,7 @@ pub(super) async fn nodes(
     State(con): State<Controller>,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<NodeStatus>>, Problem> {
-    Ok(Json(con.nodes(&id).await?))
+    Ok(Json(con.nodes(&DomainId::new(id)).await?))
 }
 
 /// The vertices of a domain and where they run.
@@ -51,5 +45,5 @@ pub(super) async fn instances(
     State(con): State<Controller>,
     Path(id): Path<String>,
 ) -> Result<Json<Vec<VertexStatus>>, Problem> {
-    Ok(Json(con.instances(&id).await?))
+    Ok(Json(con.instances(&DomainId::new(id)).await?))
 }

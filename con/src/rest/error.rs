@@ -96,6 +96,10 @@ impl From<Refusal> for Problem {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Self::new(status, "store", "It cannot be kept", text)
             }
+            Refusal::Ending => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "ending", "It was not carried through", text)
+            }
         }
     }
 }

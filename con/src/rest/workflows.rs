@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use edgeless_types::{CodeDigest, NodeId, WorkflowId};
+use edgeless_types::{CodeDigest, DomainId, NodeId, WorkflowId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -87,11 +87,11 @@ fn format(headers: &HeaderMap) -> Format {
     }
 }
 
-/// All workflows, without asking their domains.
+/// All workflows, as their domains say.
 #[utoipa::path(get, path = "/api/v1/workflows",
     responses((status = 200, body = Vec<WorkflowStatus>)))]
 pub(super) async fn list(State(con): State<Controller>) -> Json<Vec<WorkflowStatus>> {
-    Json(con.list())
+    Json(con.list().await)
 }
 
 /// How a workflow is now.
@@ -147,7 +147,10 @@ pub(super) async fn migrate(
     let wanted: Move = serde_json::from_slice(&document)
         .map_err(|error| Problem::bad_request(format!("the body is wrong: {error}")))?;
     let status = match (wanted.domain_id, wanted.vertex, wanted.node_id) {
-        (Some(domain_id), None, None) => con.move_to_domain(workflow_id, &domain_id).await?,
+        (Some(domain_id), None, None) => {
+            con.move_to_domain(workflow_id, DomainId::new(domain_id))
+                .await?
+        }
         (None, Some(vertex), Some(node_id)) => {
             let node_id: NodeId = node_id
                 .parse()

@@ -1,0 +1,280 @@
+//! One worker per domain: what the domain is to start and stop, batched, and told again until it
+//! was heard.
+//!
+//! Whatever the domain could not be told makes the worker *owe* a reconciliation, which is tried
+//! with growing pauses; while it is owed, orders are answered at once with the reason.
+
+use std::{sync::Arc, time::Duration};
+
+use edgeless_types::LogicalId;
+use rand::Rng;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    orc_client::{OrcClient, Started},
+    store::WorkflowRecord,
+};
+
+/// Orders that wait for the worker.
+const QUEUE: usize = 4_096;
+/// Orders joined into one call.
+const BATCH: usize = 256;
+/// Calls under way at the same time: a slow start does not hold up the others.
+const CALLS: usize = 16;
+/// Bounds of the pause before a domain that did not answer is tried again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// Whether a domain was told of a stop, or why not.
+pub type StopAnswer = Result<(), String>;
+
+/// What a start came to, one outcome per vertex, or why the domain could not be told.
+pub type StartAnswer = Result<Vec<Started>, String>;
+
+/// Everything that is desired of the domain, at the moment it is asked for.
+pub type Desired = Box<dyn Fn() -> Vec<Arc<WorkflowRecord>> + Send + Sync>;
+
+/// The way to a worker.
+#[derive(Clone)]
+pub struct Link {
+    /// Where the domain is.
+    pub url: String,
+    /// Calls that need no order.
+    pub client: OrcClient,
+    orders: mpsc::Sender<Order>,
+    owe: Arc<Notify>,
+}
+
+enum Order {
+    Start(Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>),
+    Stop(Vec<LogicalId>, oneshot::Sender<StopAnswer>),
+}
+
+impl Link {
+    /// A way to a new worker, and the worker, to be run by its owner.
+    pub fn new(
+        url: String,
+        client: OrcClient,
+        desired: Desired,
+        shutdown: CancellationToken,
+    ) -> (Self, impl Future<Output = ()>) {
+        let (sender, orders) = mpsc::channel(QUEUE);
+        let owe = Arc::new(Notify::new());
+        let worker = Worker {
+            client: client.clone(),
+            desired,
+            orders,
+            owe: Arc::clone(&owe),
+            debt: None,
+            calls: JoinSet::new(),
+        };
+        let link = Self {
+            url,
+            client,
+            orders: sender,
+            owe,
+        };
+        (link, async move {
+            shutdown.run_until_cancelled(worker.run()).await;
+        })
+    }
+
+    /// Starts a workflow.
+    ///
+    /// # Errors
+    /// The domain could not be told, in words. It will be, by reconciliation.
+    pub async fn start(&self, record: Arc<WorkflowRecord>) -> StartAnswer {
+        let (reply, answer) = oneshot::channel();
+        self.send(Order::Start(record, reply))?;
+        answer.await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    /// Stops vertices.
+    ///
+    /// # Errors
+    /// The domain could not be told, in words. It will be, by reconciliation.
+    pub async fn stop(&self, logical_ids: Vec<LogicalId>) -> StopAnswer {
+        let (reply, answer) = oneshot::channel();
+        self.send(Order::Stop(logical_ids, reply))?;
+        answer.await.unwrap_or_else(|_| Err(ending()))
+    }
+
+    /// The domain is to be told everything, soon.
+    pub fn reconcile(&self) {
+        self.owe.notify_one();
+    }
+
+    fn send(&self, order: Order) -> Result<(), String> {
+        self.orders.try_send(order).map_err(|error| {
+            self.reconcile();
+            match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    format!("{QUEUE} orders wait for its domain already")
+                }
+                mpsc::error::TrySendError::Closed(_) => ending(),
+            }
+        })
+    }
+}
+
+fn ending() -> String {
+    "ε-CON is ending".to_owned()
+}
+
+struct Worker {
+    client: OrcClient,
+    desired: Desired,
+    orders: mpsc::Receiver<Order>,
+    owe: Arc<Notify>,
+    debt: Option<Debt>,
+    /// Each answers whether the domain was told.
+    calls: JoinSet<Result<(), String>>,
+}
+
+/// The domain must be told everything.
+struct Debt {
+    /// Why; shown to whoever asks for something meanwhile.
+    reason: String,
+    /// When it is tried next.
+    next: Instant,
+    /// How often it was tried in vain.
+    failures: u32,
+}
+
+impl Debt {
+    fn now(reason: &str) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            next: Instant::now(),
+            failures: 0,
+        }
+    }
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            if self
+                .debt
+                .as_ref()
+                .is_some_and(|debt| debt.next <= Instant::now())
+            {
+                self.settle().await;
+            }
+            let next_try = self.debt.as_ref().map(|debt| debt.next);
+            let is_free = self.calls.len() < CALLS;
+            let owe = Arc::clone(&self.owe);
+            tokio::select! {
+                () = owe.notified() => self.debt = Some(Debt::now("it is being told everything")),
+                () = until(next_try) => {}
+                Some(ended) = self.calls.join_next() => self.on_told(ended),
+                number = self.orders.recv_many(&mut batch, BATCH), if is_free => {
+                    if number == 0 {
+                        return;
+                    }
+                    self.on_orders(&mut batch);
+                }
+            }
+        }
+    }
+
+    fn on_told(&mut self, ended: Result<Result<(), String>, tokio::task::JoinError>) {
+        let told = ended.unwrap_or_else(|error| Err(error.to_string()));
+        if let Err(reason) = told
+            && self.debt.is_none()
+        {
+            self.debt = Some(Debt::now(&reason));
+        }
+    }
+
+    /// Tries to tell the domain everything.
+    async fn settle(&mut self) {
+        let failures = self.debt.take().map_or(0, |debt| debt.failures);
+        if let Err(reason) = self.client.reconcile(&(self.desired)()).await {
+            if failures == 0 {
+                tracing::warn!(
+                    reason,
+                    "a domain cannot be told what is desired; it is tried again"
+                );
+            }
+            let pause = (PAUSES.0 * 2_u32.pow(failures.min(8))).min(PAUSES.1);
+            self.debt = Some(Debt {
+                reason,
+                next: Instant::now() + pause.mul_f64(rand::rng().random_range(0.5..1.0)),
+                failures: failures + 1,
+            });
+        } else if failures > 0 {
+            tracing::info!("the domain was told what is desired");
+        }
+    }
+
+    fn on_orders(&mut self, batch: &mut Vec<Order>) {
+        let mut starts = Vec::new();
+        let mut stops = Vec::new();
+        for order in batch.drain(..) {
+            let reason = self.debt.as_ref().map(|debt| debt.reason.clone());
+            match (order, reason) {
+                (Order::Start(_, reply), Some(reason)) => answer(reply, Err(reason)),
+                (Order::Stop(_, reply), Some(reason)) => answer(reply, Err(reason)),
+                (Order::Start(record, reply), None) => starts.push((record, reply)),
+                (Order::Stop(logical_ids, reply), None) => stops.push((logical_ids, reply)),
+            }
+        }
+        if !starts.is_empty() {
+            self.calls.spawn(start(self.client.clone(), starts));
+        }
+        if !stops.is_empty() {
+            self.calls.spawn(stop(self.client.clone(), stops));
+        }
+    }
+}
+
+async fn start(
+    mut client: OrcClient,
+    starts: Vec<(Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>)>,
+) -> Result<(), String> {
+    let (records, replies): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
+    match client.start(&records).await {
+        Ok(outcomes) => {
+            for (reply, outcomes) in replies.into_iter().zip(outcomes) {
+                answer(reply, Ok(outcomes));
+            }
+            Ok(())
+        }
+        Err(reason) => {
+            for reply in replies {
+                answer(reply, Err(reason.clone()));
+            }
+            Err(reason)
+        }
+    }
+}
+
+async fn stop(
+    mut client: OrcClient,
+    stops: Vec<(Vec<LogicalId>, oneshot::Sender<StopAnswer>)>,
+) -> Result<(), String> {
+    let (logical_ids, replies): (Vec<_>, Vec<_>) = stops.into_iter().unzip();
+    let outcome = client.stop(&logical_ids.concat()).await;
+    for reply in replies {
+        answer(reply, outcome.clone());
+    }
+    outcome
+}
+
+/// Answers an order; nobody waits for one that was given in the background.
+fn answer<T>(reply: oneshot::Sender<T>, answer: T) {
+    drop(reply.send(answer));
+}
+
+async fn until(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
