@@ -1,16 +1,13 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use edgeless_types::{
     NodeHealth, NodeId, PhysicalId, RunningInstance, Timestamp, WaitReason, intent::Intent,
 };
 
 use super::{Domain, Effect, Instance, NodeUpdate, NodeUpdateReply, Phase, Profile, Refusal, Step};
-use crate::{change::What, plan::NodeView};
+use crate::change::What;
 
 /// A registered node.
 #[derive(Debug)]
@@ -374,29 +371,5 @@ impl Domain {
             return Ok(());
         }
         Err(Refusal::UnknownNode(node_id))
-    }
-
-    /// All nodes as planning sees them.
-    pub(super) fn views(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.nodes.iter().map(|(&node_id, node)| NodeView {
-            node_id,
-            capabilities: &node.profile.capabilities,
-            providers: &node.profile.providers,
-            health: node.health.as_ref(),
-            instances: node.instances.len(),
-            closed: node.leaving || self.cordoned.contains(&node_id),
-        })
-    }
-
-    /// Where each node takes messages.
-    pub(super) fn invocation_url(&self, node_id: NodeId) -> String {
-        let node = self.nodes.get(&node_id);
-        node.map(|node| node.profile.invocation_url.clone())
-            .unwrap_or_default()
-    }
-
-    /// Nodes by id, for those who look.
-    pub(super) fn nodes(&self) -> &BTreeMap<NodeId, Node> {
-        &self.nodes
     }
 }

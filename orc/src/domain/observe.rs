@@ -8,7 +8,10 @@ use edgeless_types::{
 };
 
 use super::{Domain, Phase, Profile};
-use crate::change::{Change, What};
+use crate::{
+    change::{Change, What},
+    plan::NodeView,
+};
 
 /// A node as others see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -169,5 +172,29 @@ impl Domain {
             .into_iter()
             .map(|what| Change { at: now, what })
             .collect()
+    }
+
+    /// All nodes as planning sees them.
+    pub(super) fn views(&self) -> impl Iterator<Item = NodeView<'_>> {
+        self.nodes.iter().map(|(&node_id, node)| NodeView {
+            node_id,
+            capabilities: &node.profile.capabilities,
+            providers: &node.profile.providers,
+            health: node.health.as_ref(),
+            instances: node.instances.len(),
+            closed: node.leaving || self.cordoned.contains(&node_id),
+        })
+    }
+
+    /// Where each node takes messages.
+    pub(super) fn invocation_url(&self, node_id: NodeId) -> String {
+        let node = self.nodes.get(&node_id);
+        node.map(|node| node.profile.invocation_url.clone())
+            .unwrap_or_default()
+    }
+
+    /// Nodes by id, for those who look.
+    pub(super) fn nodes(&self) -> &BTreeMap<NodeId, super::nodes::Node> {
+        &self.nodes
     }
 }

@@ -222,10 +222,14 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Reply> {
     }
 }
 
+/// How much longer than the engine the listener waits.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
+
 async fn call(instance: &Instance, event: Bytes) -> Reply {
     let timeout = instance.settings.timeout;
     let calling = instance.port.call(NEW_REQUEST, event, timeout);
-    match tokio::time::timeout(timeout, calling).await {
+    // The engine ends the call itself and knows why; this only guards against its end.
+    match tokio::time::timeout(timeout + GRACE, calling).await {
         Ok(Ok(Some(payload))) => reply(payload),
         Ok(Ok(None)) => empty(StatusCode::NO_CONTENT),
         Ok(Err(error)) => refused(&error),
