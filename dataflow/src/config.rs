@@ -18,8 +18,10 @@ pub struct EngineConfig {
     pub inbox: usize,
     /// How long a call waits for its answer.
     pub call_timeout: Duration,
-    /// How long a message may wait for a full inbox of its own node before it is dropped, and
-    /// counted. Only cycles of full inboxes come to this.
+    /// How long full inboxes that wait for one another in a circle may be stuck, each at four times
+    /// its bound, before messages between them are dropped, and counted. Circles over several nodes
+    /// are not seen as such: what waits for another node is dropped after [`FAR_TIMES`] this long.
+    /// Whoever merely waits for a slow instance waits as long as that takes.
     pub park_timeout: Duration,
     /// Samples kept per shard between two refreshes; more are summarised.
     pub samples: usize,
@@ -28,6 +30,9 @@ pub struct EngineConfig {
     /// Seed of all choices.
     pub seed: u64,
 }
+
+/// How many times longer a message may wait for a way to another node than for a circle here.
+pub const FAR_TIMES: u32 = 24;
 
 /// The way to other nodes.
 pub trait Remote: Send + Sync {

@@ -11,12 +11,30 @@ pub enum Drop {
     NoInstance,
     /// It was past its deadline.
     Deadline,
-    /// Its inbox stayed full for too long, as in a cycle of full inboxes.
+    /// The way stayed full for too long: a circle of full inboxes, or another node.
     Parked,
     /// Its instance stopped before it was handled.
     Stopped,
     /// An answer to a call that nobody waits for any more.
     LateAnswer,
+    /// Its sender has too many delayed messages already.
+    Timers,
+    /// It is too large for the way to another node.
+    TooLarge,
+}
+
+impl Drop {
+    /// Every reason, with its name in metrics.
+    pub const ALL: [(Self, &'static str); 8] = [
+        (Self::Unmapped, "unmapped"),
+        (Self::NoInstance, "no_instance"),
+        (Self::Deadline, "deadline"),
+        (Self::Parked, "parked"),
+        (Self::Stopped, "stopped"),
+        (Self::LateAnswer, "late_answer"),
+        (Self::Timers, "timers"),
+        (Self::TooLarge, "too_large"),
+    ];
 }
 
 /// Counts over all shards since the start.
@@ -36,6 +54,12 @@ pub struct Counters {
     pub stopped: AtomicU64,
     /// Dropped: see [`Drop::LateAnswer`].
     pub late_answer: AtomicU64,
+    /// Dropped: see [`Drop::Timers`].
+    pub timers: AtomicU64,
+    /// Dropped: see [`Drop::TooLarge`].
+    pub too_large: AtomicU64,
+    /// Custom log entries that found no room among the samples.
+    pub log_entries_lost: AtomicU64,
     /// Events that ended with an error, such as a trap.
     pub faults: AtomicU64,
 }
@@ -58,6 +82,8 @@ impl Counters {
             Drop::Parked => &self.parked,
             Drop::Stopped => &self.stopped,
             Drop::LateAnswer => &self.late_answer,
+            Drop::Timers => &self.timers,
+            Drop::TooLarge => &self.too_large,
         }
     }
 }

@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     config::{EngineConfig, Remote},
     counters::Counters,
+    gate::{self, Gate},
     operator::Operator,
     output::Outputs,
     port::Port,
-    shard::{Inject, Shard},
+    shard::{Inject, Shard, Woken},
 };
 
 /// Makes an operator on its shard; the operator itself need not be `Send`.
@@ -71,7 +72,8 @@ pub struct Failure {
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) counters: Counters,
-    pub(crate) directory: RwLock<FxHashMap<PhysicalId, usize>>,
+    pub(crate) directory: RwLock<FxHashMap<PhysicalId, Arc<Gate>>>,
+    pub(crate) bells: Vec<Arc<Woken>>,
     pub(crate) origins: Vec<u64>,
     pub(crate) shards: Vec<mpsc::Sender<Inject>>,
     pub(crate) data: Vec<mpsc::Sender<Vec<Message>>>,
@@ -81,20 +83,36 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn shard_of(&self, physical_id: PhysicalId) -> Option<usize> {
+    /// The gate of an instance that runs here or is about to.
+    pub(crate) fn gate(&self, physical_id: PhysicalId) -> Option<Arc<Gate>> {
         let directory = self
             .directory
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        directory.get(&physical_id).copied()
+        directory.get(&physical_id).map(Arc::clone)
     }
 
+    /// An instance has ended: whoever waits for it looks again.
     pub(crate) fn forget(&self, physical_id: PhysicalId) {
         let mut directory = self
             .directory
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        directory.remove(&physical_id);
+        if let Some(gate) = directory.remove(&physical_id) {
+            self.ring(gate.close());
+        }
+    }
+
+    /// Rings shards, one bit each.
+    pub(crate) fn ring(&self, shards: u64) {
+        if shards == 0 {
+            return;
+        }
+        for (index, woken) in self.bells.iter().enumerate() {
+            if shards & gate::bit(index) != 0 {
+                woken.bell.notify_one();
+            }
+        }
     }
 }
 
@@ -124,6 +142,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             counters: Counters::default(),
             directory: RwLock::default(),
+            bells: (0..number).map(|_| Arc::default()).collect(),
             origins: (0..number).map(|_| rng.random()).collect(),
             shards,
             data,
@@ -186,7 +205,7 @@ impl Engine {
     /// Stops an instance after it has handled what is queued, for at most `drain`. Answers with
     /// the state it saved last.
     pub async fn stop(&self, physical_id: PhysicalId, drain: Duration) -> Option<Bytes> {
-        let index = self.shared.shard_of(physical_id)?;
+        let index = self.shared.gate(physical_id)?.shard();
         let (done, stopped) = oneshot::channel();
         let inject = Inject::Stop {
             physical_id,
@@ -199,7 +218,7 @@ impl Engine {
 
     /// Changes where the channels of an instance lead; an older generation changes nothing.
     pub async fn patch(&self, physical_id: PhysicalId, generation: Generation, outputs: Outputs) {
-        let Some(index) = self.shared.shard_of(physical_id) else {
+        let Some(gate) = self.shared.gate(physical_id) else {
             return;
         };
         let (done, patched) = oneshot::channel();
@@ -209,37 +228,53 @@ impl Engine {
             outputs,
             done,
         };
-        if self.shared.shards[index].send(inject).await.is_ok() && patched.await.is_err() {
+        let shard = &self.shared.shards[gate.shard()];
+        if shard.send(inject).await.is_ok() && patched.await.is_err() {
             tracing::debug!(%physical_id, "the engine ended during a patch");
         }
     }
 
-    /// Hands over messages from another node; waits while the shards are behind.
+    /// Hands over messages from another node. They are taken at once, whatever the bounds of their
+    /// targets: [`Engine::is_open`] says who may be sent more.
     pub async fn deliver(&self, messages: Vec<Message>) {
-        let mut batches = vec![(Vec::new(), Vec::new()); self.shards()];
-        for message in messages {
-            if message.kind.is_answer() {
-                let origin = message.id.origin;
-                let index = self
-                    .shared
-                    .origins
-                    .iter()
-                    .position(|&other| other == origin);
-                batches[index.unwrap_or(0)].0.push(message);
-            } else {
-                let index = self.shared.shard_of(message.target);
-                batches[index.unwrap_or(0)].1.push(message);
+        let shards = self.shards();
+        let (mut controls, mut batches) = (vec![Vec::new(); shards], vec![Vec::new(); shards]);
+        {
+            let directory = self
+                .shared
+                .directory
+                .read()
+                .unwrap_or_else(PoisonError::into_inner);
+            for message in messages {
+                if message.kind.is_answer() {
+                    let mut origins = self.shared.origins.iter();
+                    let index = origins.position(|&origin| origin == message.id.origin);
+                    controls[index.unwrap_or(0)].push(message);
+                } else if let Some(gate) = directory.get(&message.target) {
+                    gate.admit_all(1);
+                    batches[gate.shard()].push(message);
+                } else {
+                    controls[0].push(message);
+                }
             }
         }
-        for (index, (answers, data)) in batches.into_iter().enumerate() {
+        for (index, (control, batch)) in controls.into_iter().zip(batches).enumerate() {
             let shard = &self.shared.shards[index];
-            if !answers.is_empty() && shard.send(Inject::Answers(answers)).await.is_err() {
+            if !control.is_empty() && shard.send(Inject::Uncounted(control)).await.is_err() {
                 return;
             }
-            if !data.is_empty() && self.shared.data[index].send(data).await.is_err() {
+            if !batch.is_empty() && self.shared.data[index].send(batch).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether an instance has room for more messages from other nodes; those that do not run here
+    /// have, as what is sent to them is answered or counted.
+    pub fn is_open(&self, physical_id: PhysicalId) -> bool {
+        self.shared
+            .gate(physical_id)
+            .is_none_or(|gate| gate.is_open())
     }
 
     /// Takes what was measured since the last time.
@@ -306,13 +341,14 @@ impl Engine {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let mut numbers = vec![0_usize; self.shards()];
-        for &index in directory.values() {
-            numbers[index] += 1;
+        for gate in directory.values() {
+            numbers[gate.shard()] += 1;
         }
         let fewest = (0..numbers.len())
             .min_by_key(|&index| numbers[index])
             .unwrap_or(0);
-        directory.insert(physical_id, fewest);
+        let gate = Gate::new(fewest, self.shared.config.inbox);
+        directory.insert(physical_id, Arc::new(gate));
         fewest
     }
 }

@@ -5,12 +5,15 @@
 //! between operators of one shard there is neither lock nor hop. What crosses shards goes through
 //! bounded channels in batches; what crosses nodes goes through a [`Remote`].
 //!
-//! A full inbox parks its sender, and so on back to the source, whose [`Port`] waits. Nothing is
-//! dropped without a counter ([`Counters`]).
+//! A full inbox parks its sender, and so on back to the source, whose [`Port`] waits. The bound is that
+//! of the target alone, also between shards and nodes: one that is slow holds up those who send to it
+//! and nobody else. Full inboxes that wait for one another in a circle go over their bound, up to
+//! four times; only then is a message dropped. Nothing is dropped without a counter ([`Counters`]).
 
 mod config;
 mod counters;
 mod engine;
+mod gate;
 mod operator;
 mod output;
 mod pending;
@@ -19,7 +22,7 @@ mod sample;
 mod shard;
 mod timers;
 
-pub use config::{Clock, EngineConfig, Remote};
+pub use config::{Clock, EngineConfig, FAR_TIMES, Remote};
 pub use counters::{Counters, Drop, Faults};
 pub use engine::{Engine, Factory, Failure, Spawn, SpawnContext, SpawnError};
 pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};

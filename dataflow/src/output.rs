@@ -68,6 +68,16 @@ impl Outputs {
         }
     }
 
+    /// A message that was to go to an instance did not.
+    pub fn unsent(&mut self, name: &[u8], instance: InstanceId) {
+        let channels = self.channels.iter_mut();
+        let mut channels = channels.filter(|channel| channel.name.as_bytes() == name);
+        let mut targets = channels.next().into_iter().flat_map(|it| &mut it.targets);
+        if let Some(target) = targets.find(|target| target.instance == instance) {
+            target.sent = target.sent.saturating_sub(1);
+        }
+    }
+
     /// Chooses the instance for the next message on a channel: of two random ones the one that was
     /// sent fewer.
     pub fn route(&mut self, name: &[u8], rng: &mut impl Rng) -> Route {

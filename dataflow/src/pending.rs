@@ -1,20 +1,21 @@
 //! Calls that wait for their answers, with deadlines.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use edgeless_types::Timestamp;
+use rustc_hash::FxHashMap;
 
 /// Calls by the sequence number of their message, each with what to do with its answer.
 #[derive(Debug)]
 pub(crate) struct Pending<T> {
-    calls: HashMap<u64, (Timestamp, T)>,
+    calls: FxHashMap<u64, (Timestamp, T)>,
     deadlines: BTreeSet<(Timestamp, u64)>,
 }
 
 impl<T> Default for Pending<T> {
     fn default() -> Self {
         Self {
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             deadlines: BTreeSet::new(),
         }
     }

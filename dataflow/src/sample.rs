@@ -66,8 +66,13 @@ impl Recorder {
         summary.max_nanos = summary.max_nanos.max(sample.nanos);
     }
 
-    pub(crate) fn log(&mut self, entry: LogEntry) {
-        self.logs.push(entry);
+    /// Keeps a log entry; false when there is no room.
+    pub(crate) fn log(&mut self, entry: LogEntry) -> bool {
+        let fits = self.logs.len() < self.capacity;
+        if fits {
+            self.logs.push(entry);
+        }
+        fits
     }
 
     pub(crate) fn drain(&mut self) -> Samples {

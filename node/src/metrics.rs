@@ -33,21 +33,11 @@ impl fmt::Debug for Node {
     }
 }
 
-/// Every reason for which the engine drops messages.
-const DROPS: [(Drop, &str); 6] = [
-    (Drop::Unmapped, "unmapped"),
-    (Drop::NoInstance, "no_instance"),
-    (Drop::Deadline, "deadline"),
-    (Drop::Parked, "parked"),
-    (Drop::Stopped, "stopped"),
-    (Drop::LateAnswer, "late_answer"),
-];
-
 type Counter<'a> = (&'static str, &'static str, &'a AtomicU64);
 
 impl Node {
     #[rustfmt::skip]
-    fn counters(&self) -> [Counter<'_>; 11] {
+    fn counters(&self) -> [Counter<'_>; 12] {
         let host = self.agent.host();
         let engine = host.engine.counters();
         let links = self.plane.counters();
@@ -55,6 +45,7 @@ impl Node {
         [
             ("events_handled", "Events that instances handled", &engine.handled),
             ("events_faulty", "Events that ended with an error, such as a trap", &engine.faults),
+            ("log_entries_lost", "Custom log entries that found no room among the samples", &engine.log_entries_lost),
             ("link_sent", "Messages sent to other nodes", &links.sent),
             ("link_received", "Messages taken from other nodes", &links.received),
             ("link_in_doubt", "Messages sent on connections that broke", &links.in_doubt),
@@ -87,7 +78,7 @@ impl Collector for Node {
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabels, _, u64>(&counter.load(Ordering::Relaxed), None)?;
         }
-        let drops = DROPS.map(|(drop, reason)| (reason, engine.of(drop)));
+        let drops = Drop::ALL.map(|(drop, reason)| (reason, engine.of(drop)));
         let of_links = [
             ("unreachable", &links.unreachable),
             ("malformed", &links.malformed),

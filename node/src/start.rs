@@ -32,7 +32,7 @@ use crate::{
     work::{Node, Ports},
 };
 
-/// How long a message may wait for a full inbox before it is dropped and counted.
+/// How long full inboxes may wait for one another in a circle before messages are dropped and counted.
 const PARK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a node did not start.

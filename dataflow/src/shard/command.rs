@@ -1,6 +1,6 @@
 //! What a shard is told from outside: start, stop, patch, and what ports send.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{Generation, InstanceId, PhysicalId, message::MessageKind};
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Due, Inject, Shard, Waiter,
-    slot::{Parked, Slot, Stopping},
+    slot::{Parked, Slot, Stopping, Wait},
 };
 use crate::{
     engine::{Spawn, SpawnContext, SpawnError},
@@ -34,7 +34,11 @@ impl Shard {
             } => {
                 self.patch(physical_id, generation, outputs, done);
             }
-            Inject::Answers(messages) => self.accept_all(messages),
+            Inject::Uncounted(messages) => {
+                for message in messages {
+                    self.accept_uncounted(message);
+                }
+            }
             Inject::PortCast {
                 from,
                 channel,
@@ -79,6 +83,9 @@ impl Shard {
             node_id: self.shared.config.node_id,
             physical_id: spawn.physical_id,
         };
+        let Some(gate) = self.shared.gate(spawn.physical_id) else {
+            return; // Nobody waits any more.
+        };
         let key = self.slots.vacant_key();
         let waker = self.woken.waker(key);
         let port = Port::new(me, self.shared.shards[self.index].clone());
@@ -90,6 +97,8 @@ impl Shard {
         let operator = match (spawn.factory)(context) {
             Ok(operator) => operator,
             Err(message) => {
+                self.shared.forget(me.physical_id);
+                self.accept_early();
                 if done.send(Err(SpawnError::Failed(message))).is_err() {
                     tracing::debug!(%me, "nobody waited for the start");
                 }
@@ -101,10 +110,17 @@ impl Shard {
             generation: spawn.generation,
             operator: Some(operator),
             waker,
+            gate: Arc::clone(&gate),
             inbox: VecDeque::new(),
+            local: 0,
             outputs: spawn.outputs,
             parked: VecDeque::new(),
+            parked_for: Wait::Full,
             parked_since: self.now,
+            waits_for: None,
+            blocked: false,
+            held: Vec::new(),
+            delayed: 0,
             current: None,
             busy: true,
             queued: false,
@@ -113,6 +129,8 @@ impl Shard {
             saved: None,
         });
         self.by_id.insert(me.physical_id, key);
+        self.shared.ring(gate.open());
+        self.accept_early();
         self.step(key, |operator, task, out| operator.start(task, out));
     }
 
@@ -146,6 +164,7 @@ impl Shard {
             if generation >= slot.generation {
                 slot.generation = generation;
                 slot.outputs = outputs;
+                slot.unhold();
                 self.retry(key);
             }
         }

@@ -1,11 +1,16 @@
 //! One shard: a loop that owns its operators.
 
 mod command;
+mod park;
 mod send;
 mod slot;
 mod turn;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use edgeless_types::{
@@ -20,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     counters::Drop,
     engine::{Shared, Spawn, SpawnError},
+    gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs, Route},
     pending::Pending,
@@ -27,7 +33,8 @@ use crate::{
     sample::Recorder,
     timers::Timers,
 };
-use slot::{Slot, Woken};
+pub(crate) use slot::Woken;
+use slot::{Entrance, Queued, Slot};
 
 /// What reaches a shard from outside.
 pub(crate) enum Inject {
@@ -43,7 +50,8 @@ pub(crate) enum Inject {
         outputs: Outputs,
         done: oneshot::Sender<()>,
     },
-    Answers(Vec<Message>),
+    /// Answers, and messages for instances that do not run here.
+    Uncounted(Vec<Message>),
     PortCast {
         from: PhysicalId,
         channel: ChannelName,
@@ -92,11 +100,8 @@ enum Due {
 const TURNS: usize = 32;
 /// Batches taken from outside at a time.
 const BATCHES: usize = 64;
-/// Messages for another shard that wait before senders to it wait as well.
-const OUTGOING: usize = 4_096;
-/// An inbox with this many times its bound stops what comes from other shards and nodes.
-const OVERFULL: usize = 4;
-/// How soon parked messages are tried again when nothing else happens.
+/// How soon what waits for another node, or for a shard that is behind, is tried again when
+/// nothing else happens.
 const RETRY: Duration = Duration::from_millis(1);
 
 pub(crate) struct Shard {
@@ -106,7 +111,8 @@ pub(crate) struct Shard {
     by_id: FxHashMap<PhysicalId, usize>,
     ready: VecDeque<usize>,
     blocked: Vec<usize>,
-    overfull: Option<usize>,
+    gates: FxHashMap<PhysicalId, Arc<Gate>>,
+    early: Vec<Message>,
     answers: VecDeque<(PhysicalId, u64, Answer)>,
     pending: Pending<Waiter>,
     timers: Timers<Due>,
@@ -115,6 +121,8 @@ pub(crate) struct Shard {
     recorder: Recorder,
     rng: SmallRng,
     sequence: u64,
+    /// Messages handled and not yet added to the counters.
+    handled: u64,
     now: Timestamp,
     outbox: Outbox,
 }
@@ -127,15 +135,17 @@ impl Shard {
             by_id: FxHashMap::default(),
             ready: VecDeque::new(),
             blocked: Vec::new(),
-            overfull: None,
+            gates: FxHashMap::default(),
+            early: Vec::new(),
             answers: VecDeque::new(),
             pending: Pending::default(),
             timers: Timers::default(),
-            woken: Arc::default(),
+            woken: Arc::clone(&shared.bells[index]),
             outgoing: vec![Vec::new(); shared.shards.len()],
             recorder: Recorder::new(shared.config.samples),
             rng: SmallRng::seed_from_u64(seed),
             sequence: 0,
+            handled: 0,
             now: (shared.config.clock)(),
             outbox: Outbox::default(),
             shared,
@@ -144,8 +154,8 @@ impl Shard {
 
     /// Runs until it is told to end.
     ///
-    /// Commands and answers come through `inbox` and are always taken; messages come through
-    /// `data`, which waits while an inbox here is overfull, so that its senders wait too.
+    /// Both channels are always taken from: what comes through `data` was admitted before by the
+    /// gates of its targets, so it never waits here for one of them.
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Inject>,
@@ -167,9 +177,6 @@ impl Shard {
                 self.on_inject(inject);
             }
             for _ in 0..BATCHES {
-                if self.is_overfull() {
-                    break;
-                }
                 let Ok(batch) = data.try_recv() else { break };
                 self.accept_all(batch);
             }
@@ -188,6 +195,7 @@ impl Shard {
                 self.take_answers();
             }
             self.flush_outgoing();
+            self.count_handled();
             if self.ready.is_empty() && inbox.is_empty() && data.is_empty() {
                 if let Some(batch) = self.sleep(&mut inbox, &mut data, &mut injected).await {
                     self.accept_all(batch);
@@ -211,8 +219,8 @@ impl Shard {
             .chain(self.pending.next_deadline())
             .min();
         let mut wait = next.map_or(Duration::from_secs(3_600), |at| at.since(self.now));
-        if !self.blocked.is_empty() || self.outgoing.iter().any(|waiting| !waiting.is_empty()) {
-            wait = wait.min(RETRY);
+        if let Some(retry) = self.retry_after() {
+            wait = wait.min(retry);
         }
         tokio::select! {
             biased;
@@ -232,32 +240,47 @@ impl Shard {
         }
     }
 
-    /// Whether some inbox has far more than it should.
-    fn is_overfull(&self) -> bool {
-        let limit = self.shared.config.inbox * OVERFULL;
-        self.overfull.is_some_and(|key| {
-            self.slots
-                .get(key)
-                .is_some_and(|slot| slot.inbox.len() > limit)
-        })
+    /// Takes a message from another shard or node that the gate of its target has admitted.
+    fn accept(&mut self, message: Message) {
+        if message.kind.is_answer() {
+            self.accept_uncounted(message);
+            return;
+        }
+        if let Some(&key) = self.by_id.get(&message.target) {
+            let from = Entrance::Gate;
+            self.slots[key].inbox.push_back(Queued { message, from });
+            self.make_ready(key);
+        } else if self.shared.gate(message.target).is_some() {
+            self.early.push(message);
+        } else {
+            self.no_instance(&message);
+        }
     }
 
-    /// Takes a message from another shard or node.
-    fn accept(&mut self, message: Message) {
+    /// Takes an answer, or a message for an instance that does not run here.
+    fn accept_uncounted(&mut self, message: Message) {
         if message.kind.is_answer() {
             let answer = Answer::from_parts(message.kind, message.payload);
             self.answered(message.id, answer);
-            return;
+        } else {
+            self.no_instance(&message);
         }
-        match self.by_id.get(&message.target) {
-            Some(&key) => {
-                self.slots[key].inbox.push_back(message);
-                if self.slots[key].inbox.len() > self.shared.config.inbox * OVERFULL {
-                    self.overfull = Some(key);
-                }
-                self.make_ready(key);
-            }
-            None => self.no_instance(&message),
+    }
+
+    /// An instance has started, or will not: what came before it is taken again.
+    fn accept_early(&mut self) {
+        for message in std::mem::take(&mut self.early) {
+            self.accept(message);
+        }
+    }
+
+    fn count_handled(&mut self) {
+        if self.handled > 0 {
+            self.shared
+                .counters
+                .handled
+                .fetch_add(self.handled, Relaxed);
+            self.handled = 0;
         }
     }
 
@@ -304,6 +327,7 @@ impl Shard {
             match due {
                 Due::Cast(physical_id, to, payload) => {
                     if let Some(&key) = self.by_id.get(&physical_id) {
+                        self.slots[key].delayed -= 1;
                         self.act(key, Action::Cast(to, payload));
                     }
                 }

@@ -2,28 +2,29 @@
 
 use bytes::Bytes;
 use edgeless_types::{
-    InstanceId,
+    InstanceId, PhysicalId,
     message::{Envelope, Message, MessageId, MessageKind},
 };
 
-use super::{OUTGOING, Shard, slot::Parked};
+use super::{
+    Shard,
+    park::accepted,
+    slot::{Entrance, Parked, Queued, Wait},
+};
 use crate::{
     counters::Drop,
+    gate::Gate,
     operator::{Answer, CallRef, Destination},
     output::Route,
     port::PortError,
 };
 
+/// The largest payload that goes to another node, in bytes.
+const FAR_PAYLOAD: usize = 48 << 20;
+/// Gates of instances on other shards that a shard remembers.
+const GATES: usize = 65_536;
 /// How much longer an inbox may be for calls than for casts.
 const CALLS: usize = 8;
-
-/// Why a message could not be sent now.
-enum Blocked {
-    /// The way is full: try again.
-    Full(Message),
-    /// The channel has no instance now: try again after a patch.
-    Held(Message),
-}
 
 impl Shard {
     /// A new message from an operator; its target is set when it is sent.
@@ -55,160 +56,161 @@ impl Shard {
         let (kind, payload) = answer.into_parts();
         let mut message = self.message(key, kind, payload);
         message.id = call.id;
-        let to = Destination::Instance(call.caller);
-        self.dispatch(
-            key,
-            Parked {
-                to,
-                message,
-                done: None,
-            },
-        );
-    }
-
-    /// Sends a message, or parks it behind those that wait already.
-    pub(super) fn dispatch(&mut self, key: usize, mut parked: Parked) {
-        if !self.slots[key].parked.is_empty() {
-            self.slots[key].parked.push_back(parked);
-            return;
-        }
-        match self.send(key, &parked.to, parked.message) {
-            Ok(outcome) => accepted(parked.done.take(), outcome),
-            Err(Blocked::Full(message) | Blocked::Held(message)) => {
-                parked.message = message;
-                let slot = &mut self.slots[key];
-                slot.parked_since = self.now;
-                slot.parked.push_back(parked);
-                self.blocked.push(key);
-            }
+        message.target = call.caller.physical_id;
+        // Whatever its operator waits for, an answer does not: its caller may be what must go on.
+        if let Err((wait, message)) = self.send_to(call.caller, message, 1) {
+            let to = Destination::Instance(call.caller);
+            let done = None;
+            self.park(key, wait, Parked { to, message, done });
         }
     }
 
-    /// Tries what is parked again, everywhere.
-    pub(super) fn retry_blocked(&mut self) {
-        let keys = std::mem::take(&mut self.blocked);
-        for key in keys {
-            if self.slots.contains(key) {
-                self.retry(key);
-            }
-        }
-    }
-
-    /// Tries what one operator has parked.
-    pub(super) fn retry(&mut self, key: usize) {
-        while let Some(mut parked) = self.slots[key].parked.pop_front() {
-            let blocked = match self.send(key, &parked.to, parked.message) {
-                Ok(outcome) => {
-                    self.slots[key].parked_since = self.now;
-                    accepted(parked.done.take(), outcome);
-                    continue;
-                }
-                Err(blocked) => blocked,
-            };
-            let (message, timeout) = match blocked {
-                Blocked::Full(message) => (message, Some(self.shared.config.park_timeout)),
-                Blocked::Held(message) => (message, None),
-            };
-            let since = self.slots[key].parked_since;
-            if timeout.is_some_and(|timeout| self.now.since(since) > timeout) {
-                self.shared.counters.dropped(Drop::Parked, 1);
-                accepted(parked.done.take(), Err(PortError::Deadline));
-                self.slots[key].parked_since = self.now;
-                continue;
-            }
-            parked.message = message;
-            self.slots[key].parked.push_front(parked);
-            self.blocked.push(key);
-            return;
-        }
-        if !self.slots[key].inbox.is_empty() {
-            self.make_ready(key);
-        }
-        self.end_if_idle(key);
-    }
-
+    /// Sends a message if there is room within so many times the bound of its target.
     #[expect(
         clippy::result_large_err,
         reason = "the message itself comes back, unboxed"
     )]
-    fn send(
+    pub(super) fn try_send(
         &mut self,
         key: usize,
-        to: &Destination,
-        mut message: Message,
-    ) -> Result<Result<(), PortError>, Blocked> {
-        let target = match to {
+        mut parked: Parked,
+        times: usize,
+    ) -> Result<(), (Wait, Parked)> {
+        let slot = &mut self.slots[key];
+        let target = match &parked.to {
             Destination::Instance(instance) => *instance,
-            Destination::Channel(name) if name.as_slice() == b"self" => self.slots[key].me,
-            Destination::Channel(name) => {
-                let slot = &mut self.slots[key];
-                match slot.outputs.route(name, &mut self.rng) {
-                    Route::To(instance) => instance,
-                    Route::Hold => return Err(Blocked::Held(message)),
-                    Route::Unmapped => {
-                        let name = String::from_utf8_lossy(name).into_owned();
-                        return Ok(Err(self.unmapped(message.id, message.kind, name)));
-                    }
-                }
+            Destination::Channel(name) if name.as_slice() == b"self" => slot.me,
+            Destination::Channel(name) if !slot.held.is_empty() && slot.holds(name) => {
+                return self.hold(key, parked);
             }
+            Destination::Channel(name) => match slot.outputs.route(name, &mut self.rng) {
+                Route::To(instance) => instance,
+                Route::Hold => return self.hold(key, parked),
+                Route::Unmapped => {
+                    self.unmapped(parked);
+                    return Ok(());
+                }
+            },
         };
-        message.target = target.physical_id;
-        self.send_to(target, message).map(Ok).map_err(Blocked::Full)
+        parked.message.target = target.physical_id;
+        match self.send_to(target, parked.message, times) {
+            Ok(()) => {
+                accepted(parked.done, Ok(()));
+                Ok(())
+            }
+            Err((wait, message)) => {
+                if let Destination::Channel(name) = &parked.to {
+                    self.slots[key].outputs.unsent(name, target);
+                }
+                parked.message = message;
+                Err((wait, parked))
+            }
+        }
     }
 
     #[expect(
         clippy::result_large_err,
         reason = "the message itself comes back, unboxed"
     )]
-    fn send_to(&mut self, target: InstanceId, message: Message) -> Result<(), Message> {
+    fn send_to(
+        &mut self,
+        target: InstanceId,
+        message: Message,
+        times: usize,
+    ) -> Result<(), (Wait, Message)> {
         if target.node_id != self.shared.config.node_id {
-            return self.shared.remote.send(self.index, target.node_id, message);
+            return self.send_far(target, message);
         }
-        if let Some(&key) = self.by_id.get(&target.physical_id)
-            && !message.kind.is_answer()
-        {
-            let slot = &mut self.slots[key];
-            // Calls are few, as each has a caller that waits; casts must not crowd them out.
-            let bound = match message.kind {
-                MessageKind::Call => self.shared.config.inbox * CALLS,
-                MessageKind::Cast
-                | MessageKind::Reply
-                | MessageKind::NoReply
-                | MessageKind::Error => self.shared.config.inbox,
-            };
-            if slot.inbox.len() >= bound {
-                return Err(message);
+        if message.kind.is_answer() {
+            let mut origins = self.shared.origins.iter();
+            match origins.position(|&origin| origin == message.id.origin) {
+                Some(shard) if shard != self.index => self.outgoing[shard].push(message),
+                Some(_) => self.accept_uncounted(message),
+                None => self.no_instance(&message),
             }
-            slot.inbox.push_back(message);
+            return Ok(());
+        }
+        // Calls are few, as each has a caller that waits; casts must not crowd them out.
+        let times = match message.kind {
+            MessageKind::Call => times * CALLS,
+            MessageKind::Cast | MessageKind::Reply | MessageKind::NoReply | MessageKind::Error => {
+                times
+            }
+        };
+        if let Some(&key) = self.by_id.get(&target.physical_id) {
+            let slot = &mut self.slots[key];
+            if slot.local >= self.shared.config.inbox * times {
+                return Err((Wait::Full, message));
+            }
+            slot.local += 1;
+            let from = Entrance::Local;
+            slot.inbox.push_back(Queued { message, from });
             self.make_ready(key);
             return Ok(());
         }
-        let shard = if message.kind.is_answer() {
-            self.shared
-                .origins
-                .iter()
-                .position(|&origin| origin == message.id.origin)
-        } else {
-            self.shared.shard_of(target.physical_id)
+        let here = self.index;
+        let Some(gate) = self.gate(target.physical_id) else {
+            self.no_instance(&message);
+            return Ok(());
         };
-        match shard {
-            Some(shard) if shard != self.index => {
-                if self.outgoing[shard].len() >= OUTGOING {
-                    return Err(message);
-                }
-                self.outgoing[shard].push(message);
-            }
-            Some(_) | None => self.no_instance(&message),
+        // An instance of this shard that is not here yet is about to start.
+        let shard = gate.shard();
+        if shard == here || !gate.admit(here, times) {
+            return Err((Wait::Full, message));
         }
+        self.outgoing[shard].push(message);
         Ok(())
     }
 
-    fn unmapped(&mut self, id: MessageId, kind: MessageKind, name: String) -> PortError {
-        self.shared.counters.dropped(Drop::Unmapped, 1);
-        if kind == MessageKind::Call {
-            self.answered(id, Answer::Error(format!("output `{name}` leads nowhere")));
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    fn send_far(&mut self, target: InstanceId, message: Message) -> Result<(), (Wait, Message)> {
+        if message.payload.len() > FAR_PAYLOAD {
+            self.shared.counters.dropped(Drop::TooLarge, 1);
+            if message.kind == MessageKind::Call {
+                let size = message.payload.len();
+                let text = format!(
+                    "{size} bytes are more than the {FAR_PAYLOAD} a message to another node may have"
+                );
+                self.answered(message.id, Answer::Error(text));
+            }
+            return Ok(());
         }
-        PortError::Unmapped(name)
+        let sent = self.shared.remote.send(self.index, target.node_id, message);
+        sent.map_err(|message| (Wait::Far, message))
+    }
+
+    /// The gate of an instance of another shard, looked up once.
+    fn gate(&mut self, physical_id: PhysicalId) -> Option<&Gate> {
+        let known = self.gates.get(&physical_id);
+        if known.is_none_or(|gate| gate.is_closed()) {
+            self.gates.remove(&physical_id);
+            let gate = self.shared.gate(physical_id)?;
+            if self.gates.len() >= GATES {
+                self.gates.clear();
+            }
+            self.gates.insert(physical_id, gate);
+        }
+        self.gates.get(&physical_id).map(|gate| &**gate)
+    }
+
+    fn unmapped(&mut self, parked: Parked) {
+        self.shared.counters.dropped(Drop::Unmapped, 1);
+        let Destination::Channel(name) = &parked.to else {
+            return;
+        };
+        let call = parked.message.kind == MessageKind::Call;
+        if !call && parked.done.is_none() {
+            return;
+        }
+        let name = String::from_utf8_lossy(name).into_owned();
+        if call {
+            let text = format!("output `{name}` leads nowhere");
+            self.answered(parked.message.id, Answer::Error(text));
+        }
+        accepted(parked.done, Err(PortError::Unmapped(name)));
     }
 
     /// A message for an instance that is not here: a call is answered at once.
@@ -244,7 +246,7 @@ impl Shard {
             && message.id.origin == self.shared.origins[self.index]
         {
             self.answered(answer.id, Answer::from_parts(answer.kind, answer.payload));
-        } else if self.send_to(message.source, answer).is_err() {
+        } else if self.send_to(message.source, answer, 1).is_err() {
             self.shared.counters.dropped(Drop::Parked, 1);
         }
     }
@@ -259,16 +261,5 @@ impl Shard {
                 permit.send(std::mem::take(waiting));
             }
         }
-    }
-}
-
-fn accepted(
-    done: Option<tokio::sync::oneshot::Sender<Result<(), PortError>>>,
-    outcome: Result<(), PortError>,
-) {
-    if let Some(done) = done
-        && done.send(outcome).is_err()
-    {
-        tracing::debug!("the sender is gone");
     }
 }

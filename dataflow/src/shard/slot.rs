@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_types::{Generation, InstanceId, Timestamp, message::Message};
+use edgeless_types::{Generation, InstanceId, PhysicalId, Timestamp, message::Message};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
     engine::SpawnError,
+    gate::Gate,
     operator::{CallRef, Destination, Operator},
-    output::Outputs,
+    output::{ChannelName, Outputs, Route},
     port::PortError,
 };
 
@@ -23,16 +24,56 @@ pub(super) struct Slot {
     pub(super) generation: Generation,
     pub(super) operator: Option<Box<dyn Operator>>,
     pub(super) waker: Waker,
-    pub(super) inbox: VecDeque<Message>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) inbox: VecDeque<Queued>,
+    /// How many in the inbox come from this shard; the others were admitted by the gate.
+    pub(super) local: usize,
     pub(super) outputs: Outputs,
+    /// What could not be sent yet, in order; while there is something, no message is handled.
     pub(super) parked: VecDeque<Parked>,
+    /// Why the first of them waits, and since when nothing has moved.
+    pub(super) parked_for: Wait,
     pub(super) parked_since: Timestamp,
+    /// Whose full inbox it waits for, as the gate says as well.
+    pub(super) waits_for: Option<PhysicalId>,
+    /// Whether the shard has it among those to be tried again.
+    pub(super) blocked: bool,
+    /// Messages on channels that lead to no instance now, by channel.
+    pub(super) held: Vec<(ChannelName, VecDeque<Parked>)>,
+    /// How many delayed messages are under way.
+    pub(super) delayed: usize,
     pub(super) current: Option<Current>,
     pub(super) busy: bool,
     pub(super) queued: bool,
     pub(super) starting: Option<oneshot::Sender<Result<(), SpawnError>>>,
     pub(super) stopping: Option<Stopping>,
     pub(super) saved: Option<Bytes>,
+}
+
+/// A message in an inbox.
+pub(super) struct Queued {
+    pub(super) message: Message,
+    pub(super) from: Entrance,
+}
+
+/// How a message came into an inbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entrance {
+    /// From an operator of the same shard.
+    Local,
+    /// From another shard or node, admitted by the gate.
+    Gate,
+}
+
+/// Why a message waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// An inbox of this node is full.
+    Full,
+    /// The way to another node is full.
+    Far,
+    /// Its channel leads to no instance now, and holds as many as it may.
+    Held,
 }
 
 /// A message that could not be sent yet.
@@ -59,15 +100,47 @@ pub(super) struct Stopping {
 impl Slot {
     /// Whether all that came was handled and all that was sent is gone.
     pub(super) fn is_idle(&self) -> bool {
-        !self.busy && self.inbox.is_empty() && self.parked.is_empty()
+        !self.busy && self.inbox.is_empty() && self.parked.is_empty() && self.held.is_empty()
+    }
+
+    /// Whether messages on a channel are held.
+    pub(super) fn holds(&self, channel: &ChannelName) -> bool {
+        self.held.iter().any(|(name, _)| name == channel)
+    }
+
+    /// How many messages are held.
+    pub(super) fn held(&self) -> usize {
+        self.held.iter().map(|(_, messages)| messages.len()).sum()
+    }
+
+    /// After a patch: what was held on channels that lead somewhere now is sent first.
+    pub(super) fn unhold(&mut self) {
+        let outputs = &self.outputs;
+        let free = |held: &mut (ChannelName, _)| outputs.peek(&held.0) != Route::Hold;
+        let freed: Vec<_> = self.held.extract_if(.., free).collect();
+        for (_, messages) in freed {
+            for message in messages.into_iter().rev() {
+                self.parked.push_front(message);
+            }
+        }
+    }
+
+    /// Says to all shards whose full inbox it waits for; whether that is news.
+    pub(super) fn wait_for(&mut self, other: Option<PhysicalId>) -> bool {
+        let changed = self.waits_for != other;
+        if changed {
+            self.waits_for = other;
+            self.gate.set_waits_for(other);
+        }
+        changed
     }
 }
 
 /// Slots that were woken since the last look, and the bell for a shard that sleeps.
 #[derive(Default)]
-pub(super) struct Woken {
+pub(crate) struct Woken {
     keys: Mutex<Vec<usize>>,
-    pub(super) bell: Notify,
+    pub(crate) bell: Notify,
 }
 
 impl Woken {

@@ -13,7 +13,7 @@ use edgeless_types::{
 
 use super::{
     Due, Shard, Waiter,
-    slot::{Current, Parked},
+    slot::{Current, Entrance, Parked, Queued},
 };
 use crate::{
     counters::Drop,
@@ -23,25 +23,35 @@ use crate::{
 
 /// Messages an operator handles in one turn.
 const TURN: usize = 64;
+/// Delayed messages of one operator that may be under way, as a multiple of the bound of an inbox.
+const DELAYED: usize = 16;
 
 impl Shard {
     /// Lets an operator handle some of its messages.
     pub(super) fn turn(&mut self, key: usize) {
         self.slots[key].queued = false;
+        let mut released = 0;
         for _ in 0..TURN {
             let slot = &mut self.slots[key];
             if slot.busy || !slot.parked.is_empty() || slot.starting.is_some() {
                 break;
             }
-            let Some(message) = slot.inbox.pop_front() else {
+            let Some(queued) = slot.inbox.pop_front() else {
                 break;
             };
-            self.handle(key, message);
+            match queued.from {
+                Entrance::Local => slot.local -= 1,
+                Entrance::Gate => released += 1,
+            }
+            self.handle(key, queued.message);
             if !self.slots.contains(key) {
                 return;
             }
         }
         let slot = &self.slots[key];
+        if released > 0 {
+            self.shared.ring(slot.gate.release(released));
+        }
         if !slot.inbox.is_empty() && slot.parked.is_empty() {
             self.make_ready(key);
         }
@@ -113,7 +123,7 @@ impl Shard {
             let physical_id = slot.me.physical_id;
             self.recorder
                 .event(physical_id, current.created, current.begin, now);
-            self.shared.counters.handled.fetch_add(1, Relaxed);
+            self.handled += 1;
         }
         if !self.slots[key].inbox.is_empty() {
             self.make_ready(key);
@@ -167,17 +177,27 @@ impl Shard {
             Action::Call(to, payload, token) => self.call(key, to, payload, token),
             Action::Answer(call, answer) => self.answer(key, call, answer),
             Action::Delayed(delay, to, payload) => {
-                let due = Due::Cast(self.slots[key].me.physical_id, to, payload);
+                let slot = &mut self.slots[key];
+                if slot.delayed >= self.shared.config.inbox * DELAYED {
+                    self.shared.counters.dropped(Drop::Timers, 1);
+                    return;
+                }
+                slot.delayed += 1;
+                let due = Due::Cast(slot.me.physical_id, to, payload);
                 self.timers.insert(self.now + delay, due);
             }
             Action::Log(target, value) => {
                 let physical_id = self.slots[key].me.physical_id;
-                self.recorder.log(LogEntry {
+                let timestamp = self.now;
+                let entry = LogEntry {
                     physical_id,
                     target,
                     value,
-                    timestamp: self.now,
-                });
+                    timestamp,
+                };
+                if !self.recorder.log(entry) {
+                    self.shared.counters.log_entries_lost.fetch_add(1, Relaxed);
+                }
             }
             Action::Save(state) => {
                 let slot = &mut self.slots[key];
@@ -228,9 +248,13 @@ impl Shard {
     fn end(&mut self, key: usize) {
         let slot = &mut self.slots[key];
         slot.busy = false;
-        slot.parked.clear();
+        if let Some(call) = slot.current.take().and_then(|current| current.call) {
+            let text = "the instance has stopped".to_owned();
+            self.answer(key, call, Answer::Error(text));
+        }
+        self.lose_unsent(key);
         let mut saved = None;
-        if let Some(mut operator) = slot.operator.take() {
+        if let Some(mut operator) = self.slots[key].operator.take() {
             let mut outbox = std::mem::take(&mut self.outbox);
             saved = operator.stop(&mut outbox);
             for action in outbox.actions.drain(..) {
@@ -247,8 +271,20 @@ impl Shard {
         self.remove(key);
     }
 
+    /// What an operator that ends has not sent is lost, and counted.
+    fn lose_unsent(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        let held = std::mem::take(&mut slot.held);
+        let parked = slot.parked.drain(..);
+        let all = parked.chain(held.into_iter().flat_map(|(_, messages)| messages));
+        // A port that waits learns it; nobody else does.
+        let lost = all.filter(|it| it.done.is_none()).count();
+        self.shared.counters.dropped(Drop::Stopped, lost as u64);
+    }
+
     /// Forgets an operator; what was queued for it is counted, calls are answered.
     fn remove(&mut self, key: usize) {
+        self.lose_unsent(key);
         let mut slot = self.slots.remove(key);
         self.by_id.remove(&slot.me.physical_id);
         self.shared.forget(slot.me.physical_id);
@@ -256,7 +292,7 @@ impl Shard {
         self.shared
             .counters
             .dropped(Drop::Stopped, slot.inbox.len() as u64);
-        for message in slot.inbox.drain(..) {
+        for Queued { message, .. } in slot.inbox.drain(..) {
             if message.kind == MessageKind::Call {
                 self.refuse(&message, "the instance has stopped".to_owned());
             }

@@ -10,15 +10,21 @@ use edgeless_proto::{
     convert::id_bytes,
     v1::{self, invocation_client::InvocationClient},
 };
-use edgeless_types::{NodeId, message::Message};
+use edgeless_types::{NodeId, PhysicalId};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::transport::Endpoint;
+use uuid::Uuid;
 
-use super::{LinkCounters, Me, Peers, credit::Credit};
+use super::{LinkCounters, Me, Peers, credit::Credit, line::Line};
+
+/// Frames out, receipts in.
+type Connection = (mpsc::Sender<v1::Frame>, tonic::Streaming<v1::Receipt>);
 
 /// Events in one frame.
 const FRAME_EVENTS: usize = 1_024;
+/// Bytes in one frame, but for one event that is larger by itself.
+const FRAME_BYTES: usize = 256 << 10;
 /// Frames that wait for the connection.
 const FRAMES: usize = 4;
 /// How long a connection may take.
@@ -32,48 +38,42 @@ pub(super) struct Link {
     pub(super) peer: NodeId,
     pub(super) peers: Peers,
     pub(super) counters: Arc<LinkCounters>,
+    pub(super) line: Arc<Line>,
 }
 
 impl Link {
-    /// Runs until the queue is closed.
-    pub(super) async fn run(self, mut queue: mpsc::Receiver<Message>) {
-        let mut waiting: Vec<v1::Event> = Vec::new();
-        let mut backoff = backoff();
-        let mut since = Instant::now();
+    /// Runs until it is dropped.
+    pub(super) async fn run(self) {
         loop {
-            if waiting.is_empty() {
-                match queue.recv().await {
-                    Some(message) => waiting.push(message.into()),
-                    None => return,
-                }
-                since = Instant::now();
-            }
-            match self.connect().await {
-                Ok((frames, receipts)) => {
-                    backoff = self::backoff();
-                    let ended = self
-                        .exchange(&mut queue, &mut waiting, &frames, receipts)
-                        .await;
-                    since = Instant::now();
-                    if ended {
-                        return;
-                    }
-                }
-                Err(reason) => {
-                    tracing::debug!(peer = %self.peer, reason, "the peer cannot be reached");
-                    if since.elapsed() > UNREACHABLE {
-                        self.give_up(&mut queue, &mut waiting);
-                        continue;
-                    }
-                    tokio::time::sleep(backoff.next().unwrap_or(CONNECT)).await;
-                }
-            }
+            self.line.filled().await;
+            let Some((frames, receipts)) = self.reach().await else {
+                self.give_up();
+                continue;
+            };
+            self.line.restart();
+            self.exchange(&frames, receipts).await;
         }
     }
 
-    async fn connect(
-        &self,
-    ) -> Result<(mpsc::Sender<v1::Frame>, tonic::Streaming<v1::Receipt>), String> {
+    /// Connects, again and again for some time.
+    async fn reach(&self) -> Option<Connection> {
+        let since = Instant::now();
+        let mut backoff = backoff();
+        loop {
+            match self.connect().await {
+                Ok(connection) => return Some(connection),
+                Err(reason) => {
+                    tracing::debug!(peer = %self.peer, reason, "the peer cannot be reached");
+                }
+            }
+            if since.elapsed() > UNREACHABLE {
+                return None;
+            }
+            tokio::time::sleep(backoff.next().unwrap_or(CONNECT)).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
         let url = self
             .peers
             .url(self.peer)
@@ -110,48 +110,40 @@ impl Link {
         Ok((frames, receipts))
     }
 
-    /// Sends until the connection breaks (false) or the queue is closed (true).
+    /// Sends until the connection breaks.
     async fn exchange(
         &self,
-        queue: &mut mpsc::Receiver<Message>,
-        waiting: &mut Vec<v1::Event>,
         frames: &mpsc::Sender<v1::Frame>,
         mut receipts: tonic::Streaming<v1::Receipt>,
-    ) -> bool {
+    ) {
         let mut credit = Credit::new();
         let mut batch = Vec::with_capacity(FRAME_EVENTS);
         loop {
-            let number = credit.take(waiting.len().min(FRAME_EVENTS));
-            if number > 0 {
-                let events: Vec<_> = waiting.drain(..number).collect();
+            self.line
+                .take(credit.room().min(FRAME_EVENTS), FRAME_BYTES, &mut batch);
+            if !batch.is_empty() {
+                credit.sent(batch.len());
+                self.counters.sent.fetch_add(batch.len() as u64, Relaxed);
+                let events = batch.drain(..).map(v1::Event::from).collect();
                 let frame = v1::Frame {
                     hello: None,
                     events,
                 };
                 if frames.send(frame).await.is_err() {
-                    self.broken(&credit);
-                    return false;
-                }
-                self.counters.sent.fetch_add(number as u64, Relaxed);
-                if !waiting.is_empty() {
-                    continue;
+                    return self.broken(&credit);
                 }
             }
+            let room = credit.room() > 0;
             tokio::select! {
                 biased;
                 receipt = receipts.next() => {
                     let Some(Ok(receipt)) = receipt else {
-                        self.broken(&credit);
-                        return false;
+                        return self.broken(&credit);
                     };
                     credit.allow(receipt.allowed_events);
+                    self.line.grant(receipt.grants.into_iter().map(granted));
                 }
-                taken = queue.recv_many(&mut batch, FRAME_EVENTS), if waiting.is_empty() => {
-                    if taken == 0 {
-                        return true;
-                    }
-                    waiting.extend(batch.drain(..).map(v1::Event::from));
-                }
+                () = self.line.filled(), if room => {}
             }
         }
     }
@@ -162,15 +154,16 @@ impl Link {
         tracing::info!(peer = %self.peer, in_doubt, "the connection to a peer broke");
     }
 
-    fn give_up(&self, queue: &mut mpsc::Receiver<Message>, waiting: &mut Vec<v1::Event>) {
-        let mut dropped = waiting.len() as u64;
-        waiting.clear();
-        while queue.try_recv().is_ok() {
-            dropped += 1;
-        }
-        self.counters.unreachable.fetch_add(dropped, Relaxed);
+    fn give_up(&self) {
+        let dropped = self.line.clear();
+        self.counters.unreachable.fetch_add(dropped as u64, Relaxed);
         tracing::warn!(peer = %self.peer, dropped, "messages for an unreachable peer are dropped");
     }
+}
+
+fn granted(grant: v1::Grant) -> (PhysicalId, u64) {
+    let target = Uuid::from_u64_pair(grant.target_high, grant.target_low);
+    (PhysicalId::new(target), grant.weight)
 }
 
 fn backoff() -> backon::ExponentialBackoff {

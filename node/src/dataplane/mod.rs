@@ -1,31 +1,25 @@
 //! The data plane: one stream per peer and shard, in batches, with credits.
 //!
 //! [`DataPlane`] is the engine's way to other nodes; [`server::serve`] takes what they send. A link
-//! that is idle sends at once; a busy one sends all that waits in one frame. A link that is full
-//! gives the message back, so that its sender waits.
+//! that is idle sends at once; a busy one sends all that waits in one frame. Each target has a window
+//! of its own; when it or the link is full, the message is given back, so that its sender waits.
 
 mod credit;
+mod line;
 mod link;
 mod peers;
 pub mod server;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
 use edgeless_dataflow::Remote;
 use edgeless_types::{NodeId, message::Message};
-use tokio::{runtime::Handle, sync::mpsc};
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use line::Line;
 pub use peers::Peers;
-
-/// Messages that wait for one link before its senders wait.
-const QUEUE: usize = 4_096;
 
 /// What happened on the links.
 #[derive(Debug, Default)]
@@ -52,7 +46,7 @@ struct Inner {
     me: Me,
     peers: Peers,
     counters: Arc<LinkCounters>,
-    links: Vec<Mutex<HashMap<NodeId, mpsc::Sender<Message>>>>,
+    links: Vec<Mutex<FxHashMap<NodeId, Arc<Line>>>>,
     runtime: Handle,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -105,20 +99,21 @@ impl DataPlane {
         self.0.tasks.wait().await;
     }
 
-    fn connect(&self, peer: NodeId) -> mpsc::Sender<Message> {
-        let (sender, queue) = mpsc::channel(QUEUE);
+    fn connect(&self, peer: NodeId) -> Arc<Line> {
+        let line = Arc::<Line>::default();
         let link = link::Link {
             me: self.0.me.clone(),
             peer,
             peers: self.0.peers.clone(),
             counters: Arc::clone(&self.0.counters),
+            line: Arc::clone(&line),
         };
         let shutdown = self.0.shutdown.clone();
         let run = async move {
-            shutdown.run_until_cancelled(link.run(queue)).await;
+            shutdown.run_until_cancelled(link.run()).await;
         };
         self.0.tasks.spawn_on(run, &self.0.runtime);
-        sender
+        line
     }
 }
 
@@ -126,18 +121,9 @@ impl Remote for DataPlane {
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message> {
         let links = &self.0.links[shard % self.0.links.len()];
         let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = links
+        let line = links
             .entry(node_id)
             .or_insert_with(|| self.connect(node_id));
-        match link.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(message)) => Err(message),
-            Err(mpsc::error::TrySendError::Closed(message)) => {
-                // The link has ended with the node; nothing can be sent any more.
-                drop(message);
-                self.0.counters.unreachable.fetch_add(1, Relaxed);
-                Ok(())
-            }
-        }
+        line.push(message)
     }
 }

@@ -1,6 +1,6 @@
 //! The receiving end: takes frames, hands their messages to the engine, grants credit.
 
-use std::{pin::Pin, sync::atomic::Ordering::Relaxed};
+use std::{pin::Pin, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use edgeless_daemon::net::Bound;
 use edgeless_dataflow::Engine;
@@ -11,7 +11,7 @@ use edgeless_proto::{
         invocation_server::{Invocation, InvocationServer},
     },
 };
-use edgeless_types::{NodeId, message::Message};
+use edgeless_types::{NodeId, PhysicalId, message::Message};
 use tokio::sync::mpsc;
 use tokio_stream::{
     Stream, StreamExt,
@@ -20,10 +20,15 @@ use tokio_stream::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{DataPlane, LinkCounters, Peers, credit::Grant};
+use super::{
+    DataPlane, LinkCounters, Peers,
+    credit::{Due, Grants},
+};
 
 /// The largest frame that is taken.
 const FRAME_BYTES: usize = 64 << 20;
+/// How soon a target without room is looked at again.
+const RECHECK: Duration = Duration::from_millis(1);
 
 struct Service {
     engine: Engine,
@@ -97,19 +102,44 @@ async fn take(
     plane: DataPlane,
     receipts: mpsc::Sender<Result<v1::Receipt, Status>>,
 ) {
-    let mut grant = Grant::default();
-    while let Ok(Some(frame)) = frames.message().await {
-        let number = frame.events.len() as u64;
-        let messages = read(frame.events, plane.counters());
-        engine.deliver(messages).await;
-        if let Some(allowed_events) = grant.taken(number)
-            && receipts
-                .send(Ok(v1::Receipt { allowed_events }))
-                .await
-                .is_err()
+    let mut grants = Grants::default();
+    loop {
+        let frame = if grants.are_withheld() {
+            match tokio::time::timeout(RECHECK, frames.message()).await {
+                Ok(frame) => frame,
+                Err(_) => Ok(Some(v1::Frame::default())),
+            }
+        } else {
+            frames.message().await
+        };
+        let Ok(Some(frame)) = frame else { return };
+        let number = frame.events.len();
+        if number > 0 {
+            let messages = read(frame.events, plane.counters());
+            grants.taken(&messages);
+            grants.discarded((number - messages.len()) as u64);
+            engine.deliver(messages).await;
+        }
+        if let Some(due) = grants.due(|target| engine.is_open(target))
+            && receipts.send(Ok(receipt(due))).await.is_err()
         {
             return;
         }
+    }
+}
+
+fn receipt(due: Due) -> v1::Receipt {
+    let grant = |(target, weight): (PhysicalId, u64)| {
+        let (target_high, target_low) = target.uuid().as_u64_pair();
+        v1::Grant {
+            target_high,
+            target_low,
+            weight,
+        }
+    };
+    v1::Receipt {
+        allowed_events: due.allowed,
+        grants: due.grants.into_iter().map(grant).collect(),
     }
 }
 

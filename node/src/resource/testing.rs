@@ -1,6 +1,11 @@
 //! What tests of resources share: an engine, and a function whose behaviour is in its request.
 
-use std::{collections::BTreeMap, sync::Arc, task, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    task,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use edgeless_dataflow::{
@@ -31,7 +36,10 @@ pub(crate) fn engine() -> Engine {
         call_timeout: Duration::from_secs(30),
         park_timeout: Duration::from_secs(1),
         samples: 100,
-        clock: Arc::new(|| Timestamp::from_nanos(1)),
+        clock: Arc::new(|| {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            Timestamp::from_unix(now.unwrap_or_default())
+        }),
         seed: 1,
     };
     Engine::start(config, Arc::new(NoPeers)).unwrap()

@@ -1,0 +1,171 @@
+//! What could not be sent yet: held by a channel, or parked until there is room.
+
+use std::time::Duration;
+
+use super::{
+    RETRY, Shard,
+    slot::{Parked, Wait},
+};
+use crate::{config::FAR_TIMES, counters::Drop, gate, operator::Destination, port::PortError};
+
+/// How many times its bound an inbox takes from a circle of full inboxes.
+const OVERFULL: usize = 4;
+
+impl Shard {
+    /// Sends a message, or parks it behind those that wait already.
+    pub(super) fn dispatch(&mut self, key: usize, parked: Parked) {
+        if !self.slots[key].parked.is_empty() {
+            self.slots[key].parked.push_back(parked);
+        } else if let Err((wait, parked)) = self.try_send(key, parked, 1) {
+            self.park(key, wait, parked);
+        }
+    }
+
+    /// Parks a message that is to wait, behind those that wait already.
+    pub(super) fn park(&mut self, key: usize, wait: Wait, parked: Parked) {
+        let slot = &mut self.slots[key];
+        if slot.parked.is_empty() {
+            slot.parked_for = wait;
+            slot.parked_since = self.now;
+        }
+        slot.parked.push_back(parked);
+        self.block(key);
+    }
+
+    /// Keeps a message on a channel that leads to no instance now, as long as there is room.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    pub(super) fn hold(&mut self, key: usize, mut parked: Parked) -> Result<(), (Wait, Parked)> {
+        let bound = self.shared.config.inbox;
+        let slot = &mut self.slots[key];
+        let Destination::Channel(name) = &parked.to else {
+            return Err((Wait::Held, parked));
+        };
+        if slot.held() >= bound {
+            return Err((Wait::Held, parked));
+        }
+        let name = name.clone();
+        accepted(parked.done.take(), Ok(()));
+        match slot.held.iter_mut().find(|(other, _)| *other == name) {
+            Some((_, messages)) => messages.push_back(parked),
+            None => slot.held.push((name, [parked].into())),
+        }
+        Ok(())
+    }
+
+    /// Tries what is parked again, everywhere.
+    pub(super) fn retry_blocked(&mut self) {
+        for key in std::mem::take(&mut self.blocked) {
+            if self.slots.contains(key) {
+                self.slots[key].blocked = false;
+                self.retry(key);
+            }
+        }
+    }
+
+    /// Tries what one operator has parked.
+    pub(super) fn retry(&mut self, key: usize) {
+        while let Some(parked) = self.slots[key].parked.pop_front() {
+            match self.try_send(key, parked, 1) {
+                Ok(()) => self.slots[key].parked_since = self.now,
+                Err((wait, parked)) => {
+                    self.slots[key].parked_for = wait;
+                    if let Err(parked) = self.press(key, wait, parked) {
+                        self.slots[key].parked.push_front(parked);
+                        self.block(key);
+                        return;
+                    }
+                }
+            }
+        }
+        self.slots[key].wait_for(None);
+        if !self.slots[key].inbox.is_empty() {
+            self.make_ready(key);
+        }
+        self.end_if_idle(key);
+    }
+
+    /// What waits in a circle goes over the bound; what waits too long is dropped. Gives the message
+    /// back where it goes on waiting.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    fn press(&mut self, key: usize, wait: Wait, parked: Parked) -> Result<(), Parked> {
+        let slot = &mut self.slots[key];
+        let stuck = self.now.since(slot.parked_since);
+        let patience = self.shared.config.park_timeout;
+        let parked = match wait {
+            Wait::Held => {
+                slot.wait_for(None);
+                return Err(parked);
+            }
+            Wait::Far => {
+                slot.wait_for(None);
+                if stuck <= patience * FAR_TIMES {
+                    return Err(parked);
+                }
+                parked
+            }
+            Wait::Full => {
+                let (me, target) = (slot.me.physical_id, parked.message.target);
+                // Said before it is asked: of those in a circle, the last one to say it sees it.
+                let news = slot.wait_for(Some(target));
+                let shared = &self.shared;
+                let next = |at| shared.gate(at).and_then(|gate| gate.waits_for());
+                if !gate::is_cycle(me, target, next) {
+                    return Err(parked);
+                }
+                if news {
+                    // The others of the circle may go over the bound as well from now on.
+                    self.shared.ring(u64::MAX);
+                }
+                match self.try_send(key, parked, OVERFULL) {
+                    Ok(()) => {
+                        self.slots[key].parked_since = self.now;
+                        return Ok(());
+                    }
+                    Err((_, parked)) if stuck <= patience => return Err(parked),
+                    Err((_, parked)) => parked,
+                }
+            }
+        };
+        self.shared.counters.dropped(Drop::Parked, 1);
+        accepted(parked.done, Err(PortError::Deadline));
+        Ok(())
+    }
+
+    /// How soon something that is parked must be tried again although nothing happens here.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        let waits = self.blocked.iter().filter_map(|&key| self.slots.get(key));
+        let soonest = waits.filter_map(|slot| match slot.parked_for {
+            Wait::Far => Some(RETRY),
+            // Room here or on another shard rings; only being stuck for long does not.
+            Wait::Full => Some(self.shared.config.park_timeout.max(RETRY)),
+            Wait::Held => None,
+        });
+        let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty());
+        soonest.chain(behind.then_some(RETRY)).min()
+    }
+
+    fn block(&mut self, key: usize) {
+        if !self.slots[key].blocked {
+            self.slots[key].blocked = true;
+            self.blocked.push(key);
+        }
+    }
+}
+
+/// Tells a port that waits what became of its message.
+pub(super) fn accepted(
+    done: Option<tokio::sync::oneshot::Sender<Result<(), PortError>>>,
+    outcome: Result<(), PortError>,
+) {
+    if let Some(done) = done
+        && done.send(outcome).is_err()
+    {
+        tracing::debug!("the sender is gone");
+    }
+}

@@ -1,0 +1,6 @@
+//! The engine as resources and functions see it.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod messages;
+mod pressure;

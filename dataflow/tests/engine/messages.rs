@@ -1,0 +1,96 @@
+//! Casts, calls, stops.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use bytes::Bytes;
+use edgeless_dataflow::{Drop, Outputs, PortError};
+use edgeless_types::Generation;
+
+use crate::common::{Door, does, engine, id, relay, until};
+
+#[tokio::test]
+async fn casts_flow_down_a_chain_over_shards_and_are_measured() {
+    let engine = engine(2, 16);
+    let (last, _) = relay(&engine, 3, None).await;
+    let (_, _) = relay(&engine, 2, Some(vec![id(3)])).await;
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    for _ in 0..1_000 {
+        port.cast("out", Bytes::from_static(b"x")).await.unwrap();
+    }
+    until("all arrive", || last.load(SeqCst) == 1_000).await;
+    let samples = engine.drain_samples().await;
+    let summarised: u64 = samples.summaries.iter().map(|summary| summary.count).sum();
+    assert_eq!(samples.times.len() as u64 + summarised, 4_000);
+    assert_eq!(engine.counters().of(Drop::Unmapped).load(SeqCst), 1_000);
+}
+
+#[tokio::test]
+async fn calls_are_answered_or_say_why_not() {
+    let engine = engine(2, 16);
+    relay(&engine, 2, None).await;
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    let second = Duration::from_secs(1);
+    let answer = port.call("out", Bytes::from_static(b"5"), second).await;
+    assert_eq!(answer, Ok(Some(Bytes::from_static(b"5"))));
+    let answer = port.call("nowhere", Bytes::new(), second).await;
+    assert_eq!(answer, Err(PortError::Unmapped("nowhere".to_owned())));
+
+    let outputs = Outputs::new(vec![("out".to_owned(), vec![id(9)])]);
+    engine
+        .patch(id(1).physical_id, Generation(2), outputs)
+        .await;
+    let answer = port.call("out", Bytes::new(), second).await;
+    assert!(matches!(answer, Err(PortError::Failed(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_channel_without_an_instance_holds_until_a_patch_and_old_patches_change_nothing() {
+    let engine = engine(1, 16);
+    let (last, _) = relay(&engine, 2, None).await;
+    let (_, port) = relay(&engine, 1, Some(vec![])).await;
+    let held = tokio::spawn({
+        let port = port.clone();
+        async move { port.cast("out", Bytes::new()).await }
+    });
+    until("it waits", || !held.is_finished()).await;
+    let to = |instances| Outputs::new(vec![("out".to_owned(), instances)]);
+    engine
+        .patch(id(1).physical_id, Generation(0), to(vec![id(9)]))
+        .await;
+    engine
+        .patch(id(1).physical_id, Generation(2), to(vec![id(2)]))
+        .await;
+    held.await.unwrap().unwrap();
+    until("it arrives", || last.load(SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn a_stop_handles_what_is_queued_and_returns_the_state() {
+    let engine = engine(1, 1_000);
+    let (last, _) = relay(&engine, 2, None).await;
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    for _ in 0..500 {
+        port.cast("out", Bytes::new()).await.unwrap();
+    }
+    let state = engine.stop(id(2).physical_id, Duration::from_secs(5)).await;
+    assert_eq!(state, Some(Bytes::from_static(b"state")));
+    assert_eq!(last.load(SeqCst), 500);
+    assert_eq!(engine.stop(id(2).physical_id, Duration::ZERO).await, None);
+}
+
+#[tokio::test]
+async fn a_call_that_is_being_handled_is_answered_when_its_instance_ends() {
+    let engine = engine(2, 16);
+    let door = Door::default();
+    let for_slow = door.clone();
+    does(&engine, 1, &[], move |_, task, _| for_slow.pass(task)).await;
+    let (_, port) = relay(&engine, 2, Some(vec![id(1)])).await;
+    let calling = tokio::spawn(async move {
+        let timeout = Duration::from_secs(60);
+        port.call("out", Bytes::new(), timeout).await
+    });
+    until("it is taken", || door.is_reached()).await;
+    engine.stop(id(1).physical_id, Duration::ZERO).await;
+    let stopped = PortError::Failed("the instance has stopped".to_owned());
+    assert_eq!(calling.await.unwrap(), Err(stopped));
+}

@@ -1,0 +1,128 @@
+//! What waits for one link, between the shard that sends and the task that has the connection.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use edgeless_types::{
+    PhysicalId,
+    message::{Message, MessageKind},
+};
+use tokio::sync::Notify;
+
+use super::credit::Windows;
+
+/// Payload in bytes that waits for one link before its senders wait; the last message may go over it.
+const QUEUE_BYTES: usize = 8 << 20;
+/// What an event takes in a frame beside its payload, roughly.
+const EVENT_BYTES: usize = 96;
+
+/// Messages that wait for a link. Answers go first and never wait for room: their callers have
+/// deadlines, and may be what must go on.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    state: Mutex<State>,
+    bell: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    answers: VecDeque<Message>,
+    queue: VecDeque<Message>,
+    bytes: usize,
+    windows: Windows,
+    /// Whether somebody sleeps until there is something.
+    asleep: bool,
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a message, or gives it back when there is no room.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the message itself comes back, unboxed"
+    )]
+    pub(super) fn push(&self, message: Message) -> Result<(), Message> {
+        let mut state = self.state();
+        match message.kind {
+            MessageKind::Reply | MessageKind::NoReply | MessageKind::Error => {
+                state.answers.push_back(message);
+            }
+            MessageKind::Cast | MessageKind::Call => {
+                if state.bytes >= QUEUE_BYTES || !state.windows.take(&message) {
+                    return Err(message);
+                }
+                state.bytes += message.payload.len();
+                state.queue.push_back(message);
+            }
+        }
+        if std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes messages for one frame: at most so many and so many bytes, but at least one.
+    pub(super) fn take(&self, number: usize, bytes: usize, into: &mut Vec<Message>) {
+        let state = &mut *self.state();
+        let mut size = 0;
+        while into.len() < number && size < bytes {
+            let message = match state.answers.pop_front() {
+                Some(answer) => answer,
+                None => match state.queue.pop_front() {
+                    Some(message) => {
+                        state.bytes -= message.payload.len();
+                        message
+                    }
+                    None => return,
+                },
+            };
+            size += EVENT_BYTES + message.payload.len();
+            into.push(message);
+        }
+    }
+
+    /// Waits until there is something.
+    pub(super) async fn filled(&self) {
+        loop {
+            {
+                let mut state = self.state();
+                if !state.answers.is_empty() || !state.queue.is_empty() {
+                    return;
+                }
+                state.asleep = true;
+            }
+            self.bell.notified().await;
+        }
+    }
+
+    /// The peer says what its targets have room for.
+    pub(super) fn grant(&self, grants: impl Iterator<Item = (PhysicalId, u64)>) {
+        let mut state = self.state();
+        for (target, weight) in grants {
+            state.windows.grant(target, weight);
+        }
+    }
+
+    /// A new connection: nothing is under way any more but what is queued.
+    pub(super) fn restart(&self) {
+        let state = &mut *self.state();
+        state.windows.restart(state.queue.iter());
+    }
+
+    /// Forgets everything that waits; how many that were.
+    pub(super) fn clear(&self) -> usize {
+        let state = &mut *self.state();
+        let number = state.answers.len() + state.queue.len();
+        state.answers.clear();
+        state.queue.clear();
+        state.bytes = 0;
+        state.windows.restart(std::iter::empty());
+        number
+    }
+}
