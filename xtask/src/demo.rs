@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::{
     install,
-    process::{self, Owned},
+    process::{self, Interrupt, Owned},
+    redis,
 };
 
 /// Options of `cargo xtask demo`.
@@ -23,6 +24,9 @@ pub(crate) struct Arguments {
     /// End after so many seconds instead of waiting for Ctrl-C
     #[arg(long, value_name = "SECONDS")]
     r#for: Option<u64>,
+    /// End after one round; fail unless every request was answered
+    #[arg(long, conflicts_with = "for")]
+    once: bool,
 }
 
 /// Requests in each round.
@@ -35,9 +39,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     install::ensure("curl", "curl")?;
     println!("building everything, optimised; the first time this takes some minutes");
     process::run(process::cargo().args(["build", "--release", "--workspace", "--bins"]))?;
+    let interrupt = Interrupt::listen()?;
     let folder = tempfile::tempdir()?;
     let redis_port = free_port()?;
-    let redis_url = format!("redis://127.0.0.1:{redis_port}");
+    let redis_url = redis_url(redis_port);
     println!("starting Redis at {redis_url}");
     let _redis = Owned::start(
         Command::new("redis-server")
@@ -57,20 +62,14 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         folder.path().display()
     );
     let (_inabox, addresses) = start_inabox(folder.path(), &redis_url)?;
-    let demo = Demo::new(&addresses, redis_url, folder.path().to_owned())?;
-    demo.submit()?;
-    demo.show_next_commands();
-    let end = arguments
-        .r#for
-        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    loop {
-        demo.send_requests()?;
-        demo.show()?;
-        if end.is_some_and(|end| Instant::now() >= end) {
-            return Ok(());
-        }
-        std::thread::park_timeout(ROUND);
+    let demo = Demo::new(&addresses, redis_port, folder.path().to_owned())?;
+    match demo.play(arguments, &interrupt) {
+        // A command that Ctrl-C ended is no failure.
+        Err(_) if interrupt.happened() => {}
+        outcome => outcome?,
     }
+    println!("\nending everything");
+    Ok(())
 }
 
 fn binary(name: &str) -> PathBuf {
@@ -79,6 +78,16 @@ fn binary(name: &str) -> PathBuf {
 
 fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// Rows of a table, without its header.
+fn rows(table: &Path) -> anyhow::Result<usize> {
+    let lines = BufReader::new(fs::File::open(table)?).lines().count();
+    Ok(lines.saturating_sub(1))
+}
+
+fn redis_url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
 }
 
 fn start_inabox(folder: &Path, redis_url: &str) -> anyhow::Result<(Owned, Value)> {
@@ -108,6 +117,7 @@ fn start_inabox(folder: &Path, redis_url: &str) -> anyhow::Result<(Owned, Value)
 
 struct Demo {
     rest_url: String,
+    redis_port: u16,
     redis_url: String,
     dataset: String,
     ingress: Vec<String>,
@@ -115,7 +125,7 @@ struct Demo {
 }
 
 impl Demo {
-    fn new(addresses: &Value, redis_url: String, folder: PathBuf) -> anyhow::Result<Self> {
+    fn new(addresses: &Value, redis_port: u16, folder: PathBuf) -> anyhow::Result<Self> {
         let text = |pointer: &str| {
             let value = addresses.pointer(pointer).and_then(Value::as_str);
             value
@@ -132,9 +142,40 @@ impl Demo {
             rest_url: text("/con/rest_url")?,
             dataset: text("/orc/dataset_path")?,
             ingress: ingress.collect(),
-            redis_url,
+            redis_port,
+            redis_url: redis_url(redis_port),
             folder,
         })
+    }
+
+    /// Rounds of requests, each followed by what they left behind, until it is time to end.
+    fn play(&self, arguments: &Arguments, interrupt: &Interrupt) -> anyhow::Result<()> {
+        self.submit(interrupt)?;
+        self.show_next_commands();
+        let started = Instant::now();
+        let end = arguments.r#for.map(Duration::from_secs);
+        while !interrupt.happened() {
+            let before = self.samples()?;
+            let answered = self.send_requests(interrupt)?;
+            self.await_samples(before, interrupt)?;
+            self.show()?;
+            if arguments.once {
+                anyhow::ensure!(
+                    answered == REQUESTS,
+                    "only {answered} of {REQUESTS} requests were answered"
+                );
+                return Ok(());
+            }
+            let mut next = Instant::now() + ROUND;
+            if let Some(end) = end {
+                if started.elapsed() >= end {
+                    return Ok(());
+                }
+                next = next.min(started + end);
+            }
+            interrupt.wait_until(next);
+        }
+        Ok(())
     }
 
     fn cli(&self) -> Command {
@@ -152,7 +193,7 @@ impl Demo {
     }
 
     /// Publishes the functions and submits the workflow; nodes may need a moment to register.
-    fn submit(&self) -> anyhow::Result<()> {
+    fn submit(&self, interrupt: &Interrupt) -> anyhow::Result<()> {
         for name in ["http_processor", "double"] {
             let path = format!("functions/{name}");
             process::run(self.cli().args(["function", "push", &path]))?;
@@ -169,14 +210,19 @@ impl Demo {
             if Instant::now() > deadline {
                 bail!("{}", String::from_utf8_lossy(&output.stderr));
             }
-            std::thread::park_timeout(Duration::from_millis(100));
+            if interrupt.wait_until(Instant::now() + Duration::from_millis(100)) {
+                bail!("interrupted");
+            }
         }
     }
 
-    /// The ingress is on one node; the others do not know the host.
-    fn send_requests(&self) -> anyhow::Result<()> {
+    /// How many were answered. The ingress is on one node; the others do not know the host.
+    fn send_requests(&self, interrupt: &Interrupt) -> anyhow::Result<usize> {
         let mut answered = 0;
         for number in 0..REQUESTS {
+            if interrupt.happened() {
+                bail!("interrupted");
+            }
             for url in &self.ingress {
                 let output = Command::new("curl")
                     .args([
@@ -197,6 +243,26 @@ impl Demo {
             }
         }
         println!("\n{answered} of {REQUESTS} HTTP requests were answered");
+        Ok(answered)
+    }
+
+    /// Samples that have arrived in the mirror as well as in the dataset.
+    fn samples(&self) -> anyhow::Result<usize> {
+        let mirrored = redis::rows(self.redis_port)?;
+        let mirrored = mirrored.get("performance:function_execution_time");
+        let recorded = rows(&Path::new(&self.dataset).join("performance_samples.csv"))?;
+        Ok(mirrored.map_or(0, |count| count.rows.min(recorded)))
+    }
+
+    /// Waits for the nodes' next refresh, which brings the samples; not for long, as showing
+    /// nothing new is an answer too.
+    fn await_samples(&self, before: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let deadline = Instant::now() + ROUND;
+        while Instant::now() < deadline && self.samples()? <= before {
+            if interrupt.wait_until(Instant::now() + Duration::from_millis(100)) {
+                bail!("interrupted");
+            }
+        }
         Ok(())
     }
 
@@ -205,15 +271,18 @@ impl Demo {
         process::run(self.proxy_cli().args(["show", "instances"]))?;
         println!("\nexecution and transfer times of the last minute:");
         process::run(self.proxy_cli().args(["top", "functions", "--once"]))?;
+        println!("\nrows in Redis:");
+        for (kind, count) in redis::rows(self.redis_port)? {
+            println!("  {kind:42} {:3} keys {:6} rows", count.keys, count.rows);
+        }
         println!("\nrows in the datasets:");
         let mut files: Vec<_> = fs::read_dir(&self.dataset)?.collect::<Result<_, _>>()?;
         files.sort_by_key(fs::DirEntry::file_name);
         for file in files {
-            let rows = BufReader::new(fs::File::open(file.path())?).lines().count();
             println!(
                 "  {:32} {}",
                 file.file_name().to_string_lossy(),
-                rows.saturating_sub(1)
+                rows(&file.path())?
             );
         }
         Ok(())

@@ -5,6 +5,7 @@ mod demo;
 mod functions;
 mod install;
 mod process;
+mod redis;
 mod test;
 
 use std::process::ExitCode;
