@@ -14,7 +14,9 @@ impl Function for BenchSource {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
         let text = std::str::from_utf8(payload).unwrap_or_default();
         delayed_cast(100, "self", b"");
-        Self { per_second: text.trim().parse().unwrap_or(0) }
+        Self {
+            per_second: text.trim().parse().unwrap_or(0),
+        }
     }
 
     fn cast(&mut self, _: Source, _: &[u8]) {

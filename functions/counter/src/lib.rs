@@ -14,7 +14,11 @@ impl Counter {
 
 impl Function for Counter {
     fn init(_: &[u8], state: Option<&[u8]>) -> Self {
-        Self(state.and_then(|state| state.try_into().ok()).map_or(0, u64::from_le_bytes))
+        Self(
+            state
+                .and_then(|state| state.try_into().ok())
+                .map_or(0, u64::from_le_bytes),
+        )
     }
 
     fn cast(&mut self, _: Source, _: &[u8]) {

@@ -16,9 +16,16 @@ impl Function for HttpProcessor {
     }
 
     fn call(&mut self, _: Source, payload: &[u8]) -> Answer {
-        let Ok(request) = serde_json::from_slice::<Value>(payload) else { return Answer::Error };
-        let body = request.get("body").and_then(Value::as_str).unwrap_or_default();
-        let Ok(body) = STANDARD.decode(body) else { return Answer::Error };
+        let Ok(request) = serde_json::from_slice::<Value>(payload) else {
+            return Answer::Error;
+        };
+        let body = request
+            .get("body")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let Ok(body) = STANDARD.decode(body) else {
+            return Answer::Error;
+        };
         cast("out", &body);
         let text = format!("accepted {} bytes\n", body.len());
         let headers = json!({"content-type": "text/plain"});

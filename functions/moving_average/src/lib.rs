@@ -15,12 +15,19 @@ fn number(payload: &[u8]) -> Option<f64> {
 
 impl Function for MovingAverage {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        let size = number(payload).map_or(10, |number| number as usize).clamp(1, 10_000);
-        Self { size, last: VecDeque::new() }
+        let size = number(payload)
+            .map_or(10, |number| number as usize)
+            .clamp(1, 10_000);
+        Self {
+            size,
+            last: VecDeque::new(),
+        }
     }
 
     fn cast(&mut self, _: Source, payload: &[u8]) {
-        let Some(number) = number(payload) else { return };
+        let Some(number) = number(payload) else {
+            return;
+        };
         if self.last.len() == self.size {
             self.last.pop_front();
         }

@@ -14,16 +14,40 @@ use std::{alloc::Layout, cell::Cell};
 mod env {
     #[link(wasm_import_module = "env")]
     unsafe extern "C" {
-        pub fn cast_asm(target: *const u8, target_len: usize, payload: *const u8, payload_len: usize);
-        pub fn cast_raw_asm(node: *const u8, component: *const u8, payload: *const u8, payload_len: usize);
+        pub fn cast_asm(
+            target: *const u8,
+            target_len: usize,
+            payload: *const u8,
+            payload_len: usize,
+        );
+        pub fn cast_raw_asm(
+            node: *const u8,
+            component: *const u8,
+            payload: *const u8,
+            payload_len: usize,
+        );
         pub fn call_asm(
-            target: *const u8, target_len: usize, payload: *const u8, payload_len: usize,
-            out: *mut *mut u8, out_len: *mut usize,
+            target: *const u8,
+            target_len: usize,
+            payload: *const u8,
+            payload_len: usize,
+            out: *mut *mut u8,
+            out_len: *mut usize,
         ) -> i32;
         pub fn delayed_cast_asm(
-            delay_ms: i64, target: *const u8, target_len: usize, payload: *const u8, payload_len: usize,
+            delay_ms: i64,
+            target: *const u8,
+            target_len: usize,
+            payload: *const u8,
+            payload_len: usize,
         );
-        pub fn telemetry_log_asm(level: usize, target: *const u8, target_len: usize, message: *const u8, message_len: usize);
+        pub fn telemetry_log_asm(
+            level: usize,
+            target: *const u8,
+            target_len: usize,
+            message: *const u8,
+            message_len: usize,
+        );
         pub fn slf_asm(node: *mut u8, component: *mut u8);
         pub fn sync_asm(state: *const u8, state_len: usize);
     }
@@ -85,14 +109,26 @@ pub enum Level {
 /// Sends on an output channel; `self` is the instance itself.
 pub fn cast(channel: &str, payload: &[u8]) {
     // SAFETY: both ranges live for the call, and the host only reads them.
-    unsafe { env::cast_asm(channel.as_ptr(), channel.len(), payload.as_ptr(), payload.len()) }
+    unsafe {
+        env::cast_asm(
+            channel.as_ptr(),
+            channel.len(),
+            payload.as_ptr(),
+            payload.len(),
+        )
+    }
 }
 
 /// Sends to one instance.
 pub fn cast_raw(to: Source, payload: &[u8]) {
     // SAFETY: all ranges live for the call, and the host only reads them.
     unsafe {
-        env::cast_raw_asm(to.node_id.as_ptr(), to.component_id.as_ptr(), payload.as_ptr(), payload.len());
+        env::cast_raw_asm(
+            to.node_id.as_ptr(),
+            to.component_id.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+        );
     }
 }
 
@@ -101,7 +137,14 @@ pub fn call(channel: &str, payload: &[u8]) -> Answer {
     let (mut out, mut out_len) = (std::ptr::null_mut(), 0);
     // SAFETY: all ranges live for the call; the host writes the two out values.
     let kind = unsafe {
-        env::call_asm(channel.as_ptr(), channel.len(), payload.as_ptr(), payload.len(), &mut out, &mut out_len)
+        env::call_asm(
+            channel.as_ptr(),
+            channel.len(),
+            payload.as_ptr(),
+            payload.len(),
+            &mut out,
+            &mut out_len,
+        )
     };
     match kind {
         0 => Answer::NoReply,
@@ -120,18 +163,37 @@ pub fn call(channel: &str, payload: &[u8]) -> Answer {
 pub fn delayed_cast(delay_ms: u64, channel: &str, payload: &[u8]) {
     let delay = i64::try_from(delay_ms).unwrap_or(i64::MAX);
     // SAFETY: both ranges live for the call, and the host only reads them.
-    unsafe { env::delayed_cast_asm(delay, channel.as_ptr(), channel.len(), payload.as_ptr(), payload.len()) }
+    unsafe {
+        env::delayed_cast_asm(
+            delay,
+            channel.as_ptr(),
+            channel.len(),
+            payload.as_ptr(),
+            payload.len(),
+        )
+    }
 }
 
 /// Writes a log entry; also a sample of the metric `target`.
 pub fn log(level: Level, target: &str, value: &str) {
     // SAFETY: both ranges live for the call, and the host only reads them.
-    unsafe { env::telemetry_log_asm(level as usize, target.as_ptr(), target.len(), value.as_ptr(), value.len()) }
+    unsafe {
+        env::telemetry_log_asm(
+            level as usize,
+            target.as_ptr(),
+            target.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    }
 }
 
 /// Who this instance is.
 pub fn slf() -> Source {
-    let mut me = Source { node_id: [0; 16], component_id: [0; 16] };
+    let mut me = Source {
+        node_id: [0; 16],
+        component_id: [0; 16],
+    };
     // SAFETY: the host writes 16 bytes to each.
     unsafe { env::slf_asm(me.node_id.as_mut_ptr(), me.component_id.as_mut_ptr()) };
     me
@@ -155,7 +217,10 @@ struct Arena {
 // SAFETY: a guest has one thread.
 unsafe impl Sync for Arena {}
 
-static ARENA_STATE: Arena = Arena { start: Cell::new(std::ptr::null_mut()), used: Cell::new(0) };
+static ARENA_STATE: Arena = Arena {
+    start: Cell::new(std::ptr::null_mut()),
+    used: Cell::new(0),
+};
 
 fn layout(len: usize) -> Layout {
     Layout::from_size_align(len.max(1), 8).unwrap_or(Layout::new::<u64>())
@@ -220,7 +285,12 @@ pub unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> &'a [u8] {
 #[doc(hidden)]
 pub unsafe fn source(node: *const u8, component: *const u8) -> Source {
     // SAFETY: see above.
-    unsafe { Source { node_id: *node.cast(), component_id: *component.cast() } }
+    unsafe {
+        Source {
+            node_id: *node.cast(),
+            component_id: *component.cast(),
+        }
+    }
 }
 
 /// Hands an answer to the host, which frees it.
@@ -278,7 +348,10 @@ macro_rules! export {
 
             #[unsafe(no_mangle)]
             unsafe extern "C" fn handle_init_asm(
-                payload: *const u8, payload_len: usize, state: *const u8, state_len: usize,
+                payload: *const u8,
+                payload_len: usize,
+                state: *const u8,
+                state_len: usize,
             ) {
                 let payload = unsafe { $crate::bytes(payload, payload_len) };
                 let state = unsafe { $crate::bytes(state, state_len) };
@@ -289,7 +362,10 @@ macro_rules! export {
 
             #[unsafe(no_mangle)]
             unsafe extern "C" fn handle_cast_asm(
-                node: *const u8, component: *const u8, payload: *const u8, payload_len: usize,
+                node: *const u8,
+                component: *const u8,
+                payload: *const u8,
+                payload_len: usize,
             ) {
                 let source = unsafe { $crate::source(node, component) };
                 let payload = unsafe { $crate::bytes(payload, payload_len) };
@@ -298,8 +374,12 @@ macro_rules! export {
 
             #[unsafe(no_mangle)]
             unsafe extern "C" fn handle_call_asm(
-                node: *const u8, component: *const u8, payload: *const u8, payload_len: usize,
-                out: *mut *mut u8, out_len: *mut usize,
+                node: *const u8,
+                component: *const u8,
+                payload: *const u8,
+                payload_len: usize,
+                out: *mut *mut u8,
+                out_len: *mut usize,
             ) -> i32 {
                 let source = unsafe { $crate::source(node, component) };
                 let payload = unsafe { $crate::bytes(payload, payload_len) };

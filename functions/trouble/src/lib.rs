@@ -5,7 +5,11 @@ use edgeless_function::{Answer, Function, Source, export};
 struct Trouble;
 
 fn recurse(depth: u64) -> u64 {
-    if depth == u64::MAX { depth } else { std::hint::black_box(recurse(depth + 1)) + 1 }
+    if depth == u64::MAX {
+        depth
+    } else {
+        std::hint::black_box(recurse(depth + 1)) + 1
+    }
 }
 
 fn make_trouble(payload: &[u8]) {

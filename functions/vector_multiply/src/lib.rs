@@ -7,7 +7,9 @@ struct VectorMultiply(Vec<f64>);
 
 fn vector(payload: &[u8]) -> Vec<f64> {
     let text = std::str::from_utf8(payload).unwrap_or_default();
-    text.split(',').filter_map(|number| number.trim().parse().ok()).collect()
+    text.split(',')
+        .filter_map(|number| number.trim().parse().ok())
+        .collect()
 }
 
 impl VectorMultiply {
