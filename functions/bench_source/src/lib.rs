@@ -1,7 +1,7 @@
 //! Sends 64-byte events: as many a second as `init-payload` says; 0 means as fast as the chain takes
 //! them.
 
-use edgeless_function::{Function, Source, cast, delayed_cast, export};
+use edgeless_function::{Function, Source, cast, delayed_cast, export, setting};
 
 struct BenchSource {
     per_second: u64,
@@ -12,10 +12,9 @@ const BURST: u64 = 256;
 
 impl Function for BenchSource {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        let text = std::str::from_utf8(payload).unwrap_or_default();
         delayed_cast(100, "self", b"");
         Self {
-            per_second: text.trim().parse().unwrap_or(0),
+            per_second: setting(payload, 0),
         }
     }
 

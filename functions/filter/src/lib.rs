@@ -1,6 +1,7 @@
-//! Passes numbers of at least the threshold in `init-payload` (0 where there is none).
+//! Passes numbers (text) of at least the threshold in `init-payload` (0 where there is none); what is
+//! no number is logged.
 
-use edgeless_function::{Function, Source, cast, export};
+use edgeless_function::{Function, Level, Source, cast, export, log, setting};
 
 struct Filter(f64);
 
@@ -10,12 +11,14 @@ fn number(payload: &[u8]) -> Option<f64> {
 
 impl Function for Filter {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        Self(number(payload).unwrap_or(0.0))
+        Self(setting(payload, 0.0))
     }
 
     fn cast(&mut self, _: Source, payload: &[u8]) {
-        if number(payload).is_some_and(|number| number >= self.0) {
-            cast("out", payload);
+        match number(payload) {
+            Some(number) if number >= self.0 => cast("out", payload),
+            Some(_) => {}
+            None => log(Level::Warn, "filter", "not a number"),
         }
     }
 }

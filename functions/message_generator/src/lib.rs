@@ -1,7 +1,7 @@
 //! Sends a growing number, with the period in milliseconds in `init-payload` (1,000 where there is
 //! none).
 
-use edgeless_function::{Function, Source, cast, delayed_cast, export};
+use edgeless_function::{Function, Source, cast, delayed_cast, export, setting};
 
 struct MessageGenerator {
     period_ms: u64,
@@ -10,8 +10,7 @@ struct MessageGenerator {
 
 impl Function for MessageGenerator {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        let text = std::str::from_utf8(payload).unwrap_or_default();
-        let period_ms = text.trim().parse().unwrap_or(1_000).max(1);
+        let period_ms = setting(payload, 1_000).max(1);
         delayed_cast(period_ms, "self", b"");
         Self { period_ms, next: 0 }
     }

@@ -1,8 +1,9 @@
-//! The mean of the last numbers; `init-payload` says of how many (10 where there is none).
+//! The mean of the last numbers (text); `init-payload` says of how many, 1 to 10,000 (10 where there
+//! is none). What is no number is logged.
 
 use std::collections::VecDeque;
 
-use edgeless_function::{Function, Source, cast, export};
+use edgeless_function::{Function, Level, Source, cast, export, log, setting};
 
 struct MovingAverage {
     size: usize,
@@ -15,18 +16,15 @@ fn number(payload: &[u8]) -> Option<f64> {
 
 impl Function for MovingAverage {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        let size = number(payload)
-            .map_or(10, |number| number as usize)
-            .clamp(1, 10_000);
         Self {
-            size,
+            size: setting(payload, 10_usize).clamp(1, 10_000),
             last: VecDeque::new(),
         }
     }
 
     fn cast(&mut self, _: Source, payload: &[u8]) {
         let Some(number) = number(payload) else {
-            return;
+            return log(Level::Warn, "moving_average", "not a number");
         };
         if self.last.len() == self.size {
             self.last.pop_front();

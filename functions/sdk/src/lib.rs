@@ -9,7 +9,13 @@
 //! export!(Double);
 //! ```
 
-use std::{alloc::Layout, cell::Cell};
+mod export;
+mod memory;
+
+use std::str::FromStr;
+
+#[doc(hidden)]
+pub use memory::{alloc, bytes, clear, free, give, source};
 
 mod env {
     #[link(wasm_import_module = "env")]
@@ -29,6 +35,14 @@ mod env {
         pub fn call_asm(
             target: *const u8,
             target_len: usize,
+            payload: *const u8,
+            payload_len: usize,
+            out: *mut *mut u8,
+            out_len: *mut usize,
+        ) -> i32;
+        pub fn call_raw_asm(
+            node: *const u8,
+            component: *const u8,
             payload: *const u8,
             payload_len: usize,
             out: *mut *mut u8,
@@ -146,11 +160,38 @@ pub fn call(channel: &str, payload: &[u8]) -> Answer {
             &mut out_len,
         )
     };
+    // SAFETY: this is what the host wrote.
+    unsafe { answer(kind, out, out_len) }
+}
+
+/// Calls one instance and waits for the answer.
+pub fn call_raw(to: Source, payload: &[u8]) -> Answer {
+    let (mut out, mut out_len) = (std::ptr::null_mut(), 0);
+    // SAFETY: all ranges live for the call; the host writes the two out values.
+    let kind = unsafe {
+        env::call_raw_asm(
+            to.node_id.as_ptr(),
+            to.component_id.as_ptr(),
+            payload.as_ptr(),
+            payload.len(),
+            &mut out,
+            &mut out_len,
+        )
+    };
+    // SAFETY: this is what the host wrote.
+    unsafe { answer(kind, out, out_len) }
+}
+
+/// What a call came to.
+///
+/// # Safety
+/// Where `kind` is 1, the host has allocated the range with `edgeless_mem_alloc` and filled it.
+unsafe fn answer(kind: i32, out: *mut u8, out_len: usize) -> Answer {
     match kind {
         0 => Answer::NoReply,
         1 => {
-            // SAFETY: on 1 the host has allocated and filled this range with `edgeless_mem_alloc`.
-            let reply = unsafe { std::slice::from_raw_parts(out, out_len) }.to_vec();
+            // SAFETY: see above.
+            let reply = unsafe { bytes(out, out_len) }.to_vec();
             // SAFETY: the range came from `alloc` with this length.
             unsafe { free(out, out_len) };
             Answer::Reply(reply)
@@ -205,192 +246,20 @@ pub fn sync(state: &[u8]) {
     unsafe { env::sync_asm(state.as_ptr(), state.len()) }
 }
 
-/// What one event brings in lies here, as long as it fits; handed out from front to back and taken
-/// back as a whole after the event.
-const ARENA: usize = 64 << 10;
-
-struct Arena {
-    start: Cell<*mut u8>,
-    used: Cell<usize>,
-}
-
-// SAFETY: a guest has one thread.
-unsafe impl Sync for Arena {}
-
-static ARENA_STATE: Arena = Arena {
-    start: Cell::new(std::ptr::null_mut()),
-    used: Cell::new(0),
-};
-
-fn layout(len: usize) -> Layout {
-    Layout::from_size_align(len.max(1), 8).unwrap_or(Layout::new::<u64>())
-}
-
-/// Memory for the host to write to.
-#[doc(hidden)]
-pub fn alloc(len: usize) -> *mut u8 {
-    let arena = &ARENA_STATE;
-    if arena.start.get().is_null() {
-        // SAFETY: the layout is not empty.
-        arena.start.set(unsafe { std::alloc::alloc(layout(ARENA)) });
-    }
-    let used = arena.used.get();
-    let end = used + len.next_multiple_of(8);
-    if end <= ARENA && !arena.start.get().is_null() {
-        arena.used.set(end);
-        // SAFETY: `used` lies within the arena.
-        return unsafe { arena.start.get().add(used) };
-    }
-    // SAFETY: the layout is not empty.
-    unsafe { std::alloc::alloc(layout(len)) }
-}
-
-/// Takes memory back.
+/// What `init-payload` says, or `absent` where there is none.
 ///
-/// # Safety
-/// The range came from [`alloc`] with this length and is not used any more.
-#[doc(hidden)]
-pub unsafe fn free(pointer: *mut u8, len: usize) {
-    let start = ARENA_STATE.start.get();
-    let inside = pointer >= start && pointer < start.wrapping_add(ARENA);
-    if !inside && !pointer.is_null() {
-        // SAFETY: what is outside of the arena came from the allocator with this layout.
-        unsafe { std::alloc::dealloc(pointer, layout(len)) };
+/// What cannot be read as a `T` is no reason for a default: it [`refuse`]s.
+pub fn setting<T: FromStr>(payload: &[u8], absent: T) -> T {
+    if payload.is_empty() {
+        return absent;
     }
+    let text = std::str::from_utf8(payload).unwrap_or("what is not UTF-8");
+    let setting = text.trim().parse();
+    setting.unwrap_or_else(|_| refuse(&format!("`{text}` is no init-payload of this function")))
 }
 
-/// The event is over: the arena starts over.
-#[doc(hidden)]
-pub fn clear() {
-    ARENA_STATE.used.set(0);
-}
-
-/// Bytes that the host has written.
-///
-/// # Safety
-/// The range was written by the host and lives for the event.
-#[doc(hidden)]
-pub unsafe fn bytes<'a>(pointer: *const u8, len: usize) -> &'a [u8] {
-    if len == 0 {
-        return &[];
-    }
-    // SAFETY: see above.
-    unsafe { std::slice::from_raw_parts(pointer, len) }
-}
-
-/// The source of an event.
-///
-/// # Safety
-/// Both pointers lead to 16 bytes.
-#[doc(hidden)]
-pub unsafe fn source(node: *const u8, component: *const u8) -> Source {
-    // SAFETY: see above.
-    unsafe {
-        Source {
-            node_id: *node.cast(),
-            component_id: *component.cast(),
-        }
-    }
-}
-
-/// Hands an answer to the host, which frees it.
-///
-/// # Safety
-/// Both out pointers lead to places for a pointer and a length.
-#[doc(hidden)]
-pub unsafe fn give(answer: Answer, out: *mut *mut u8, out_len: *mut usize) -> i32 {
-    match answer {
-        Answer::NoReply => 0,
-        Answer::Error => 2,
-        Answer::Reply(reply) => {
-            let place = alloc(reply.len());
-            // SAFETY: `place` has room for the reply, and the out pointers are places.
-            unsafe {
-                std::ptr::copy_nonoverlapping(reply.as_ptr(), place, reply.len());
-                *out = place;
-                *out_len = reply.len();
-            }
-            1
-        }
-    }
-}
-
-/// Exports a type that implements [`Function`] as the module's function.
-#[macro_export]
-macro_rules! export {
-    ($function:ty) => {
-        mod exports {
-            use super::*;
-            use std::cell::RefCell;
-
-            thread_local! {
-                static FUNCTION: RefCell<Option<$function>> = const { RefCell::new(None) };
-            }
-
-            fn with<T>(run: impl FnOnce(&mut $function) -> T) -> Option<T> {
-                FUNCTION.with_borrow_mut(|function| function.as_mut().map(run))
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn edgeless_mem_alloc(len: usize) -> *mut u8 {
-                $crate::alloc(len)
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn edgeless_mem_free(pointer: *mut u8, len: usize) {
-                unsafe { $crate::free(pointer, len) }
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn edgeless_mem_clear() {
-                $crate::clear();
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn handle_init_asm(
-                payload: *const u8,
-                payload_len: usize,
-                state: *const u8,
-                state_len: usize,
-            ) {
-                let payload = unsafe { $crate::bytes(payload, payload_len) };
-                let state = unsafe { $crate::bytes(state, state_len) };
-                let state = (!state.is_empty()).then_some(state);
-                let function = <$function as $crate::Function>::init(payload, state);
-                FUNCTION.set(Some(function));
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn handle_cast_asm(
-                node: *const u8,
-                component: *const u8,
-                payload: *const u8,
-                payload_len: usize,
-            ) {
-                let source = unsafe { $crate::source(node, component) };
-                let payload = unsafe { $crate::bytes(payload, payload_len) };
-                with(|function| $crate::Function::cast(function, source, payload));
-            }
-
-            #[unsafe(no_mangle)]
-            unsafe extern "C" fn handle_call_asm(
-                node: *const u8,
-                component: *const u8,
-                payload: *const u8,
-                payload_len: usize,
-                out: *mut *mut u8,
-                out_len: *mut usize,
-            ) -> i32 {
-                let source = unsafe { $crate::source(node, component) };
-                let payload = unsafe { $crate::bytes(payload, payload_len) };
-                let answer = with(|function| $crate::Function::call(function, source, payload));
-                unsafe { $crate::give(answer.unwrap_or($crate::Answer::Error), out, out_len) }
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn handle_stop_asm() {
-                with(|function| $crate::Function::stop(function));
-            }
-        }
-    };
+/// Ends the instance with a log entry that says why it cannot work with what it was given.
+pub fn refuse(why: &str) -> ! {
+    log(Level::Error, "refused", why);
+    panic!("{why}")
 }

@@ -1,35 +1,52 @@
 //! Multiplies a vector (numbers separated by commas) with the one in `init-payload`, element by
-//! element, and sends the sum of the products on.
+//! element, and sends the sum of the products on. What is no vector of the same length is logged.
 
-use edgeless_function::{Answer, Function, Source, cast, export};
+use std::{num::ParseFloatError, str::FromStr};
 
-struct VectorMultiply(Vec<f64>);
+use edgeless_function::{Answer, Function, Level, Source, cast, export, log, setting};
 
-fn vector(payload: &[u8]) -> Vec<f64> {
-    let text = std::str::from_utf8(payload).unwrap_or_default();
-    text.split(',')
-        .filter_map(|number| number.trim().parse().ok())
-        .collect()
+#[derive(Default)]
+struct Vector(Vec<f64>);
+
+impl FromStr for Vector {
+    type Err = ParseFloatError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = text.split(',').map(|number| number.trim().parse());
+        numbers.collect::<Result<_, _>>().map(Self)
+    }
 }
 
+struct VectorMultiply(Vector);
+
 impl VectorMultiply {
-    fn product(&self, payload: &[u8]) -> String {
-        let products = self.0.iter().zip(vector(payload)).map(|(a, b)| a * b);
-        products.sum::<f64>().to_string()
+    fn product(&self, payload: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(payload).ok();
+        let vector = text.and_then(|text| text.parse::<Vector>().ok());
+        let Some(vector) = vector.filter(|vector| vector.0.len() == self.0.0.len()) else {
+            let problem = format!("not a vector of {} numbers", self.0.0.len());
+            log(Level::Warn, "vector_multiply", &problem);
+            return None;
+        };
+        let products = self.0.0.iter().zip(vector.0).map(|(a, b)| a * b);
+        Some(products.sum::<f64>().to_string())
     }
 }
 
 impl Function for VectorMultiply {
     fn init(payload: &[u8], _: Option<&[u8]>) -> Self {
-        Self(vector(payload))
+        Self(setting(payload, Vector::default()))
     }
 
     fn cast(&mut self, _: Source, payload: &[u8]) {
-        cast("out", self.product(payload).as_bytes());
+        if let Some(product) = self.product(payload) {
+            cast("out", product.as_bytes());
+        }
     }
 
     fn call(&mut self, _: Source, payload: &[u8]) -> Answer {
-        Answer::Reply(self.product(payload).into_bytes())
+        self.product(payload)
+            .map_or(Answer::Error, |product| Answer::Reply(product.into_bytes()))
     }
 }
 
