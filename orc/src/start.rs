@@ -194,6 +194,7 @@ fn make_domain(config: &Config) -> Domain {
         domain_id: DomainId::new(config.general.domain_id.clone()),
         strategy: config.baseline.orchestration_strategy,
         seed: config.baseline.seed.unwrap_or_else(|| rand::rng().random()),
+        life: rand::rng().random(),
         adoption_grace: config.baseline.adoption_grace,
         linger: LINGER,
     };

@@ -3,6 +3,7 @@
 //! [`Domain`] takes events and the time, and returns effects. It reads no clock and waits for
 //! nothing; its generator is seeded.
 
+mod adopt;
 mod event;
 mod nodes;
 mod observe;
@@ -10,6 +11,8 @@ mod outcomes;
 mod place;
 mod vertices;
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +46,9 @@ pub struct Settings {
     pub strategy: StrategyKind,
     /// Seed of all choices.
     pub seed: u64,
+    /// Seed of the ids of instances: another one in each life, as ids of an earlier life may still
+    /// run somewhere.
+    pub life: u64,
     /// After a reconciliation, how long vertices wait to be reported by a node before they are
     /// placed anew.
     pub adoption_grace: std::time::Duration,
@@ -57,6 +63,7 @@ struct Vertex {
     spec: VertexSpec,
     requirements: Requirements,
     outputs: OutputMapping,
+    /// The last decision about it.
     generation: Generation,
     instance: Option<Instance>,
     /// Why it does not run, and since when.
@@ -78,6 +85,8 @@ struct Instance {
     physical_id: PhysicalId,
     phase: Phase,
     since: Timestamp,
+    /// What its node said when it was adopted; none: it was placed in this life.
+    adopted: Option<Generation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +104,6 @@ enum Phase {
 struct Retiring {
     node_id: NodeId,
     logical_id: LogicalId,
-    generation: Generation,
     /// Senders that have not confirmed their patch yet.
     senders: BTreeSet<PhysicalId>,
 }
@@ -104,7 +112,11 @@ struct Retiring {
 pub struct Domain {
     settings: Settings,
     rng: StdRng,
+    ids: StdRng,
     strategy: Box<dyn Strategy>,
+    /// The last decision about anything: never below what a node has ever reported, so that after
+    /// a restart nothing that is decided is taken for older than what runs.
+    generation: Generation,
     nodes: BTreeMap<NodeId, Node>,
     deadlines: BTreeSet<(Timestamp, NodeId)>,
     vertices: BTreeMap<LogicalId, Vertex>,
@@ -141,8 +153,10 @@ impl Domain {
     pub fn new(settings: Settings, reconciled: bool) -> Self {
         Self {
             rng: StdRng::seed_from_u64(settings.seed),
+            ids: StdRng::seed_from_u64(settings.life),
             strategy: settings.strategy.build(),
             settings,
+            generation: Generation::default(),
             nodes: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             vertices: BTreeMap::new(),
@@ -216,6 +230,12 @@ impl Domain {
     fn change(&mut self, what: What) {
         self.effects
             .push(Effect::Change(Change { at: self.now, what }));
+    }
+
+    /// Names the next decision.
+    fn decide(&mut self) -> Generation {
+        self.generation = self.generation.next();
+        self.generation
     }
 
     fn touch(&mut self, logical_id: LogicalId) {

@@ -1,12 +1,10 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use edgeless_types::{
-    NodeHealth, NodeId, PhysicalId, RunningInstance, Timestamp, WaitReason, intent::Intent,
-};
+use edgeless_types::{NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent};
 
-use super::{Domain, Effect, Instance, NodeUpdate, NodeUpdateReply, Phase, Profile, Refusal, Step};
+use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
 use crate::change::What;
 
 /// A registered node.
@@ -153,107 +151,6 @@ impl Domain {
         }
     }
 
-    /// Compares what a node says it runs with what it should run.
-    fn on_running(&mut self, node_id: NodeId, running: Vec<RunningInstance>) {
-        let mut reported = BTreeSet::new();
-        for instance in running {
-            reported.insert(instance.physical_id);
-            self.adopt(node_id, instance);
-        }
-        let Some(node) = self.nodes.get(&node_id) else {
-            return;
-        };
-        let missing: Vec<_> = node.instances.difference(&reported).copied().collect();
-        for physical_id in missing {
-            let Some(&logical_id) = self.by_physical.get(&physical_id) else {
-                continue;
-            };
-            let vertex = self.vertices.get(&logical_id);
-            let generation = vertex
-                .map(|vertex| vertex.generation.next())
-                .unwrap_or_default();
-            let under_way = vertex.is_some_and(|vertex| {
-                vertex.instance.is_some_and(|instance| {
-                    instance.physical_id == physical_id && instance.phase != Phase::Running
-                })
-            });
-            if !under_way {
-                self.gone(node_id, physical_id);
-                // Its start may still be on its way to the node.
-                let step = Step::Stop {
-                    physical_id,
-                    generation,
-                    drain: Duration::ZERO,
-                };
-                self.effects.push(Effect::Step { node_id, step });
-            }
-        }
-    }
-
-    fn adopt(&mut self, node_id: NodeId, running: RunningInstance) {
-        let physical_id = running.physical_id;
-        if self.retiring.contains_key(&physical_id) {
-            return;
-        }
-        let known = self.vertices.get(&running.logical_id);
-        match known.map(|vertex| vertex.instance) {
-            Some(Some(instance)) if instance.physical_id == physical_id => {
-                if instance.phase == Phase::Starting {
-                    self.started(physical_id);
-                }
-            }
-            Some(None) => {
-                tracing::info!(%node_id, %physical_id, "an instance is adopted");
-                self.take_over(node_id, running);
-            }
-            None if !self.reconciled => {
-                self.orphans.insert(physical_id, (node_id, running));
-            }
-            // Moved or stopped meanwhile.
-            Some(Some(_)) | None => self.stop_stray(node_id, physical_id, running),
-        }
-    }
-
-    /// A vertex without an instance takes one that runs already.
-    pub(super) fn take_over(&mut self, node_id: NodeId, running: RunningInstance) {
-        let (logical_id, physical_id) = (running.logical_id, running.physical_id);
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
-        vertex.generation = vertex.generation.max(running.generation);
-        let since = self.now;
-        let phase = Phase::Starting;
-        vertex.instance = Some(Instance {
-            node_id,
-            physical_id,
-            phase,
-            since,
-        });
-        self.unplaced.remove(&logical_id);
-        self.by_physical.insert(physical_id, logical_id);
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.instances.insert(physical_id);
-        }
-        self.started(physical_id);
-        // Its outputs may be those of another time.
-        self.patch_sender(logical_id);
-    }
-
-    fn stop_stray(&mut self, node_id: NodeId, physical_id: PhysicalId, running: RunningInstance) {
-        tracing::info!(%node_id, %physical_id, "an instance is not desired any more: stopped");
-        let generation = self
-            .vertices
-            .get(&running.logical_id)
-            .map_or(running.generation, |vertex| vertex.generation)
-            .next();
-        let step = Step::Stop {
-            physical_id,
-            generation,
-            drain: Duration::ZERO,
-        };
-        self.effects.push(Effect::Step { node_id, step });
-    }
-
     /// A node is lost: so are its instances.
     pub(super) fn lose(&mut self, node_id: NodeId) {
         let Some(node) = self.nodes.remove(&node_id) else {
@@ -307,7 +204,6 @@ impl Domain {
         {
             vertex.instance = None;
             vertex.waiting = Some((now, WaitReason::Starting));
-            vertex.generation = vertex.generation.next();
             self.unplaced.insert(logical_id);
             self.touch(logical_id);
             self.patch_senders_of(logical_id);

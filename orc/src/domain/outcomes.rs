@@ -89,20 +89,7 @@ impl Domain {
             })
             .map(|(&old, retiring)| (old, retiring.node_id));
         // It may have started all the same, if only the answer was lost.
-        if let Some(vertex) = self.vertices.get(&logical_id)
-            && let Some(instance) = vertex.instance
-        {
-            let generation = vertex.generation.next();
-            let step = super::Step::Stop {
-                physical_id,
-                generation,
-                drain: Duration::ZERO,
-            };
-            self.effects.push(super::Effect::Step {
-                node_id: instance.node_id,
-                step,
-            });
-        }
+        self.stop_copy(node_id, physical_id);
         self.gone(node_id, physical_id);
         if let Some(vertex) = self.vertices.get_mut(&logical_id) {
             vertex.refused_by.insert(node_id);
@@ -128,6 +115,7 @@ impl Domain {
                 physical_id,
                 phase,
                 since,
+                adopted: None,
             });
             vertex.waiting = None;
         }

@@ -108,12 +108,13 @@ impl Domain {
     }
 
     fn start_on(&mut self, logical_id: LogicalId, node_id: NodeId) {
-        let physical_id = PhysicalId::random(&mut self.rng);
+        let physical_id = PhysicalId::random(&mut self.ids);
         let now = self.now;
+        let generation = self.decide();
         let Some(vertex) = self.vertices.get_mut(&logical_id) else {
             return;
         };
-        vertex.generation = vertex.generation.next();
+        vertex.generation = generation;
         vertex.wanted_node = None;
         let phase = Phase::Starting;
         vertex.instance = Some(Instance {
@@ -121,6 +122,7 @@ impl Domain {
             physical_id,
             phase,
             since: now,
+            adopted: None,
         });
         let since = vertex.waiting.as_ref().map_or(now, |&(since, _)| since);
         vertex.waiting = Some((since, WaitReason::Starting));
@@ -187,14 +189,14 @@ impl Domain {
 
     /// A vertex is told where its outputs lead now.
     pub(super) fn patch_sender(&mut self, sender: LogicalId) -> Option<PhysicalId> {
+        let instance = self.vertices.get(&sender)?.instance?;
         let outputs = self.outputs_of(sender);
-        let vertex = self.vertices.get_mut(&sender)?;
-        let instance = vertex.instance?;
-        vertex.generation = vertex.generation.next();
+        let generation = self.decide();
+        self.vertices.get_mut(&sender)?.generation = generation;
         let physical_id = instance.physical_id;
         let step = Step::Patch {
             physical_id,
-            generation: vertex.generation,
+            generation,
             outputs,
         };
         self.effects.push(Effect::Step {
@@ -270,12 +272,10 @@ impl Domain {
         let node_id = self.choose(logical_id, &nodes);
         self.start_on(logical_id, node_id);
         // The old copy goes when the new one runs and the senders know: see `started`.
-        let generation = self.vertices[&logical_id].generation;
         let senders = BTreeSet::new();
         let retiring = Retiring {
             node_id: old.node_id,
             logical_id,
-            generation,
             senders,
         };
         self.retiring.insert(old.physical_id, retiring);
@@ -284,15 +284,9 @@ impl Domain {
     /// The senders to an old copy are patched; when all have confirmed, it is stopped.
     pub(super) fn retire(&mut self, logical_id: LogicalId, old: Instance) {
         let senders = self.patch_senders_of(logical_id);
-        let generation = self.vertices[&logical_id].generation.next();
-        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
-            vertex.generation = generation;
-        }
-        let node_id = old.node_id;
         let retiring = Retiring {
-            node_id,
+            node_id: old.node_id,
             logical_id,
-            generation,
             senders,
         };
         self.retiring.insert(old.physical_id, retiring);
@@ -334,38 +328,15 @@ impl Domain {
     }
 
     pub(super) fn stop_retired(&mut self, physical_id: PhysicalId) {
-        let Some(retiring) = self.retiring.get(&physical_id) else {
+        let Some(node_id) = self.retiring.get(&physical_id).map(|old| old.node_id) else {
             return;
         };
-        let generation = retiring.generation;
         let step = Step::Stop {
             physical_id,
-            generation,
+            generation: self.decide(),
             drain: DRAIN,
         };
-        self.effects.push(Effect::Step {
-            node_id: retiring.node_id,
-            step,
-        });
-    }
-
-    /// The place of an instance that is not wanted at all.
-    pub(super) fn stop_instance(&mut self, instance: Instance, vertex: &Vertex) {
-        let generation = vertex.generation.next();
-        let physical_id = instance.physical_id;
-        let step = Step::Stop {
-            physical_id,
-            generation,
-            drain: Duration::ZERO,
-        };
-        self.effects.push(Effect::Step {
-            node_id: instance.node_id,
-            step,
-        });
-        self.by_physical.remove(&physical_id);
-        if let Some(node) = self.nodes.get_mut(&instance.node_id) {
-            node.instances.remove(&physical_id);
-        }
+        self.effects.push(Effect::Step { node_id, step });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_types::{
-    LogicalId, PhysicalId, Requirements, RunningInstance, Timestamp, WaitReason,
+    LogicalId, PhysicalId, Requirements, Timestamp, WaitReason,
     workflow::{OutputMapping, VertexSpec},
 };
 
@@ -165,7 +165,8 @@ impl Domain {
             self.lingering.retain(|&(_, other)| other != physical_id);
         }
         if let Some(instance) = vertex.instance {
-            self.stop_instance(instance, vertex);
+            self.stop_copy(instance.node_id, instance.physical_id);
+            self.unhost(instance.node_id, instance.physical_id);
         }
         for target in vertex.outputs.values() {
             if let Some(senders) = self.dependants.get_mut(target) {
@@ -228,8 +229,8 @@ impl Domain {
         for request in requests {
             self.desire(request, not_before);
         }
-        for (physical_id, (node_id, running)) in std::mem::take(&mut self.orphans) {
-            self.adopt_orphan(physical_id, node_id, running);
+        for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
+            self.adopt(node_id, running);
         }
         for logical_id in logical_ids {
             match self
@@ -247,37 +248,13 @@ impl Domain {
         self.answer(ticket);
     }
 
-    fn adopt_orphan(
-        &mut self,
-        physical_id: PhysicalId,
-        node_id: edgeless_types::NodeId,
-        running: RunningInstance,
-    ) {
-        let wanted = self
-            .vertices
-            .get(&running.logical_id)
-            .is_some_and(|vertex| vertex.instance.is_none());
-        if wanted {
-            self.take_over(node_id, running);
-        } else {
-            let generation = running.generation.next();
-            let drain = std::time::Duration::ZERO;
-            let step = super::Step::Stop {
-                physical_id,
-                generation,
-                drain,
-            };
-            self.effects.push(Effect::Step { node_id, step });
-        }
-    }
-
     /// The domain enters a cluster: nothing is desired, whatever runs is stopped.
     pub(super) fn reset(&mut self) {
         self.reconciled = true;
         let all: Vec<_> = self.vertices.keys().copied().collect();
         self.stop(&all);
-        for (physical_id, (node_id, running)) in std::mem::take(&mut self.orphans) {
-            self.adopt_orphan(physical_id, node_id, running);
+        for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
+            self.adopt(node_id, running);
         }
     }
 }

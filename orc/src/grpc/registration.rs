@@ -6,7 +6,7 @@ use edgeless_proto::{
     convert::{ConvertError, capabilities_from_wire, id_from_wire, providers_from_wire, required},
     v1::{self, node_registration_server::NodeRegistration},
 };
-use edgeless_types::{NodeHealth, NodeId, RunningInstance, Samples};
+use edgeless_types::{Generation, NodeHealth, NodeId, RunningInstance, Samples};
 use tonic::{Request, Response, Status};
 
 use super::ended;
@@ -19,6 +19,8 @@ use crate::{
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 /// The longest state that is kept for an instance.
 const STATE_BYTES: usize = 1 << 20;
+/// No domain ever decides so often; what is reported beyond it is a mistake.
+const LAST_GENERATION: Generation = Generation(u64::MAX >> 1);
 
 pub(super) struct Service {
     orc: Handle,
@@ -70,6 +72,17 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
     let running = running
         .transpose()
         .map_err(|error| error.below("running.instances"))?;
+    if let Some(instance) = running
+        .iter()
+        .flatten()
+        .find(|instance| instance.generation > LAST_GENERATION)
+    {
+        let problem = format!(
+            "must be at most {LAST_GENERATION}, not {}",
+            instance.generation
+        );
+        return Err(ConvertError::new("running.instances.generation", problem));
+    }
     let mut failures = Vec::new();
     for failure in update.failures {
         let physical_id = id_from_wire(&failure.physical_id, "failures.physical_id")?;
@@ -170,6 +183,20 @@ mod tests {
         check(
             |update| update.profile.as_mut().unwrap().capabilities = None,
             "profile.capabilities",
+        );
+        let forever = v1::RunningInstance {
+            physical_id: vec![1; 16].into(),
+            logical_id: vec![1; 16].into(),
+            workflow_id: vec![1; 16].into(),
+            generation: u64::MAX,
+        };
+        check(
+            |update| {
+                update.running = Some(v1::RunningSet {
+                    instances: vec![forever],
+                });
+            },
+            "running.instances.generation",
         );
         let series = v1::SampleSeries {
             values_ns: vec![1],
