@@ -18,6 +18,9 @@ use crate::output::ChannelName;
 pub enum Progress {
     /// Handled; the next message may come.
     Done,
+    /// Handed to a task that says itself when it is handled, see
+    /// [`Port::handled`](crate::Port::handled); the next message may come.
+    Taken,
     /// Not yet: only answers and polls come until it is done.
     Busy,
     /// The operator cannot go on; the instance ends and this is reported.
@@ -128,8 +131,9 @@ pub enum Action {
     Log(String, String),
     /// Save this state for the next incarnation.
     Save(Bytes),
-    /// Count an event that ended with an error.
-    Fault(&'static str),
+    /// The event that is being handled ended with this error: it is counted, and stands in the log
+    /// entries under `fault` instead of the execution times.
+    Fault(String),
 }
 
 /// What an operator wants to happen, in order, since it was last asked.

@@ -116,23 +116,14 @@ impl Port {
             .map_err(|_| PortError::Stopped)
     }
 
-    /// Records the times of an event that was handled outside the engine.
+    /// Records that messages which a task took over ([`Progress::Taken`](crate::Progress::Taken))
+    /// are handled now: when each was created, and when its handling began.
     ///
     /// # Errors
     /// The engine has ended.
-    pub async fn handled(
-        &self,
-        created: Timestamp,
-        begin: Timestamp,
-        end: Timestamp,
-    ) -> Result<(), PortError> {
+    pub async fn handled(&self, messages: Vec<(Timestamp, Timestamp)>) -> Result<(), PortError> {
         let from = self.me.physical_id;
-        let inject = Inject::Handled {
-            from,
-            created,
-            begin,
-            end,
-        };
+        let inject = Inject::Handled { from, messages };
         self.inject
             .send(inject)
             .await

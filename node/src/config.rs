@@ -112,6 +112,12 @@ pub struct WasmRuntime {
     /// The longest time the handling of one event may take.
     #[serde(deserialize_with = "ranges::millis::<_, 1, 3_600_000>")]
     pub time_limit: Duration,
+    /// How many instances there may be at once; reserves address space, no memory.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 100_000>")]
+    pub max_instances: usize,
+    /// How often an instance may fail and be restarted within a minute before it is given up.
+    #[serde(deserialize_with = "ranges::count::<_, 0, 10_000>")]
+    pub max_restarts: usize,
 }
 
 /// The resources the node provides.
@@ -161,6 +167,8 @@ impl Default for WasmRuntime {
             enabled: true,
             memory_limit_mib: 32,
             time_limit: Duration::from_secs(1),
+            max_instances: 2_000,
+            max_restarts: 5,
         }
     }
 }

@@ -275,6 +275,8 @@ fn host(config: &Config, engine: EngineConfig, plane: &DataPlane) -> Result<Host
     let limits = wasm::Limits {
         memory_bytes: config.wasm_runtime.memory_limit_mib << 20,
         event_time: config.wasm_runtime.time_limit,
+        instances: u32::try_from(config.wasm_runtime.max_instances).unwrap_or(u32::MAX),
+        restarts: config.wasm_runtime.max_restarts,
         ..wasm::Limits::default()
     };
     let clock = Arc::clone(&engine.clock);

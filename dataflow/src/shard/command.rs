@@ -61,13 +61,11 @@ impl Shard {
                     self.act(key, action);
                 }
             }
-            Inject::Handled {
-                from,
-                created,
-                begin,
-                end,
-            } => {
-                self.recorder.event(from, created, begin, end);
+            Inject::Handled { from, messages } => {
+                self.handled += messages.len() as u64;
+                for (created, begin) in messages {
+                    self.recorder.event(from, created, begin, self.now);
+                }
             }
             Inject::DrainSamples(done) => {
                 if done.send(self.recorder.drain()).is_err() {

@@ -71,9 +71,7 @@ pub(crate) enum Inject {
     },
     Handled {
         from: PhysicalId,
-        created: Timestamp,
-        begin: Timestamp,
-        end: Timestamp,
+        messages: Vec<(Timestamp, Timestamp)>,
     },
     DrainSamples(oneshot::Sender<Samples>),
     End,

@@ -25,6 +25,8 @@ use crate::{
 const TURN: usize = 64;
 /// Delayed messages of one operator that may be under way, as a multiple of the bound of an inbox.
 const DELAYED: usize = 16;
+/// The target of log entries that say why an event failed.
+const FAULT: &str = "fault";
 
 impl Shard {
     /// Lets an operator handle some of its messages.
@@ -106,6 +108,10 @@ impl Shard {
         match progress {
             Progress::Busy => {}
             Progress::Done => self.done(key),
+            Progress::Taken => {
+                self.slots[key].current = None;
+                self.done(key);
+            }
             Progress::Failed(message) => self.failed(key, message),
         }
     }
@@ -175,7 +181,15 @@ impl Shard {
                 );
             }
             Action::Call(to, payload, token) => self.call(key, to, payload, token),
-            Action::Answer(call, answer) => self.answer(key, call, answer),
+            Action::Answer(call, answer) => {
+                let current = self.slots[key].current.as_mut();
+                if let Some(current) =
+                    current.filter(|it| it.call.is_some_and(|it| it.id == call.id))
+                {
+                    current.call = None;
+                }
+                self.answer(key, call, answer);
+            }
             Action::Delayed(delay, to, payload) => {
                 let slot = &mut self.slots[key];
                 if slot.delayed >= self.shared.config.inbox * DELAYED {
@@ -186,19 +200,7 @@ impl Shard {
                 let due = Due::Cast(slot.me.physical_id, to, payload);
                 self.timers.insert(self.now + delay, due);
             }
-            Action::Log(target, value) => {
-                let physical_id = self.slots[key].me.physical_id;
-                let timestamp = self.now;
-                let entry = LogEntry {
-                    physical_id,
-                    target,
-                    value,
-                    timestamp,
-                };
-                if !self.recorder.log(entry) {
-                    self.shared.counters.log_entries_lost.fetch_add(1, Relaxed);
-                }
-            }
+            Action::Log(target, value) => self.log(key, target, value),
             Action::Save(state) => {
                 let slot = &mut self.slots[key];
                 slot.saved = Some(state.clone());
@@ -212,7 +214,21 @@ impl Shard {
             Action::Fault(reason) => {
                 tracing::debug!(me = %self.slots[key].me, reason, "an event ended with an error");
                 self.shared.counters.faults.fetch_add(1, Relaxed);
+                self.slots[key].current = None;
+                self.log(key, FAULT.to_owned(), reason);
             }
+        }
+    }
+
+    fn log(&mut self, key: usize, target: String, value: String) {
+        let entry = LogEntry {
+            physical_id: self.slots[key].me.physical_id,
+            target,
+            value,
+            timestamp: self.now,
+        };
+        if !self.recorder.log(entry) {
+            self.shared.counters.log_entries_lost.fetch_add(1, Relaxed);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
-use edgeless_dataflow::{Drop, Outputs, PortError};
+use edgeless_dataflow::{Action, Answer, CallRef, Drop, Outputs, PortError, Progress};
 use edgeless_types::Generation;
 
 use crate::common::{Door, does, engine, id, relay, until};
@@ -93,4 +93,56 @@ async fn a_call_that_is_being_handled_is_answered_when_its_instance_ends() {
     engine.stop(id(1).physical_id, Duration::ZERO).await;
     let stopped = PortError::Failed("the instance has stopped".to_owned());
     assert_eq!(calling.await.unwrap(), Err(stopped));
+}
+
+#[tokio::test]
+async fn a_call_is_answered_once_when_its_instance_answers_and_then_fails() {
+    let engine = engine(1, 16);
+    does(&engine, 1, &[], |message, _, out| {
+        let error = Answer::Error("first".to_owned());
+        out.answer(CallRef::of(&message), error);
+        Progress::Failed("second".to_owned())
+    })
+    .await;
+    let (_, port) = relay(&engine, 2, Some(vec![id(1)])).await;
+    let answer = port.call("out", Bytes::new(), Duration::from_secs(5)).await;
+    assert_eq!(answer, Err(PortError::Failed("first".to_owned())));
+    until("it has failed", || !engine.drain_failures().is_empty()).await;
+    assert_eq!(engine.counters().of(Drop::LateAnswer).load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_fault_is_a_log_entry_instead_of_an_execution_time() {
+    let engine = engine(1, 16);
+    does(&engine, 1, &[], |_, _, out| {
+        out.push(Action::Fault("why".to_owned()));
+        Progress::Done
+    })
+    .await;
+    let (_, port) = relay(&engine, 2, Some(vec![id(1)])).await;
+    port.cast("out", Bytes::new()).await.unwrap();
+    let faults = &engine.counters().faults;
+    until("it was handled", || faults.load(SeqCst) == 1).await;
+    let samples = engine.drain_samples().await;
+    let logged: Vec<_> = samples
+        .logs
+        .iter()
+        .map(|it| (&*it.target, &*it.value))
+        .collect();
+    assert_eq!(logged, [("fault", "why")]);
+    assert!(samples.times.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_task_took_over_is_measured_when_the_task_says_so() {
+    let engine = engine(1, 16);
+    let taker = does(&engine, 1, &[], |_, _, _| Progress::Taken).await;
+    let (_, port) = relay(&engine, 2, Some(vec![id(1)])).await;
+    port.cast("out", Bytes::new()).await.unwrap();
+    let now = engine.now();
+    assert!(engine.drain_samples().await.times.is_empty());
+    taker.handled(vec![(now, now)]).await.unwrap();
+    let samples = engine.drain_samples().await;
+    assert_eq!(samples.times.len(), 2, "one transfer, one execution");
+    assert_eq!(samples.times[0].physical_id, id(1).physical_id);
 }

@@ -91,16 +91,12 @@ impl Log {
         while mailbox.take(&mut batch, BATCH).await > 0 {
             let written = self.write(&batch).await;
             self.report(&written, batch.len());
-            for delivery in batch.drain(..) {
-                let answer = match &written {
-                    Ok(()) => Answer::Reply(Bytes::new()),
-                    Err(error) => {
-                        Answer::Error(format!("could not write to `{}`: {error}", self.name))
-                    }
-                };
-                replies.answer(delivery.call, answer).await;
-                drop(delivery.unfinished);
-            }
+            let answer = match &written {
+                Ok(()) => Answer::Reply(Bytes::new()),
+                Err(error) => Answer::Error(format!("could not write to `{}`: {error}", self.name)),
+            };
+            let handled = batch.drain(..).map(|delivery| (delivery, answer.clone()));
+            replies.finish(handled).await;
         }
     }
 
@@ -189,6 +185,7 @@ mod tests {
         Delivery {
             payload: Bytes::from_static(text.as_bytes()),
             created: Timestamp::from_nanos(1_000_000_002),
+            begin: Timestamp::default(),
             call: None,
             unfinished: Unfinished::nobodys(),
         }

@@ -71,8 +71,8 @@ impl Egress {
             let (egress, replies) = (Arc::clone(&self), replies.clone());
             owner.spawn(async move {
                 let answer = egress.handle(&delivery.payload).await;
-                replies.answer(delivery.call, answer).await;
-                drop((delivery.unfinished, permit));
+                replies.finish([(delivery, answer)]).await;
+                drop(permit);
             });
         }
     }

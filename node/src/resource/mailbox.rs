@@ -113,6 +113,8 @@ pub(super) struct Delivery {
     pub(super) payload: Bytes,
     /// When it was created.
     pub(super) created: Timestamp,
+    /// When it came to the instance.
+    pub(super) begin: Timestamp,
     /// Whom to answer; `None` for a cast.
     pub(super) call: Option<CallRef>,
     /// Keeps the instance from counting as idle.
@@ -137,17 +139,25 @@ impl Mailbox {
     }
 }
 
-/// Answers calls on behalf of a task.
+/// Says on behalf of a task what became of its messages.
 #[derive(Clone, Debug)]
 pub(super) struct Replies(Port);
 
 impl Replies {
-    /// Answers, if there is somebody to be answered.
-    pub(super) async fn answer(&self, call: Option<CallRef>, answer: Answer) {
-        if let Some(call) = call
-            && let Err(error) = self.0.act(Action::Answer(call, answer)).await
-        {
-            tracing::debug!(%error, "an answer came too late");
+    /// Messages are handled: answers whoever waits, and records the times.
+    pub(super) async fn finish(&self, handled: impl IntoIterator<Item = (Delivery, Answer)>) {
+        let (mut times, mut unfinished) = (Vec::new(), Vec::new());
+        for (delivery, answer) in handled {
+            if let Some(call) = delivery.call
+                && let Err(error) = self.0.act(Action::Answer(call, answer)).await
+            {
+                tracing::debug!(%error, "an answer came too late");
+            }
+            times.push((delivery.created, delivery.begin));
+            unfinished.push(delivery.unfinished);
+        }
+        if let Err(error) = self.0.handled(times).await {
+            tracing::debug!(%error, "the engine has ended");
         }
     }
 }
@@ -216,7 +226,7 @@ impl Forwarder {
     fn open(&self) -> Progress {
         match self.sender.is_closed() {
             true => Progress::Failed("the task of the resource has ended".to_owned()),
-            false => Progress::Done,
+            false => Progress::Taken,
         }
     }
 }
@@ -230,12 +240,13 @@ impl Operator for Forwarder {
         &mut self,
         message: Message,
         _: &mut task::Context<'_>,
-        _: &mut Outbox,
+        out: &mut Outbox,
     ) -> Progress {
         let call = (message.kind == MessageKind::Call).then(|| CallRef::of(&message));
         self.forward(Delivery {
             payload: message.payload,
             created: message.envelope.created,
+            begin: out.now,
             call,
             unfinished: Unfinished::of(&self.open),
         })

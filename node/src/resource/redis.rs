@@ -64,15 +64,15 @@ impl Store {
                 Ok(values) => Some(values.iter()),
                 Err(_) => None,
             };
-            for delivery in batch.drain(..) {
+            let handled = batch.drain(..).map(|delivery| {
                 let value = values.as_mut().and_then(Iterator::next);
                 let answer = match (&done, value) {
                     (Err(error), _) => Answer::Error(format!("redis: {error}")),
                     (Ok(_), value) => answer(value),
                 };
-                replies.answer(delivery.call, answer).await;
-                drop(delivery.unfinished);
-            }
+                (delivery, answer)
+            });
+            replies.finish(handled).await;
         }
     }
 
@@ -154,6 +154,7 @@ mod tests {
         Delivery {
             payload: Bytes::from_static(b"v"),
             created: Timestamp::EPOCH,
+            begin: Timestamp::default(),
             call: call.then_some(CallRef {
                 id: MessageId::default(),
                 caller,

@@ -85,7 +85,7 @@ impl Operator for Ingress {
             let refusal = Answer::Error("http-ingress takes no calls".to_owned());
             out.answer(CallRef::of(&message), refusal);
         }
-        out.push(Action::Fault("http-ingress takes no messages"));
+        out.push(Action::Fault("http-ingress takes no messages".to_owned()));
         Progress::Done
     }
 

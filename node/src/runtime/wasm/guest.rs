@@ -86,16 +86,17 @@ pub(super) async fn run(mut birth: Birth, io: Io) {
             Err(error) => {
                 let reason = reason(&error);
                 tracing::warn!(instance = %birth.me.physical_id, reason, "an event failed");
-                io.act(Action::Fault("guest"));
+                io.act(Action::Fault(reason.clone()));
                 if let Some(call) = call {
                     io.act(Action::Answer(call, Answer::Error(reason.clone())));
                 }
                 birth.state = guest.store.data_mut().saved.take().or(birth.state);
                 drop(guest);
-                if !restarts.allow((birth.clock)()) {
+                let Some(pause) = restarts.next((birth.clock)()) else {
                     let text = format!("restarted too often; last: {reason}");
                     return io.finish(Finished::Failed(text));
-                }
+                };
+                tokio::time::sleep(pause).await;
                 guest = match Guest::make(&birth, &io).await {
                     Ok(guest) => guest,
                     Err(error) => {
@@ -299,7 +300,8 @@ impl Guest {
             .exports
             .allocate
             .call_async(&mut self.store, length)
-            .await?;
+            .await
+            .and_then(allocated)?;
         let memory = self.memory.data_mut(&mut self.store);
         let start = pointer.cast_unsigned() as usize;
         let place = memory
@@ -321,10 +323,21 @@ impl Guest {
             .exports
             .allocate
             .call_async(&mut self.store, length)
-            .await?;
+            .await
+            .and_then(allocated)?;
         self.memory
             .write(&mut self.store, pointer.cast_unsigned() as usize, bytes)?;
         Ok((pointer, length))
+    }
+}
+
+/// What `edgeless_mem_alloc` gave; address 0 says that there is no memory.
+pub(super) fn allocated(pointer: i32) -> wasmtime::Result<i32> {
+    match pointer {
+        0 => Err(wasmtime::Error::msg(
+            "out of memory: edgeless_mem_alloc gave none",
+        )),
+        pointer => Ok(pointer),
     }
 }
 
@@ -334,24 +347,31 @@ fn ticks(time: Duration) -> u64 {
         .max(1)
 }
 
-/// Decides whether a guest may be restarted once more: pure.
+/// How long a guest waits before its second restart within the window; each further one waits twice
+/// as long.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Decides whether a guest may be restarted once more, and how soon: pure.
 #[derive(Debug)]
-struct Restarts {
+pub(super) struct Restarts {
     limit: usize,
     window: Duration,
     times: VecDeque<Timestamp>,
 }
 
 impl Restarts {
-    fn new(limit: u32, window: Duration) -> Self {
+    pub(super) fn new(limit: usize, window: Duration) -> Self {
         Self {
-            limit: limit as usize,
+            limit,
             window,
             times: VecDeque::new(),
         }
     }
 
-    fn allow(&mut self, now: Timestamp) -> bool {
+    /// How long to wait before the restart; none: it was restarted too often.
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<Duration> {
         while self
             .times
             .front()
@@ -359,10 +379,16 @@ impl Restarts {
         {
             self.times.pop_front();
         }
-        if self.times.len() >= self.limit {
-            return false;
+        let before = self.times.len();
+        if before >= self.limit {
+            return None;
         }
         self.times.push_back(now);
-        true
+        let doublings = u32::try_from(before.saturating_sub(1)).unwrap_or(u32::MAX);
+        let pause = PAUSE.saturating_mul(2_u32.saturating_pow(doublings));
+        Some(match before {
+            0 => Duration::ZERO,
+            _ => pause.min(LONGEST_PAUSE),
+        })
     }
 }

@@ -173,7 +173,8 @@ async fn write_answer(
 ) -> Outcome<()> {
     let allocate = guest.data().exports()?.allocate.clone();
     let length = i32::try_from(answer.len())?;
-    let pointer = allocate.call_async(&mut *guest, length).await?;
+    let allocated = allocate.call_async(&mut *guest, length).await;
+    let pointer = allocated.and_then(super::guest::allocated)?;
     memory::write(guest, pointer, answer)?;
     memory::write(guest, out_pointer, &pointer.to_le_bytes())?;
     memory::write(guest, out_length, &length.to_le_bytes())

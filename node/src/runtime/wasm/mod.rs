@@ -43,7 +43,7 @@ pub struct Limits {
     /// Instances at once; reserves address space, no memory.
     pub instances: u32,
     /// Restarts of an instance within `restart_window` before it counts as failed.
-    pub restarts: u32,
+    pub restarts: usize,
     /// See `restarts`.
     pub restart_window: Duration,
 }

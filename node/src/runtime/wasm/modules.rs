@@ -13,6 +13,9 @@ use wasmtime::{InstancePre, Linker, Module};
 
 use super::{RuntimeError, guest::GuestState, imports};
 
+/// Modules in memory before those that no instance uses are forgotten.
+const LOADED: usize = 256;
+
 /// A module, ready to be instantiated.
 pub(super) struct Loaded {
     pub(super) pre: InstancePre<GuestState>,
@@ -90,7 +93,12 @@ impl Modules {
         let inner = Arc::clone(&self.0);
         let compiled = tokio::task::spawn_blocking(move || inner.compile(digest, &code)).await;
         let loaded = compiled.map_err(|_| ModuleError::Ended)??;
-        self.0.loaded().insert(digest, Arc::new(loaded));
+        let mut all = self.0.loaded();
+        if all.len() >= LOADED {
+            // Whatever nobody runs can be had again from the disk.
+            all.retain(|_, module| Arc::strong_count(module) > 1);
+        }
+        all.insert(digest, Arc::new(loaded));
         Ok(())
     }
 }

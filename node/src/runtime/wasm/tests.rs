@@ -149,10 +149,12 @@ impl Guests {
         call: &str,
         out: u128,
     ) -> Result<(), SpawnError> {
-        let text = GUEST
-            .replace("%INIT%", init)
-            .replace("%CAST%", cast)
-            .replace("%CALL%", call);
+        let text = GUEST.replace("%INIT%", init).replace("%CAST%", cast);
+        self.module(number, &text.replace("%CALL%", call), out)
+            .await
+    }
+
+    async fn module(&self, number: u128, text: &str, out: u128) -> Result<(), SpawnError> {
         let code = Bytes::from(wat::parse_str(text).unwrap());
         let digest = CodeDigest::of(&code);
         self.runtime.load(digest, code).await.unwrap();
@@ -296,6 +298,38 @@ async fn memory_bombs_bad_pointers_and_deep_recursion_end_as_errors() {
         let error = call(&port, "x").await.unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+#[tokio::test]
+async fn memory_that_is_out_is_an_error_and_nothing_is_written_to_address_0() {
+    let guests = Guests::start();
+    // It has memory for the event, and none for the answer of its call.
+    let text = GUEST
+        .replace("%INIT%", "")
+        .replace("%CAST%", FORWARD)
+        .replace("%CALL%", CALL_ON)
+        .replace(
+            "(local.get $p))\n  (func (export \"edgeless_mem_free",
+            "(if (i32.eq (local.get $n) (i32.const 77)) (then (return (i32.const 0))))
+             (local.get $p))\n  (func (export \"edgeless_mem_free",
+        );
+    let long = "(i32.store (local.get $op) (i32.const 0)) \
+        (i32.store (local.get $ol) (i32.const 77)) (i32.const 1)";
+    guests.guest(2, "", "", long, 2).await.unwrap();
+    guests.module(1, &text, 2).await.unwrap();
+    let port = guests.port_to(1).await;
+    let error = call(&port, "x").await.unwrap_err();
+    assert!(error.to_string().contains("out of memory"), "{error}");
+}
+
+#[test]
+fn restarts_pause_longer_and_longer_until_there_are_too_many() {
+    let mut restarts = guest::Restarts::new(4, Duration::from_secs(60));
+    let at = |seconds| edgeless_types::Timestamp::from_unix(Duration::from_secs(seconds));
+    let pauses = [0, 10, 20, 40].map(|millis| Some(Duration::from_millis(millis)));
+    assert_eq!([1, 2, 3, 4].map(|second| restarts.next(at(second))), pauses);
+    assert_eq!(restarts.next(at(5)), None);
+    assert!(restarts.next(at(62)).is_some(), "the first is forgotten");
 }
 
 #[tokio::test]
