@@ -201,6 +201,12 @@ impl Checker<'_> {
             self.fault(format!("{place}/function_type"), detail);
             return;
         }
+        for (what, text) in [("id", &class.id), ("version", &class.version)] {
+            if let Err(says) = check_name(text) {
+                self.fault(format!("{place}/{what}"), says);
+                return;
+            }
+        }
         let registered = self.known.class(&class.id, &class.version);
         let code = match (&class.code, &registered) {
             (Some(CodeSource::Base64(text)), _) => self.inline_code(&place, text),
@@ -295,6 +301,29 @@ impl Checker<'_> {
 /// A key as a part of a JSON pointer (RFC 6901).
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The longest id or version of a class, in characters.
+const NAME: usize = 128;
+
+/// Checks an id or a version of a class of functions.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_name(text: &str) -> Result<(), String> {
+    let plain = |char: char| char.is_alphanumeric() || "._-+:@".contains(char);
+    let odd = text.chars().find(|&char| !plain(char));
+    match (text.chars().count(), odd) {
+        (0, _) => Err("is empty".to_owned()),
+        (long, _) if long > NAME => Err(format!("has {long} characters; at most {NAME}")),
+        (_, Some(odd)) => Err(format!(
+            "`{text}` has {odd:?}; letters, digits and . _ - + : @ are allowed"
+        )),
+        (_, None) if text.chars().all(|char| char == '.') => {
+            Err(format!("`{text}` consists of dots alone"))
+        }
+        (_, None) => Ok(()),
+    }
 }
 
 fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {

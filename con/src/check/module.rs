@@ -1,79 +1,109 @@
 //! Whether code can be a function of `RUST_WASM`.
 
-use std::collections::BTreeSet;
+use wasmparser::{
+    Validator, WasmFeatures,
+    types::{EntityType, Types},
+};
 
-use wasmparser::{Parser, Payload, TypeRef};
+/// How many parameters a function has, and how many results. All are `i32` but where noted.
+type Shape = (usize, usize);
 
-/// What a module must export.
-const EXPORTS: [&str; 7] = [
-    "memory",
-    "edgeless_mem_alloc",
-    "edgeless_mem_free",
-    "handle_init_asm",
-    "handle_cast_asm",
-    "handle_call_asm",
-    "handle_stop_asm",
+/// The functions that a module must export.
+const EXPORTS: [(&str, Shape); 6] = [
+    ("edgeless_mem_alloc", (1, 1)),
+    ("edgeless_mem_free", (2, 0)),
+    ("handle_init_asm", (4, 0)),
+    ("handle_cast_asm", (4, 0)),
+    ("handle_call_asm", (6, 1)),
+    ("handle_stop_asm", (0, 0)),
 ];
+/// What it may export besides: called after each event.
+const CLEAR: (&str, Shape) = ("edgeless_mem_clear", (0, 0));
 
 /// What a module may import from `env`.
-const IMPORTS: [&str; 8] = [
-    "cast_asm",
-    "cast_raw_asm",
-    "call_asm",
-    "call_raw_asm",
-    "delayed_cast_asm",
-    "telemetry_log_asm",
-    "slf_asm",
-    "sync_asm",
+const IMPORTS: [(&str, Shape); 8] = [
+    ("cast_asm", (4, 0)),
+    ("cast_raw_asm", (4, 0)),
+    ("call_asm", (6, 1)),
+    ("call_raw_asm", (6, 1)),
+    (DELAYED, (5, 0)),
+    ("telemetry_log_asm", (5, 0)),
+    ("slf_asm", (2, 0)),
+    ("sync_asm", (2, 0)),
 ];
+/// Its first parameter, a delay in milliseconds, is an `i64`.
+const DELAYED: &str = "delayed_cast_asm";
 
-/// Checks that code is a core WebAssembly module with the exports of the guest interface and no
+/// Checks that code is a valid core WebAssembly module with the exports of the guest interface and no
 /// imports beyond it.
 ///
 /// # Errors
 /// What is wrong, in words.
 pub fn check_module(code: &[u8]) -> Result<(), String> {
-    let mut exports = BTreeSet::new();
-    for payload in Parser::new(0).parse_all(code) {
-        let payload = payload.map_err(|error| format!("the code is not WebAssembly: {error}"))?;
-        match payload {
-            Payload::Version {
-                encoding: wasmparser::Encoding::Component,
-                ..
-            } => {
-                return Err("the code is a component; RUST_WASM needs a core module".to_owned());
-            }
-            Payload::ImportSection(imports) => {
-                for import in imports.into_imports() {
-                    let import = import.map_err(|error| error.to_string())?;
-                    check_import(import.module, import.name, import.ty)?;
-                }
-            }
-            Payload::ExportSection(section) => {
-                for export in section {
-                    exports.insert(export.map_err(|error| error.to_string())?.name);
-                }
-            }
-            _ => {}
-        }
+    if wasmparser::Parser::is_component(code) {
+        return Err("the code is a component; RUST_WASM needs a core module".to_owned());
     }
-    let missing: Vec<_> = EXPORTS
-        .into_iter()
-        .filter(|name| !exports.contains(name))
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
+    let features = WasmFeatures::WASM2
+        | WasmFeatures::TAIL_CALL
+        | WasmFeatures::EXTENDED_CONST
+        | WasmFeatures::MULTI_MEMORY;
+    let types = Validator::new_with_features(features)
+        .validate_all(code)
+        .map_err(|error| format!("the code is not valid WebAssembly: {error}"))?;
+    for (module, name, kind) in types.as_ref().core_imports().into_iter().flatten() {
+        let known = IMPORTS.iter().find(|(known, _)| *known == name);
+        let Some(&(_, shape)) = known.filter(|_| module == "env") else {
+            let there = IMPORTS.map(|(name, _)| name).join(", ");
+            return Err(format!(
+                "the code imports `{module}.{name}`, which is not there; `env` has {there}"
+            ));
+        };
+        check_shape(&types, kind, name, shape)
+            .map_err(|says| format!("the code imports `env.{name}`, which {says}"))?;
     }
-    Err(format!("the code lacks the exports {}", missing.join(", ")))
+    check_exports(&types)
 }
 
-fn check_import(module: &str, name: &str, kind: TypeRef) -> Result<(), String> {
-    let known = module == "env" && IMPORTS.contains(&name) && matches!(kind, TypeRef::Func(_));
-    if known {
+fn check_exports(types: &Types) -> Result<(), String> {
+    let find = |wanted: &str| {
+        let mut exports = types.as_ref().core_exports().into_iter().flatten();
+        exports.find(|(name, _)| *name == wanted)
+    };
+    let mut missing: Vec<_> = EXPORTS.map(|(name, _)| name).to_vec();
+    missing.insert(0, "memory");
+    missing.retain(|name| find(name).is_none());
+    if !missing.is_empty() {
+        return Err(format!("the code lacks the exports {}", missing.join(", ")));
+    }
+    match find("memory") {
+        Some((_, EntityType::Memory(memory))) if !memory.memory64 && !memory.shared => {}
+        _ => return Err("the export `memory` must be an unshared memory of 32 bits".to_owned()),
+    }
+    for (name, shape) in EXPORTS.into_iter().chain([CLEAR]) {
+        if let Some((_, kind)) = find(name) {
+            check_shape(types, kind, name, shape)
+                .map_err(|says| format!("the code exports `{name}`, which {says}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What it is instead, in words.
+fn check_shape(types: &Types, kind: EntityType, name: &str, shape: Shape) -> Result<(), String> {
+    let mut wanted = wasmparser::FuncType::new(
+        vec![wasmparser::ValType::I32; shape.0],
+        vec![wasmparser::ValType::I32; shape.1],
+    );
+    if name == DELAYED {
+        let rest = std::iter::repeat_n(wasmparser::ValType::I32, shape.0 - 1);
+        wanted = wasmparser::FuncType::new([wasmparser::ValType::I64].into_iter().chain(rest), []);
+    }
+    let EntityType::Func(id) = kind else {
+        return Err("must be a function".to_owned());
+    };
+    let found = types[id].unwrap_func();
+    if *found == wanted {
         return Ok(());
     }
-    let there = IMPORTS.join(", ");
-    Err(format!(
-        "the code imports `{module}.{name}`, which is not there; `env` has {there}"
-    ))
+    Err(format!("must be {wanted}, not {found}"))
 }

@@ -144,4 +144,46 @@ fn code_without_the_interface_is_refused() {
     assert!(check_module(&code).unwrap_err().contains("handle_cast_asm"));
     let code = wat::parse_str(r#"(module (import "wasi" "fd_write" (func)))"#).unwrap();
     assert!(check_module(&code).unwrap_err().contains("wasi.fd_write"));
+    let wrong = r#"(module (import "env" "cast_asm" (func (param i64))))"#;
+    let says = check_module(&wat::parse_str(wrong).unwrap()).unwrap_err();
+    assert!(
+        says.contains("env.cast_asm") && says.contains("i64"),
+        "{says}"
+    );
+    let body = wat::parse_str("(module (func (result i32) i64.const 1))");
+    let says = check_module(&body.unwrap()).unwrap_err();
+    assert!(says.contains("not valid WebAssembly"), "{says}");
+    assert!(check_module(b"\0asm\x01\0\0\0\xff").is_err(), "torn");
+    let component = wat::parse_str("(component)").unwrap();
+    assert!(check_module(&component).unwrap_err().contains("component"));
+}
+
+#[test]
+fn exports_must_have_the_shapes_of_the_interface() {
+    let module = |free: &str, memory: &str| {
+        let text = format!(
+            r#"(module (memory (export "memory") {memory})
+              (func (export "edgeless_mem_alloc") (param i32) (result i32) (i32.const 0))
+              (func (export "edgeless_mem_free") {free})
+              (func (export "handle_init_asm") (param i32 i32 i32 i32))
+              (func (export "handle_cast_asm") (param i32 i32 i32 i32))
+              (func (export "handle_call_asm") (param i32 i32 i32 i32 i32 i32) (result i32) (i32.const 0))
+              (func (export "handle_stop_asm")))"#
+        );
+        check_module(&wat::parse_str(text).unwrap())
+    };
+    assert_eq!(module("(param i32 i32)", "1"), Ok(()));
+    let says = module("(param i32)", "1").unwrap_err();
+    assert!(says.contains("edgeless_mem_free"), "{says}");
+    assert!(module("(param i32 i32)", "i64 1").is_err());
+}
+
+#[test]
+fn odd_ids_and_versions_of_classes_are_refused() {
+    for fine in ["double", "0.1.0-rc.1+5", "größe", "org:name@2"] {
+        assert_eq!(super::check_name(fine), Ok(()));
+    }
+    for odd in ["", " ", "a/b", "a b", "..", "a\n", &"x".repeat(200)] {
+        assert!(super::check_name(odd).is_err(), "{odd}");
+    }
 }

@@ -32,6 +32,10 @@ impl Controller {
         code: Bytes,
         replace: bool,
     ) -> Result<bool, Refusal> {
+        for (what, text) in [("id", &record.id), ("version", &record.version)] {
+            check::check_name(text)
+                .map_err(|says| Refusal::fault("", format!("the {what} {says}")))?;
+        }
         let name = (record.id.clone(), record.version.clone());
         let known = self.state().functions.get(&name).cloned();
         let same = known.as_ref() == Some(&record);

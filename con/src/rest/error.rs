@@ -2,7 +2,8 @@
 
 use axum::{
     Json,
-    http::{StatusCode, Uri, header::CONTENT_TYPE},
+    extract::{Query, rejection::QueryRejection},
+    http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,28 @@ pub(super) fn body(
         };
         Problem::new(status, "body", "The body cannot be taken", detail)
     })
+}
+
+/// The query string of a request, or what is wrong with it.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+pub(super) fn query<T>(read: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    match read {
+        Ok(Query(query)) => Ok(query),
+        Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+    }
+}
+
+pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let detail = format!("`{}` has no {method}; see /api/v1/openapi.json", uri.path());
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method",
+        "There is no such method here",
+        detail,
+    )
 }
 
 pub(super) async fn no_such_route(uri: Uri) -> Problem {

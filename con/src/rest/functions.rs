@@ -3,7 +3,10 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -13,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     CODE_BYTES,
-    error::{Problem, body},
+    error::{self, Problem, body},
 };
 use crate::{check::RUNTIMES, controller::Controller, problem::Refusal, store::FunctionRecord};
 
@@ -73,10 +76,10 @@ fn rust_wasm() -> String {
 pub(super) async fn publish(
     State(con): State<Controller>,
     Path((id, version)): Path<(String, String)>,
-    Query(query): Query<PublishQuery>,
+    query: Result<Query<PublishQuery>, QueryRejection>,
     code: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<FunctionStatus>), Problem> {
-    let code = body(code, CODE_BYTES)?;
+    let (query, code) = (error::query(query)?, body(code, CODE_BYTES)?);
     if !RUNTIMES.contains(&query.function_type.as_str()) {
         let known = RUNTIMES.join(", ");
         let detail = format!(

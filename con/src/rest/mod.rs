@@ -1,16 +1,14 @@
-//! The REST interface of ε-CON. Its OpenAPI document is generated from the handlers.
+//! The REST interface of ε-CON. Its OpenAPI document is generated from the handlers: a route is added
+//! together with its description, so that neither can be without the other.
 
 mod domains;
 mod error;
 mod functions;
 mod workflows;
 
-use axum::{
-    Json, Router,
-    extract::DefaultBodyLimit,
-    routing::{get, post, put},
-};
+use axum::{Json, Router, extract::DefaultBodyLimit, routing::get};
 use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::controller::Controller;
 pub use error::Problem;
@@ -22,70 +20,45 @@ pub const CODE_BYTES: usize = 64 << 20;
 /// The longest workflow document that is taken; it may hold code.
 pub const DOCUMENT_BYTES: usize = 8 << 20;
 
-/// The OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "ε-CON",
-        description = "Workflows, the function registry, domains."
-    ),
-    paths(
-        workflows::start,
-        workflows::list,
-        workflows::inspect,
-        workflows::stop,
-        workflows::migrate,
-        functions::publish,
-        functions::list,
-        functions::inspect,
-        functions::code,
-        functions::upload,
-        domains::list,
-        domains::inspect,
-        domains::nodes,
-        domains::instances,
-    )
-)]
+#[openapi(info(
+    title = "ε-CON",
+    description = "Workflows, the function registry, domains."
+))]
 struct Document;
 
 /// The OpenAPI document as JSON.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+    routes().into_openapi()
+}
+
+fn routes() -> OpenApiRouter<Controller> {
+    let documents = OpenApiRouter::new()
+        .routes(routes!(workflows::start, workflows::list))
+        .layer(DefaultBodyLimit::max(DOCUMENT_BYTES));
+    let code = OpenApiRouter::new()
+        .routes(routes!(functions::publish, functions::inspect))
+        .routes(routes!(functions::upload))
+        .layer(DefaultBodyLimit::max(CODE_BYTES));
+    OpenApiRouter::with_openapi(Document::openapi())
+        .merge(documents)
+        .merge(code)
+        .routes(routes!(workflows::inspect, workflows::stop))
+        .routes(routes!(workflows::migrate))
+        .routes(routes!(functions::list))
+        .routes(routes!(functions::code))
+        .routes(routes!(domains::list))
+        .routes(routes!(domains::inspect))
+        .routes(routes!(domains::nodes))
+        .routes(routes!(domains::instances))
 }
 
 /// All routes.
 pub fn router(controller: Controller) -> Router {
-    let documents = Router::new()
-        .route(
-            "/api/v1/workflows",
-            post(workflows::start).get(workflows::list),
-        )
-        .layer(DefaultBodyLimit::max(DOCUMENT_BYTES));
-    let code = Router::new()
-        .route(
-            "/api/v1/functions/{id}/{version}",
-            put(functions::publish).get(functions::inspect),
-        )
-        .route("/api/v1/code", post(functions::upload))
-        .layer(DefaultBodyLimit::max(CODE_BYTES));
-    Router::new()
-        .merge(documents)
-        .merge(code)
-        .route(
-            "/api/v1/workflows/{id}",
-            get(workflows::inspect).delete(workflows::stop),
-        )
-        .route("/api/v1/workflows/{id}/migrate", post(workflows::migrate))
-        .route("/api/v1/functions", get(functions::list))
-        .route(
-            "/api/v1/functions/{id}/{version}/code",
-            get(functions::code),
-        )
-        .route("/api/v1/domains", get(domains::list))
-        .route("/api/v1/domains/{id}", get(domains::inspect))
-        .route("/api/v1/domains/{id}/nodes", get(domains::nodes))
-        .route("/api/v1/domains/{id}/instances", get(domains::instances))
-        .route("/api/v1/openapi.json", get(async || Json(openapi())))
+    let (router, document) = routes().split_for_parts();
+    router
+        .route("/api/v1/openapi.json", get(async || Json(document)))
         .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::no_such_method)
         .with_state(controller)
 }

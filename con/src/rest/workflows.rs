@@ -3,7 +3,10 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, Query, State, rejection::BytesRejection},
+    extract::{
+        Path, Query, State,
+        rejection::{BytesRejection, QueryRejection},
+    },
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -13,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     DOCUMENT_BYTES,
-    error::{Problem, body, parse_id},
+    error::{self, Problem, body, parse_id},
 };
 use crate::{
     check::{Format, parse},
@@ -46,11 +49,11 @@ pub(super) struct StartQuery {
 )]
 pub(super) async fn start(
     State(con): State<Controller>,
-    Query(query): Query<StartQuery>,
+    query: Result<Query<StartQuery>, QueryRejection>,
     headers: HeaderMap,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let document = body(document, DOCUMENT_BYTES)?;
+    let (query, document) = (error::query(query)?, body(document, DOCUMENT_BYTES)?);
     let workflow = parse(&document, format(&headers)).map_err(|fault| {
         if fault.detail.starts_with("the body is not") {
             return Problem::bad_request(fault.detail);
