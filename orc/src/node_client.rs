@@ -3,7 +3,10 @@
 //! A node that hangs delays nobody else. Starts that get no answer fail, so that they are tried
 //! elsewhere; stops and patches are tried again until the node is gone.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use edgeless_daemon::code::CodeStore;
@@ -148,20 +151,8 @@ impl Worker {
                     return results;
                 }
             };
-            let mut missing = None;
-            let mut still = Vec::new();
-            for (index, outcome) in open.into_iter().zip(outcomes) {
-                match outcome.kind {
-                    Some(Kind::Done(done)) => results[index] = Some(StepResult::Done(done.state)),
-                    Some(Kind::Failed(text)) => results[index] = Some(StepResult::Failed(text)),
-                    Some(Kind::MissingCode(code)) => {
-                        missing = Some(code.digest);
-                        still.push(index);
-                    }
-                    None => results[index] = Some(StepResult::Failed("no outcome".to_owned())),
-                }
-            }
-            open = still;
+            let missing;
+            (open, missing) = sort_out(steps, &open, outcomes, &mut results);
             let Some(digest) = missing else {
                 return results;
             };
@@ -206,6 +197,37 @@ impl Worker {
             Err(_) => Err("the node does not take the code in time".to_owned()),
         }
     }
+}
+
+/// Notes what steps came to. Gives back those that must be done once more, and the code they need: a
+/// start whose code is not there, and whatever follows it in the batch for the same instance.
+fn sort_out(
+    steps: &[Step],
+    open: &[usize],
+    outcomes: Vec<v1::StepOutcome>,
+    results: &mut [Option<StepResult>],
+) -> (Vec<usize>, Option<Bytes>) {
+    let (mut again, mut missing) = (Vec::new(), None);
+    let mut not_started = HashSet::new();
+    for (&index, outcome) in open.iter().zip(outcomes) {
+        let physical_id = steps[index].key().physical_id();
+        if let Some(Kind::MissingCode(code)) = outcome.kind {
+            missing = Some(code.digest);
+            not_started.insert(physical_id);
+            again.push(index);
+            continue;
+        }
+        if not_started.contains(&physical_id) {
+            again.push(index);
+            continue;
+        }
+        results[index] = Some(match outcome.kind {
+            Some(Kind::Done(done)) => StepResult::Done(done.state),
+            Some(Kind::Failed(text)) => StepResult::Failed(text),
+            Some(Kind::MissingCode(_)) | None => StepResult::Failed("no outcome".to_owned()),
+        });
+    }
+    (again, missing)
 }
 
 fn to_wire(steps: &[&Step]) -> v1::ApplyRequest {
@@ -274,4 +296,73 @@ fn outputs_to_wire(outputs: Vec<Output>, peers: &mut HashMap<NodeId, String>) ->
         });
     }
     wire
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeless_types::{Generation, LogicalId, PhysicalId, RunningInstance, WorkflowId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn pid(number: u128) -> PhysicalId {
+        PhysicalId::new(Uuid::from_u128(number))
+    }
+
+    fn start(number: u128) -> Step {
+        let spec = edgeless_types::workflow::ResourceSpec {
+            name: "r".to_owned(),
+            class_type: "file-log".to_owned(),
+            configurations: std::collections::BTreeMap::new(),
+        };
+        Step::Start {
+            instance: RunningInstance {
+                physical_id: pid(number),
+                logical_id: LogicalId::new(Uuid::nil()),
+                workflow_id: WorkflowId::new(Uuid::nil()),
+                generation: Generation(1),
+            },
+            spec: edgeless_types::workflow::VertexSpec::Resource(spec),
+            outputs: Vec::new(),
+            state: None,
+            code: None,
+        }
+    }
+
+    fn patch(number: u128) -> Step {
+        Step::Patch {
+            physical_id: pid(number),
+            generation: Generation(2),
+            outputs: Vec::new(),
+        }
+    }
+
+    fn outcome(kind: Kind) -> v1::StepOutcome {
+        v1::StepOutcome { kind: Some(kind) }
+    }
+
+    #[test]
+    fn what_follows_a_start_without_code_is_repeated_with_it() {
+        let steps = [start(1), start(2), patch(1), patch(2)];
+        let missing = Kind::MissingCode(v1::MissingCode {
+            digest: Bytes::from_static(b"digest"),
+        });
+        let not_here = Kind::Failed("does not run on this node".to_owned());
+        let done = || outcome(Kind::Done(v1::StepDone { state: None }));
+        let outcomes = vec![outcome(missing), done(), outcome(not_here), done()];
+        let mut results = vec![None; 4];
+        let (again, code) = sort_out(&steps, &[0, 1, 2, 3], outcomes, &mut results);
+        assert_eq!(
+            (again.as_slice(), code.as_deref()),
+            (&[0, 2][..], Some(&b"digest"[..]))
+        );
+        let outcomes = vec![done(), done()];
+        let (again, code) = sort_out(&steps, &again, outcomes, &mut results);
+        assert_eq!((again.as_slice(), code), (&[][..], None));
+        assert!(
+            results
+                .iter()
+                .all(|it| matches!(it, Some(StepResult::Done(None))))
+        );
+    }
 }

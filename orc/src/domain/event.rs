@@ -232,6 +232,17 @@ pub enum StepKey {
     Patch(PhysicalId),
 }
 
+impl StepKey {
+    /// The instance it is about.
+    pub fn physical_id(self) -> PhysicalId {
+        match self {
+            Self::Start(physical_id) | Self::Stop(physical_id) | Self::Patch(physical_id) => {
+                physical_id
+            }
+        }
+    }
+}
+
 impl Step {
     /// Its name.
     pub fn key(&self) -> StepKey {

@@ -23,30 +23,41 @@ use crate::{
 ///
 /// # Errors
 /// A daemon does not start or does not do what it is asked.
-pub async fn run(options: Options) -> anyhow::Result<Vec<Measured>> {
+pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let mut results = Vec::new();
-    let mut keep = |measured: Option<Measured>| {
-        if let Some(measured) = measured {
+    let mut keep = |all: Vec<Option<Measured>>| {
+        for measured in all.into_iter().flatten() {
             eprintln!("{} {:.2} {}", measured.name, measured.value, measured.unit);
             results.push(measured);
         }
     };
-    for measured in starts(options).await? {
-        keep(measured);
+    let names = [
+        "workflow_start_per_s",
+        "workflow_start_p99_ms",
+        "workflow_stop_per_s",
+    ];
+    if options.wants(&names) {
+        keep(starts(options).await?.into());
     }
-    for measured in http(options).await? {
-        keep(measured);
+    if options.wants(&["http_requests_per_s", "http_p99_ms"]) {
+        keep(http(options).await?.into());
     }
-    for measured in chains(options).await? {
-        keep(measured);
+    for chain in CHAINS {
+        if options.wants(&[chain.rate_name, chain.tail_name]) {
+            keep(chain.measure(options).await?);
+        }
     }
-    keep(mirror_lag(options).await?);
-    keep(dead_node(options).await?);
-    for measured in idle(options).await? {
-        keep(measured);
+    if options.wants(&["mirror_lag_p99_ms"]) {
+        keep(vec![mirror_lag(options).await?]);
+    }
+    if options.wants(&["dead_node_replaced_ms"]) {
+        keep(vec![dead_node(options).await?]);
+    }
+    if options.wants(&["idle_rss_mib_con", "idle_rss_mib_orc", "idle_rss_mib_node"]) {
+        keep(idle(options).await?.into());
     }
     if options.cold {
-        keep(cold_build()?);
+        keep(vec![cold_build()?]);
     }
     Ok(results)
 }
@@ -72,7 +83,7 @@ async fn cluster(number: usize, mirror: Mirror) -> anyhow::Result<Cluster> {
 }
 
 /// One-function workflows over REST, 16 at a time, until running; then their stops.
-async fn starts(options: Options) -> anyhow::Result<[Option<Measured>; 3]> {
+async fn starts(options: &Options) -> anyhow::Result<[Option<Measured>; 3]> {
     let cluster = cluster(3, Mirror::Running).await?;
     let number = if options.quick { 200 } else { 2_000 };
     let none = json!({});
@@ -130,7 +141,7 @@ async fn starts(options: Options) -> anyhow::Result<[Option<Measured>; 3]> {
 }
 
 /// Request → `http-ingress` → `RUST_WASM` → reply, 64 connections.
-async fn http(options: Options) -> anyhow::Result<[Option<Measured>; 2]> {
+async fn http(options: &Options) -> anyhow::Result<[Option<Measured>; 2]> {
     let cluster = cluster(1, Mirror::Without).await?;
     let none = json!({});
     let document = json!({
@@ -191,28 +202,38 @@ async fn connection(url: String, stop: Arc<AtomicBool>) -> anyhow::Result<Vec<f6
 /// Source → three relays → sink. The source is a function that sends bursts of 64-byte events; the
 /// sink counts, and answers a call through an ingress with its count, so that what is counted has
 /// really come through the chain.
-async fn chains(options: Options) -> anyhow::Result<Vec<Option<Measured>>> {
-    let mut all = Vec::new();
-    let names = [
-        ("chain3_one_node_events_per_s", "chain3_one_node_p99_us", 1),
-        (
-            "chain3_two_nodes_events_per_s",
-            "chain3_two_nodes_p99_us",
-            2,
-        ),
-    ];
-    for (rate_name, tail_name, number) in names {
-        let cluster = cluster(number, Mirror::Without).await?;
-        let mut rates = Vec::new();
-        let mut tails = Vec::new();
+struct Chain {
+    rate_name: &'static str,
+    tail_name: &'static str,
+    nodes: usize,
+}
+
+const CHAINS: [Chain; 2] = [
+    Chain {
+        rate_name: "chain3_one_node_events_per_s",
+        tail_name: "chain3_one_node_p99_us",
+        nodes: 1,
+    },
+    Chain {
+        rate_name: "chain3_two_nodes_events_per_s",
+        tail_name: "chain3_two_nodes_p99_us",
+        nodes: 2,
+    },
+];
+
+impl Chain {
+    async fn measure(&self, options: &Options) -> anyhow::Result<Vec<Option<Measured>>> {
+        let cluster = cluster(self.nodes, Mirror::Without).await?;
+        let (mut rates, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..options.runs() {
-            rates.push(chain_rate(&cluster, number, options).await?);
-            tails.push(chain_tail(&cluster, number, options).await?);
+            rates.push(chain_rate(&cluster, self.nodes, options).await?);
+            tails.push(chain_tail(&cluster, self.nodes, options).await?);
         }
-        all.push(Measured::of(rate_name, "1/s", rates));
-        all.push(Measured::of(tail_name, "us", tails));
+        Ok(vec![
+            Measured::of(self.rate_name, "1/s", rates),
+            Measured::of(self.tail_name, "us", tails),
+        ])
     }
-    Ok(all)
 }
 
 /// A chain whose links alternate between the nodes.
@@ -248,7 +269,7 @@ async fn counted(http: &reqwest::Client, cluster: &Cluster) -> anyhow::Result<u6
     anyhow::bail!("the sink does not answer")
 }
 
-async fn chain_rate(cluster: &Cluster, number: usize, options: Options) -> anyhow::Result<f64> {
+async fn chain_rate(cluster: &Cluster, number: usize, options: &Options) -> anyhow::Result<f64> {
     let id = cluster.rest.start(&chain(number, "0")).await?;
     let http = reqwest::Client::new();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -257,12 +278,13 @@ async fn chain_rate(cluster: &Cluster, number: usize, options: Options) -> anyho
     tokio::time::sleep(duration).await;
     let (last, time) = (counted(&http, cluster).await?, begin.elapsed());
     stop(cluster, &id).await?;
+    anyhow::ensure!(last > first, "nothing came through the chain");
     Ok((last - first) as f64 / time.as_secs_f64())
 }
 
 /// The way of an event at 1,000 a second: the sum of the transfer and execution times that ε-ORC
 /// recorded for the four receivers of each event, which come in order.
-async fn chain_tail(cluster: &Cluster, number: usize, options: Options) -> anyhow::Result<f64> {
+async fn chain_tail(cluster: &Cluster, number: usize, options: &Options) -> anyhow::Result<f64> {
     let id = cluster.rest.start(&chain(number, "1000")).await?;
     let seconds = if options.quick { 2 } else { 5 };
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -309,7 +331,7 @@ async fn stop(cluster: &Cluster, id: &str) -> anyhow::Result<()> {
 }
 
 /// From the moment a vertex runs, as ε-ORC notes it, until Redis has it.
-async fn mirror_lag(options: Options) -> anyhow::Result<Option<Measured>> {
+async fn mirror_lag(options: &Options) -> anyhow::Result<Option<Measured>> {
     let cluster = cluster(1, Mirror::Running).await?;
     let client = redis::Client::open(cluster.redis_url.as_str())?;
     let mut redis = client.get_multiplexed_async_connection().await?;
@@ -344,7 +366,7 @@ async fn mirror_lag(options: Options) -> anyhow::Result<Option<Measured>> {
 }
 
 /// From the deadline of a killed node until its function runs elsewhere.
-async fn dead_node(options: Options) -> anyhow::Result<Option<Measured>> {
+async fn dead_node(options: &Options) -> anyhow::Result<Option<Measured>> {
     let mut times = Vec::new();
     for _ in 0..options.runs() {
         let mut cluster = cluster(2, Mirror::Without).await?;
@@ -380,7 +402,7 @@ fn last_health(cluster: &Cluster, node_id: &str) -> anyhow::Result<f64> {
 }
 
 /// Resident memory of each daemon with nothing to do.
-async fn idle(options: Options) -> anyhow::Result<[Option<Measured>; 3]> {
+async fn idle(options: &Options) -> anyhow::Result<[Option<Measured>; 3]> {
     let mut memory = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..options.runs() {
         let cluster = Cluster::start(Plan {

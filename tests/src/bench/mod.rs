@@ -7,8 +7,10 @@ use std::{fmt::Write as _, process::Command};
 use serde::Serialize;
 
 /// How to measure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// Only what has a name that begins like this; empty: everything.
+    pub only: String,
     /// One short run of each.
     pub quick: bool,
     /// Build from nothing as well.
@@ -17,8 +19,13 @@ pub struct Options {
 
 impl Options {
     /// How many runs a median is taken of.
-    pub fn runs(self) -> usize {
+    pub fn runs(&self) -> usize {
         if self.quick { 1 } else { 5 }
+    }
+
+    /// Whether something with one of these names is to be measured.
+    pub fn wants(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| name.starts_with(&self.only))
     }
 }
 

@@ -14,6 +14,9 @@ struct Arguments {
     /// One short run of each, to see that all works
     #[arg(long)]
     quick: bool,
+    /// Only what has a name that begins like this
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    only: String,
     /// Write the results as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -27,10 +30,11 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     println!("{}", machine());
     let options = Options {
+        only: arguments.only,
         quick: arguments.quick,
         cold: arguments.cold,
     };
-    let results = main_suite::run(options).await?;
+    let results = main_suite::run(&options).await?;
     print!("{}", table(&results));
     if let Some(path) = arguments.json {
         std::fs::write(path, serde_json::to_string_pretty(&results)?)?;
