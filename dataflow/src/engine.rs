@@ -11,7 +11,10 @@ use bytes::Bytes;
 use edgeless_types::{Generation, InstanceId, PhysicalId, Samples, Timestamp, message::Message};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use crate::{
     config::{EngineConfig, Remote},
@@ -120,6 +123,7 @@ impl Shared {
 #[derive(Clone)]
 pub struct Engine {
     shared: Arc<Shared>,
+    runtimes: Arc<[Handle]>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -151,12 +155,13 @@ impl Engine {
             remote,
             config,
         });
-        let mut threads = Vec::new();
+        let (mut threads, mut runtimes) = (Vec::new(), Vec::new());
         for (index, (inbox, data)) in inboxes.into_iter().zip(batches).enumerate() {
             let (for_shard, seed) = (Arc::clone(&shared), rng.random());
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
+            runtimes.push(runtime.handle().clone());
             let thread = std::thread::Builder::new()
                 .name(format!("shard-{index}"))
                 .spawn(move || {
@@ -167,6 +172,7 @@ impl Engine {
         }
         Ok(Self {
             shared,
+            runtimes: runtimes.into(),
             threads: Arc::new(Mutex::new(threads)),
         })
     }
@@ -174,6 +180,13 @@ impl Engine {
     /// How many shards there are.
     pub fn shards(&self) -> usize {
         self.shared.shards.len()
+    }
+
+    /// The runtimes of the shards: what is spawned there shares the thread of the shard, so that
+    /// sockets and operators hand messages over without waking another thread. Such tasks must not
+    /// block, and end with the engine.
+    pub fn runtimes(&self) -> &[Handle] {
+        &self.runtimes
     }
 
     /// What happened so far.

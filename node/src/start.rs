@@ -13,7 +13,7 @@ use edgeless_daemon::{
 use edgeless_dataflow::{Clock, Engine, EngineConfig};
 use edgeless_types::{NodeCapabilities, NodeId, Timestamp};
 use rand::{Rng, RngCore};
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -135,7 +135,6 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         node_id,
         urls.invocation.to_string(),
         engine.shards,
-        Handle::current(),
         closed.clone(),
     );
     // The last that can fail: from here on there are threads that must be ended.

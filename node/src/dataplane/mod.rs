@@ -47,7 +47,6 @@ struct Inner {
     peers: Peers,
     counters: Arc<LinkCounters>,
     links: Vec<Mutex<FxHashMap<NodeId, Arc<Line>>>>,
-    runtime: Handle,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -60,13 +59,12 @@ pub(crate) struct Me {
 }
 
 impl DataPlane {
-    /// A data plane without links yet; they are made on `runtime` when they are needed and end
-    /// with `shutdown`.
+    /// A data plane without links yet; each is made when it is needed, on the runtime of the shard
+    /// that needs it, and ends with `shutdown`.
     pub fn new(
         node_id: NodeId,
         invocation_url: String,
         shards: usize,
-        runtime: Handle,
         shutdown: CancellationToken,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -77,7 +75,6 @@ impl DataPlane {
             peers: Peers::default(),
             counters: Arc::default(),
             links: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
-            runtime,
             tasks: TaskTracker::new(),
             shutdown,
         }))
@@ -112,7 +109,7 @@ impl DataPlane {
         let run = async move {
             shutdown.run_until_cancelled(link.run()).await;
         };
-        self.0.tasks.spawn_on(run, &self.0.runtime);
+        self.0.tasks.spawn_on(run, &Handle::current());
         line
     }
 }

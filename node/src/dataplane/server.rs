@@ -12,11 +12,12 @@ use edgeless_proto::{
     },
 };
 use edgeless_types::{NodeId, PhysicalId, message::Message};
-use tokio::sync::mpsc;
-use tokio_stream::{
-    Stream, StreamExt,
-    wrappers::{ReceiverStream, TcpListenerStream},
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    task::JoinSet,
 };
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,6 +28,10 @@ use super::{
 
 /// The largest frame that is taken.
 const FRAME_BYTES: usize = 64 << 20;
+/// Connections that wait for one server.
+const CONNECTIONS: usize = 64;
+/// How long nothing is accepted after a connection was not, as descriptors may be out.
+const NOT_ACCEPTED: Duration = Duration::from_millis(50);
 /// How soon a target without room is looked at again.
 const RECHECK: Duration = Duration::from_millis(1);
 
@@ -36,35 +41,74 @@ struct Service {
     shutdown: CancellationToken,
 }
 
-/// Serves the data plane until shutdown.
+/// Serves the data plane until shutdown. Connections take turns over the shards: what comes in on one
+/// is read on the thread of its shard.
 ///
 /// # Errors
-/// The listener fails.
+/// A server fails.
 pub async fn serve(
     bound: Bound,
     engine: Engine,
     plane: DataPlane,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let service = Service {
-        engine,
-        plane,
-        shutdown: shutdown.clone(),
-    };
-    let service = InvocationServer::new(service).max_decoding_message_size(FRAME_BYTES);
-    let incoming = TcpListenerStream::new(bound.listener).map(|stream| {
-        stream.inspect(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "no TCP_NODELAY");
+    let (mut connections, mut servers) = (Vec::new(), JoinSet::new());
+    for runtime in engine.runtimes() {
+        let (give, take) = mpsc::channel(CONNECTIONS);
+        connections.push(give);
+        let service = Service {
+            engine: engine.clone(),
+            plane: plane.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let service = InvocationServer::new(service).max_decoding_message_size(FRAME_BYTES);
+        let server = tonic::transport::Server::builder()
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(8 << 20)
+            .add_service(service)
+            .serve_with_incoming_shutdown(
+                ReceiverStream::new(take).map(registered),
+                shutdown.clone().cancelled_owned(),
+            );
+        servers.spawn_on(server, runtime);
+    }
+    let accepting = accept(bound.listener, &connections);
+    shutdown.run_until_cancelled(accepting).await;
+    drop(connections);
+    while let Some(ended) = servers.join_next().await {
+        match ended {
+            Ok(outcome) => outcome?,
+            Err(error) => tracing::debug!(%error, "the engine has ended before its server"),
+        }
+    }
+    Ok(())
+}
+
+/// Hands connections to the servers in turn.
+async fn accept(listener: TcpListener, servers: &[mpsc::Sender<std::net::TcpStream>]) {
+    for server in servers.iter().cycle() {
+        let accepted = listener.accept().await;
+        let stream = accepted.and_then(|(stream, _)| {
+            stream.set_nodelay(true)?;
+            stream.into_std()
+        });
+        match stream {
+            Ok(stream) => {
+                if server.send(stream).await.is_err() {
+                    return;
+                }
             }
-        })
-    });
-    tonic::transport::Server::builder()
-        .initial_stream_window_size(4 << 20)
-        .initial_connection_window_size(8 << 20)
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
-        .await
+            Err(error) => {
+                tracing::warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(NOT_ACCEPTED).await;
+            }
+        }
+    }
+}
+
+/// The connection as one of the runtime that is current here.
+fn registered(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
+    TcpStream::from_std(stream)
 }
 
 #[tonic::async_trait]
