@@ -40,6 +40,9 @@ const DELAYED: &str = "delayed_cast_asm";
 /// # Errors
 /// What is wrong, in words.
 pub fn check_module(code: &[u8]) -> Result<(), String> {
+    if !code.starts_with(b"\0asm") {
+        return Err("the code is not WebAssembly: it does not begin with `\\0asm`".to_owned());
+    }
     if wasmparser::Parser::is_component(code) {
         return Err("the code is a component; RUST_WASM needs a core module".to_owned());
     }

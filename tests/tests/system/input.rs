@@ -116,6 +116,27 @@ fn cases() -> Vec<Case> {
             "moon",
         ),
         (
+            Method::PATCH,
+            workflows.to_owned(),
+            String::new(),
+            405,
+            "PATCH",
+        ),
+        (
+            Method::POST,
+            format!("{workflows}?colour=red"),
+            "{}".to_owned(),
+            400,
+            "colour",
+        ),
+        (
+            Method::PUT,
+            "/api/v1/functions/a%2Fb/1".to_owned(),
+            "no code".to_owned(),
+            422,
+            "a/b",
+        ),
+        (
             Method::GET,
             "/api/v1/nothing".to_owned(),
             String::new(),
