@@ -98,6 +98,11 @@ pub struct CallRef {
 }
 
 impl CallRef {
+    /// The call that this message is, if it is one.
+    pub fn of_call(message: &Message) -> Option<Self> {
+        (message.kind == MessageKind::Call).then(|| Self::of(message))
+    }
+
     /// The call that this message is.
     pub fn of(message: &Message) -> Self {
         Self {

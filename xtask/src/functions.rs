@@ -64,7 +64,7 @@ fn build_command(folder: &Path) -> anyhow::Result<Command> {
         command.arg("build");
     }
     command
-        .args(["--release", "--target", TARGET])
+        .args(["--release", "--target", TARGET, "--target-dir", "target"])
         .current_dir(folder);
     command.env("RUSTFLAGS", "-C link-arg=--import-undefined");
     Ok(command)

@@ -121,6 +121,8 @@ pub(crate) struct Shard {
     sequence: u64,
     /// Messages handled and not yet added to the counters.
     handled: u64,
+    /// Whether an inbox has got room since what is blocked was tried.
+    made_room: bool,
     now: Timestamp,
     outbox: Outbox,
 }
@@ -144,6 +146,7 @@ impl Shard {
             rng: SmallRng::seed_from_u64(seed),
             sequence: 0,
             handled: 0,
+            made_room: false,
             now: (shared.config.clock)(),
             outbox: Outbox::default(),
             shared,
@@ -184,6 +187,7 @@ impl Shard {
             }
             self.on_time();
             self.take_answers();
+            self.made_room = false;
             self.retry_blocked();
             for _ in 0..TURNS {
                 let Some(key) = self.ready.pop_front() else {
@@ -194,7 +198,9 @@ impl Shard {
             }
             self.flush_outgoing();
             self.count_handled();
-            if self.ready.is_empty() && inbox.is_empty() && data.is_empty() {
+            let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
+            let idle = self.ready.is_empty() && inbox.is_empty() && data.is_empty();
+            if idle && !blocked_may_go_on {
                 if let Some(batch) = self.sleep(&mut inbox, &mut data, &mut injected).await {
                     self.accept_all(batch);
                 }

@@ -41,6 +41,7 @@ impl Shard {
             let Some(queued) = slot.inbox.pop_front() else {
                 break;
             };
+            self.made_room = true;
             match queued.from {
                 Entrance::Local => slot.local -= 1,
                 Entrance::Gate => released += 1,

@@ -29,13 +29,17 @@ impl Remote for NoRemote {
 }
 
 pub(crate) fn engine(shards: usize, inbox: usize) -> Engine {
+    patient_engine(shards, inbox, Duration::from_millis(50))
+}
+
+pub(crate) fn patient_engine(shards: usize, inbox: usize, park_timeout: Duration) -> Engine {
     let clock = || Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
     let config = EngineConfig {
         node_id: NodeId::new(Uuid::nil()),
         shards,
         inbox,
         call_timeout: Duration::from_secs(5),
-        park_timeout: Duration::from_millis(50),
+        park_timeout,
         samples: 1_000,
         clock: Arc::new(clock),
         seed: 7,

@@ -1,15 +1,18 @@
 //! Where there is no room: slow instances, circles, channels that lead nowhere yet.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use edgeless_dataflow::{Drop, Outputs, Progress};
 use edgeless_types::Generation;
 
-use crate::common::{Door, does, engine, flood, id, relay, until};
+use crate::common::{Door, does, engine, flood, id, patient_engine, relay, until};
 
 #[tokio::test]
 async fn a_cycle_of_full_inboxes_does_not_deadlock_and_counts_what_it_drops() {
@@ -119,4 +122,20 @@ async fn what_a_channel_holds_delays_no_other_channel_and_comes_in_order() {
         .iter()
         .map(|it| u32::from_be_bytes(it[..].try_into().unwrap()));
     assert_eq!(got.collect::<Vec<_>>(), wanted);
+}
+
+#[tokio::test]
+async fn a_sender_goes_on_as_soon_as_there_is_room_on_its_own_shard() {
+    // Nothing but the room itself may wake the sender.
+    let engine = patient_engine(1, 16, Duration::from_secs(3_600));
+    let (count, _) = relay(&engine, 2, None).await;
+    let burst = does(&engine, 1, &[("out", vec![id(2)])], |_, _, out| {
+        for _ in 0..1_000 {
+            out.cast("out", Bytes::new());
+        }
+        Progress::Done
+    })
+    .await;
+    burst.cast("self", Bytes::new()).await.unwrap();
+    until("all arrive", || count.load(SeqCst) == 1_000).await;
 }

@@ -19,6 +19,8 @@ use crate::{
     wait::until,
 };
 
+const SUITE: &str = "main";
+
 /// Runs all benchmarks of the suite.
 ///
 /// # Errors
@@ -39,13 +41,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     if options.wants(&names) {
         keep(starts(options).await?.into());
     }
-    if options.wants(&["http_requests_per_s", "http_p99_ms"]) {
-        keep(http(options).await?.into());
-    }
+    keep(http(SUITE, options).await?);
     for chain in CHAINS {
-        if options.wants(&[chain.rate_name, chain.tail_name]) {
-            keep(chain.measure(options).await?);
-        }
+        keep(chain.measure(SUITE, options).await?);
     }
     if options.wants(&["mirror_lag_p99_ms"]) {
         keep(vec![mirror_lag(options).await?]);
@@ -62,7 +60,7 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     Ok(results)
 }
 
-fn nodes(number: usize) -> Vec<NodePlan> {
+pub(super) fn nodes(number: usize) -> Vec<NodePlan> {
     let node = |index| NodePlan {
         resources: true,
         labels: vec![format!("name=n{index}")],
@@ -70,7 +68,7 @@ fn nodes(number: usize) -> Vec<NodePlan> {
     (0..number).map(node).collect()
 }
 
-async fn cluster(number: usize, mirror: Mirror) -> anyhow::Result<Cluster> {
+pub(super) async fn cluster(number: usize, mirror: Mirror) -> anyhow::Result<Cluster> {
     let cluster = Cluster::start(Plan {
         nodes: nodes(number),
         mirror,
@@ -134,14 +132,20 @@ async fn starts(options: &Options) -> anyhow::Result<[Option<Measured>; 3]> {
         stops.push(count as f64 / begin.elapsed().as_secs_f64());
     }
     Ok([
-        Measured::of("workflow_start_per_s", "1/s", rates),
-        Measured::of("workflow_start_p99_ms", "ms", tails),
-        Measured::of("workflow_stop_per_s", "1/s", stops),
+        Measured::of(SUITE, "workflow_start_per_s", "1/s", rates),
+        Measured::of(SUITE, "workflow_start_p99_ms", "ms", tails),
+        Measured::of(SUITE, "workflow_stop_per_s", "1/s", stops),
     ])
 }
 
 /// Request → `http-ingress` → `RUST_WASM` → reply, 64 connections.
-async fn http(options: &Options) -> anyhow::Result<[Option<Measured>; 2]> {
+pub(super) async fn http(
+    suite: &'static str,
+    options: &Options,
+) -> anyhow::Result<Vec<Option<Measured>>> {
+    if !options.wants(&["http_requests_per_s", "http_p99_ms"]) {
+        return Ok(Vec::new());
+    }
     let cluster = cluster(1, Mirror::Without).await?;
     let none = json!({});
     let document = json!({
@@ -169,9 +173,9 @@ async fn http(options: &Options) -> anyhow::Result<[Option<Measured>; 2]> {
         rates.push(times.len() as f64 / duration.as_secs_f64());
         tails.push(quantile(&mut times, 0.99));
     }
-    Ok([
-        Measured::of("http_requests_per_s", "1/s", rates),
-        Measured::of("http_p99_ms", "ms", tails),
+    Ok(vec![
+        Measured::of(suite, "http_requests_per_s", "1/s", rates),
+        Measured::of(suite, "http_p99_ms", "ms", tails),
     ])
 }
 
@@ -202,13 +206,13 @@ async fn connection(url: String, stop: Arc<AtomicBool>) -> anyhow::Result<Vec<f6
 /// Source → three relays → sink. The source is a function that sends bursts of 64-byte events; the
 /// sink counts, and answers a call through an ingress with its count, so that what is counted has
 /// really come through the chain.
-struct Chain {
+pub(super) struct Chain {
     rate_name: &'static str,
     tail_name: &'static str,
     nodes: usize,
 }
 
-const CHAINS: [Chain; 2] = [
+pub(super) const CHAINS: [Chain; 2] = [
     Chain {
         rate_name: "chain3_one_node_events_per_s",
         tail_name: "chain3_one_node_p99_us",
@@ -222,7 +226,15 @@ const CHAINS: [Chain; 2] = [
 ];
 
 impl Chain {
-    async fn measure(&self, options: &Options) -> anyhow::Result<Vec<Option<Measured>>> {
+    /// Measures throughput and latency, if either is wanted.
+    pub(super) async fn measure(
+        &self,
+        suite: &'static str,
+        options: &Options,
+    ) -> anyhow::Result<Vec<Option<Measured>>> {
+        if !options.wants(&[self.rate_name, self.tail_name]) {
+            return Ok(Vec::new());
+        }
         let cluster = cluster(self.nodes, Mirror::Without).await?;
         let (mut rates, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..options.runs() {
@@ -230,8 +242,8 @@ impl Chain {
             tails.push(chain_tail(&cluster, self.nodes, options).await?);
         }
         Ok(vec![
-            Measured::of(self.rate_name, "1/s", rates),
-            Measured::of(self.tail_name, "us", tails),
+            Measured::of(suite, self.rate_name, "1/s", rates),
+            Measured::of(suite, self.tail_name, "us", tails),
         ])
     }
 }
@@ -321,7 +333,7 @@ async fn chain_tail(cluster: &Cluster, number: usize, options: &Options) -> anyh
     Ok(quantile(&mut ways, 0.99))
 }
 
-async fn stop(cluster: &Cluster, id: &str) -> anyhow::Result<()> {
+pub(super) async fn stop(cluster: &Cluster, id: &str) -> anyhow::Result<()> {
     let path = format!("/api/v1/workflows/{id}");
     cluster
         .rest
@@ -362,7 +374,7 @@ async fn mirror_lag(options: &Options) -> anyhow::Result<Option<Measured>> {
         }
         tails.push(quantile(&mut lags, 0.99));
     }
-    Ok(Measured::of("mirror_lag_p99_ms", "ms", tails))
+    Ok(Measured::of(SUITE, "mirror_lag_p99_ms", "ms", tails))
 }
 
 /// From the deadline of a killed node until its function runs elsewhere.
@@ -389,7 +401,7 @@ async fn dead_node(options: &Options) -> anyhow::Result<Option<Measured>> {
         // The deadline of the nodes of this cluster is one second after their last refresh.
         times.push((since.parse::<f64>()? - last - 1.0) * 1e3);
     }
-    Ok(Measured::of("dead_node_replaced_ms", "ms", times))
+    Ok(Measured::of(SUITE, "dead_node_replaced_ms", "ms", times))
 }
 
 fn last_health(cluster: &Cluster, node_id: &str) -> anyhow::Result<f64> {
@@ -418,9 +430,9 @@ async fn idle(options: &Options) -> anyhow::Result<[Option<Measured>; 3]> {
     }
     let [con, orc, node] = memory;
     Ok([
-        Measured::of("idle_rss_mib_con", "MiB", con),
-        Measured::of("idle_rss_mib_orc", "MiB", orc),
-        Measured::of("idle_rss_mib_node", "MiB", node),
+        Measured::of(SUITE, "idle_rss_mib_con", "MiB", con),
+        Measured::of(SUITE, "idle_rss_mib_orc", "MiB", orc),
+        Measured::of(SUITE, "idle_rss_mib_node", "MiB", node),
     ])
 }
 
@@ -435,6 +447,7 @@ fn cold_build() -> anyhow::Result<Option<Measured>> {
         .status()?;
     anyhow::ensure!(status.success(), "the build failed");
     Ok(Measured::of(
+        SUITE,
         "cold_build_s",
         "s",
         vec![begin.elapsed().as_secs_f64()],

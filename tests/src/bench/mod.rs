@@ -1,5 +1,6 @@
 //! Measuring: results, their table, and the machine's facts.
 
+pub mod engine_suite;
 pub mod main_suite;
 
 use std::{fmt::Write as _, process::Command};
@@ -46,22 +47,31 @@ pub struct Measured {
     pub min: f64,
     /// The largest.
     pub max: f64,
+    /// All of them, sorted.
+    #[serde(skip)]
+    pub values: Vec<f64>,
 }
 
 impl Measured {
     /// The median of values of one unit; none of no values.
-    pub fn of(name: &'static str, unit: &'static str, mut values: Vec<f64>) -> Option<Self> {
+    pub fn of(
+        suite: &'static str,
+        name: &'static str,
+        unit: &'static str,
+        mut values: Vec<f64>,
+    ) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
         let value = values[values.len() / 2];
         Some(Self {
-            suite: "main",
+            suite,
             name,
             value,
             unit,
             runs: values.len(),
             min,
             max,
+            values,
         })
     }
 }

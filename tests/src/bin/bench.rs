@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use edgeless_tests::bench::{Options, machine, main_suite, table};
+use edgeless_tests::bench::{Options, engine_suite, machine, main_suite, table};
 
 /// Measures the real daemons and prints what it found.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The suite: `main`
-    #[arg(default_value = "main", value_parser = ["main"])]
+    /// The suite: `main` or `engine`
+    #[arg(default_value = "main", value_parser = ["main", "engine"])]
     suite: String,
     /// One short run of each, to see that all works
     #[arg(long)]
@@ -34,7 +34,10 @@ async fn main() -> anyhow::Result<()> {
         quick: arguments.quick,
         cold: arguments.cold,
     };
-    let results = main_suite::run(&options).await?;
+    let results = match arguments.suite.as_str() {
+        "engine" => engine_suite::run(&options).await?,
+        _ => main_suite::run(&options).await?,
+    };
     print!("{}", table(&results));
     if let Some(path) = arguments.json {
         std::fs::write(path, serde_json::to_string_pretty(&results)?)?;

@@ -63,14 +63,14 @@ pub(super) fn define(linker: &mut Linker<GuestState>) -> Outcome<()> {
     reason = "the linker passes callers by value"
 )]
 fn cast(
-    guest: Guest<'_>,
+    mut guest: Guest<'_>,
     target: i32,
     target_length: i32,
     pointer: i32,
     length: i32,
 ) -> Outcome<()> {
     let to = Destination::Channel(memory::channel(&guest, (target, target_length))?);
-    let payload = memory::bytes(&guest, (pointer, length))?;
+    let payload = memory::bytes(&mut guest, (pointer, length))?;
     guest.data().io.act(Action::Cast(to, payload));
     Ok(())
 }
@@ -79,9 +79,15 @@ fn cast(
     clippy::needless_pass_by_value,
     reason = "the linker passes callers by value"
 )]
-fn cast_raw(guest: Guest<'_>, node: i32, component: i32, pointer: i32, length: i32) -> Outcome<()> {
+fn cast_raw(
+    mut guest: Guest<'_>,
+    node: i32,
+    component: i32,
+    pointer: i32,
+    length: i32,
+) -> Outcome<()> {
     let to = Destination::Instance(memory::instance(&guest, node, component)?);
-    let payload = memory::bytes(&guest, (pointer, length))?;
+    let payload = memory::bytes(&mut guest, (pointer, length))?;
     guest.data().io.act(Action::Cast(to, payload));
     Ok(())
 }
@@ -91,7 +97,7 @@ fn cast_raw(guest: Guest<'_>, node: i32, component: i32, pointer: i32, length: i
     reason = "the linker passes callers by value"
 )]
 fn delayed_cast(
-    guest: Guest<'_>,
+    mut guest: Guest<'_>,
     delay_ms: i64,
     target: i32,
     target_length: i32,
@@ -100,7 +106,7 @@ fn delayed_cast(
 ) -> Outcome<()> {
     let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
     let to = Destination::Channel(memory::channel(&guest, (target, target_length))?);
-    let payload = memory::bytes(&guest, (pointer, length))?;
+    let payload = memory::bytes(&mut guest, (pointer, length))?;
     guest.data().io.act(Action::Delayed(delay, to, payload));
     Ok(())
 }
@@ -138,7 +144,7 @@ fn slf(mut guest: Guest<'_>, out_node: i32, out_component: i32) -> Outcome<()> {
 }
 
 fn sync(mut guest: Guest<'_>, pointer: i32, length: i32) -> Outcome<()> {
-    let state = memory::bytes(&guest, (pointer, length))?;
+    let state = memory::bytes(&mut guest, (pointer, length))?;
     guest.data_mut().saved = Some(state.clone());
     guest.data().io.act(Action::Save(state));
     Ok(())
@@ -150,9 +156,11 @@ async fn call(
     payload: memory::Range,
     (out_pointer, out_length): (i32, i32),
 ) -> Outcome<i32> {
-    let payload = memory::bytes(&guest, payload)?;
+    let payload = memory::bytes(&mut guest, payload)?;
     let io = guest.data().io.clone();
-    match io.call(to, payload).await {
+    let answer = io.call(to, payload).await;
+    guest.data().resume();
+    match answer {
         Answer::NoReply => Ok(0),
         Answer::Reply(reply) => {
             write_answer(&mut guest, &reply, out_pointer, out_length).await?;
@@ -171,7 +179,7 @@ async fn write_answer(
     out_pointer: i32,
     out_length: i32,
 ) -> Outcome<()> {
-    let allocate = guest.data().exports()?.allocate.clone();
+    let allocate = guest.data().allocate()?;
     let length = i32::try_from(answer.len())?;
     let allocated = allocate.call_async(&mut *guest, length).await;
     let pointer = allocated.and_then(super::guest::allocated)?;

@@ -1,6 +1,6 @@
 //! Reading and writing the memory of a guest. Every pointer of a guest is checked.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use edgeless_dataflow::ChannelName;
 use edgeless_types::{InstanceId, NodeId, PhysicalId};
 use uuid::Uuid;
@@ -38,9 +38,32 @@ pub(super) fn slice<'a>(
         })
 }
 
-/// A copy of the bytes of a range.
-pub(super) fn bytes(caller: &Caller<'_, GuestState>, range: Range) -> wasmtime::Result<Bytes> {
-    slice(caller, range).map(Bytes::copy_from_slice)
+/// Payloads up to this size share allocations.
+const SMALL: usize = 1 << 10;
+/// How much is allocated for small payloads at a time.
+const ARENA: usize = 16 << 10;
+
+/// A copy of the bytes of a range. Small ones lie together in one allocation, which goes when the last
+/// of them is dropped.
+pub(super) fn bytes(caller: &mut Caller<'_, GuestState>, range: Range) -> wasmtime::Result<Bytes> {
+    if range.1 == 0 {
+        return Ok(Bytes::new());
+    }
+    // Also for what is wrong with the range, in words.
+    let large = slice(caller, range)?.len() > SMALL;
+    if large {
+        return slice(caller, range).map(Bytes::copy_from_slice);
+    }
+    let (start, length) = (
+        range.0.cast_unsigned() as usize,
+        range.1.cast_unsigned() as usize,
+    );
+    let (data, state) = of(caller)?.data_and_store_mut(caller);
+    if state.arena.capacity() < length {
+        state.arena = BytesMut::with_capacity(ARENA);
+    }
+    state.arena.extend_from_slice(&data[start..start + length]);
+    Ok(state.arena.split().freeze())
 }
 
 /// The name of a channel.

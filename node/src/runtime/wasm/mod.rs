@@ -1,25 +1,24 @@
 //! `RUST_WASM`: core WebAssembly modules with the EDGELESS guest interface.
 //!
 //! A module is compiled once per content, kept in memory and on disk. An instance is one operator
-//! on one shard; its guest runs on a fiber, so that a call which waits for its answer, or an event
-//! that computes for long, lets the neighbours run.
+//! on one shard; its guest runs on a stack of its own for as long as it lives (see `driver.wat`), so
+//! that a call which waits for its answer, or an event that computes for long, lets the neighbours run.
 
+mod driver;
 mod guest;
 mod imports;
 mod io;
 mod memory;
 mod modules;
 mod operator;
+mod ticker;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,6 +31,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, Linker, PoolingAllocationConf
 use guest::GuestState;
 pub use modules::ModuleError;
 use modules::Modules;
+use ticker::Ticker;
 
 /// Bounds on every guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +60,15 @@ impl Default for Limits {
     }
 }
 
-/// How often guests that compute are looked at.
-const TICK: Duration = Duration::from_millis(5);
-
 /// The runtime of a node.
 pub struct Runtime {
     engine: wasmtime::Engine,
     modules: Modules,
     limits: Limits,
     clock: Clock,
-    ticker: Option<JoinHandle<()>>,
-    ended: Arc<AtomicBool>,
+    driver: driver::Driver,
+    ticker: Ticker,
+    ticking: Option<JoinHandle<()>>,
 }
 
 /// The runtime cannot be started.
@@ -99,19 +97,8 @@ impl Runtime {
         let engine = wasmtime::Engine::new(&settings(limits)).map_err(failed)?;
         let mut linker = Linker::<GuestState>::new(&engine);
         imports::define(&mut linker).map_err(failed)?;
-        let ended = Arc::new(AtomicBool::new(false));
-        let (weak, for_ticker) = (engine.weak(), Arc::clone(&ended));
-        let ticker = std::thread::Builder::new()
-            .name("wasm-ticker".to_owned())
-            .spawn(move || {
-                while !for_ticker.load(Relaxed) {
-                    std::thread::park_timeout(TICK);
-                    match weak.upgrade() {
-                        Some(engine) => engine.increment_epoch(),
-                        None => return,
-                    }
-                }
-            })
+        let driver = driver::Driver::compile(&engine).map_err(failed)?;
+        let (ticker, ticking) = Ticker::start(&engine, limits.event_time)
             .map_err(|error| RuntimeError::Engine(error.to_string()))?;
         let modules = Modules::open(engine.clone(), linker, cache)?;
         Ok(Self {
@@ -119,8 +106,9 @@ impl Runtime {
             modules,
             limits,
             clock,
-            ticker: Some(ticker),
-            ended,
+            driver,
+            ticker,
+            ticking: Some(ticking),
         })
     }
 
@@ -146,9 +134,12 @@ impl Runtime {
     ) -> Option<Factory> {
         let module = self.modules.get(digest)?;
         let (engine, limits, clock) = (self.engine.clone(), self.limits, Arc::clone(&self.clock));
+        let (driver, ticker) = (self.driver.clone(), self.ticker.clone());
         Some(Box::new(move |context| {
             let birth = guest::Birth {
                 engine,
+                driver,
+                ticker,
                 module,
                 me: context.me,
                 limits,
@@ -163,12 +154,11 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        self.ended.store(true, Relaxed);
-        if let Some(ticker) = self.ticker.take() {
-            ticker.thread().unpark();
-            if ticker.join().is_err() {
-                tracing::error!("the ticker of guests panicked");
-            }
+        self.ticker.end();
+        if let Some(ticking) = self.ticking.take()
+            && ticking.join().is_err()
+        {
+            tracing::error!("the ticker of guests panicked");
         }
     }
 }
@@ -176,7 +166,8 @@ impl Drop for Runtime {
 fn settings(limits: Limits) -> Config {
     let memory = limits.memory_bytes.next_multiple_of(64 << 10);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_core_instances(limits.instances)
+    // Each guest has a driver beside it.
+    pool.total_core_instances(limits.instances.saturating_mul(2))
         .total_memories(limits.instances)
         .total_tables(limits.instances)
         .total_stacks(limits.instances)

@@ -1,0 +1,97 @@
+//! The clock of guests: a thread that ticks while guests run, and sleeps while none does.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread::{JoinHandle, Thread},
+    time::Duration,
+};
+
+/// How often guests that compute are looked at.
+pub(super) const TICK: Duration = Duration::from_millis(5);
+
+/// A handle of the ticker; cheap to clone.
+#[derive(Clone)]
+pub(super) struct Ticker(Arc<State>);
+
+struct State {
+    /// A guest began to run since the ticker looked.
+    touched: AtomicBool,
+    asleep: AtomicBool,
+    ended: AtomicBool,
+    thread: std::sync::OnceLock<Thread>,
+}
+
+impl Ticker {
+    /// Starts the thread. It ticks on for `longest` after the last guest began to run.
+    pub(super) fn start(
+        engine: &wasmtime::Engine,
+        longest: Duration,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let state = Arc::new(State {
+            touched: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            thread: std::sync::OnceLock::new(),
+        });
+        let (weak, ticker) = (engine.weak(), Self(Arc::clone(&state)));
+        let patience = longest.as_nanos() / TICK.as_nanos() + 2;
+        let thread = std::thread::Builder::new()
+            .name("wasm-ticker".to_owned())
+            .spawn(move || {
+                let mut quiet = 0;
+                while !state.ended.load(SeqCst) {
+                    std::thread::park_timeout(TICK);
+                    match weak.upgrade() {
+                        Some(engine) => engine.increment_epoch(),
+                        None => return,
+                    }
+                    quiet = match state.touched.swap(false, SeqCst) {
+                        true => 0,
+                        false => quiet + 1,
+                    };
+                    if quiet > patience {
+                        state.sleep();
+                        quiet = 0;
+                    }
+                }
+            })?;
+        ticker.0.thread.get_or_init(|| thread.thread().clone());
+        Ok((ticker, thread))
+    }
+
+    /// A guest runs from now on.
+    pub(super) fn touch(&self) {
+        if !self.0.touched.load(SeqCst) {
+            self.0.touched.store(true, SeqCst);
+            self.wake();
+        }
+    }
+
+    /// Ends the thread.
+    pub(super) fn end(&self) {
+        self.0.ended.store(true, SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if self.0.asleep.load(SeqCst)
+            && let Some(thread) = self.0.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+impl State {
+    fn sleep(&self) {
+        self.asleep.store(true, SeqCst);
+        // Said before it is asked, so that whoever touches sees it or is seen.
+        while !self.touched.load(SeqCst) && !self.ended.load(SeqCst) {
+            std::thread::park();
+        }
+        self.asleep.store(false, SeqCst);
+    }
+}
