@@ -58,10 +58,6 @@ pub(super) fn define(linker: &mut Linker<GuestState>) -> Outcome<()> {
     Ok(())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the linker passes callers by value"
-)]
 fn cast(
     mut guest: Guest<'_>,
     target: i32,
@@ -75,10 +71,6 @@ fn cast(
     Ok(())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the linker passes callers by value"
-)]
 fn cast_raw(
     mut guest: Guest<'_>,
     node: i32,
@@ -92,10 +84,6 @@ fn cast_raw(
     Ok(())
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the linker passes callers by value"
-)]
 fn delayed_cast(
     mut guest: Guest<'_>,
     delay_ms: i64,
