@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgeless_types::{NodeId, Timestamp, message::Message};
+use edgeless_types::{
+    NodeId, Timestamp,
+    message::{Message, Signal},
+};
 
 /// Reads the wall clock; an argument, so that tests have their own.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -23,6 +26,9 @@ pub struct EngineConfig {
     /// are not seen as such: what waits for another node is dropped after [`FAR_TIMES`] this long.
     /// Whoever merely waits for a slow instance waits as long as that takes.
     pub park_timeout: Duration,
+    /// After this long without an acknowledgement a message that is delivered at least once is sent
+    /// again. What is known to be lost is sent again at once.
+    pub ack_timeout: Duration,
     /// Samples kept per shard between two refreshes; more are summarised.
     pub samples: usize,
     /// The wall clock.
@@ -45,4 +51,7 @@ pub trait Remote: Send + Sync {
         reason = "the message itself comes back, unboxed"
     )]
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message>;
+
+    /// Sends a signal to the node of the instance it is for. It may be lost.
+    fn signal(&self, shard: usize, signal: Signal);
 }

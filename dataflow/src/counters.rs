@@ -21,11 +21,15 @@ pub enum Drop {
     Timers,
     /// It is too large for the way to another node.
     TooLarge,
+    /// It came once more than it was handled.
+    Duplicate,
+    /// It was to be delivered at least once, and was refused for good.
+    Refused,
 }
 
 impl Drop {
     /// Every reason, with its name in metrics.
-    pub const ALL: [(Self, &'static str); 8] = [
+    pub const ALL: [(Self, &'static str); 10] = [
         (Self::Unmapped, "unmapped"),
         (Self::NoInstance, "no_instance"),
         (Self::Deadline, "deadline"),
@@ -34,6 +38,8 @@ impl Drop {
         (Self::LateAnswer, "late_answer"),
         (Self::Timers, "timers"),
         (Self::TooLarge, "too_large"),
+        (Self::Duplicate, "duplicate"),
+        (Self::Refused, "refused"),
     ];
 }
 
@@ -58,6 +64,12 @@ pub struct Counters {
     pub timers: AtomicU64,
     /// Dropped: see [`Drop::TooLarge`].
     pub too_large: AtomicU64,
+    /// Dropped: see [`Drop::Duplicate`].
+    pub duplicate: AtomicU64,
+    /// Dropped: see [`Drop::Refused`].
+    pub refused: AtomicU64,
+    /// Messages that were sent once more, as nobody had acknowledged them.
+    pub redelivered: AtomicU64,
     /// Custom log entries that found no room among the samples.
     pub log_entries_lost: AtomicU64,
     /// Events that ended with an error, such as a trap.
@@ -84,6 +96,8 @@ impl Counters {
             Drop::LateAnswer => &self.late_answer,
             Drop::Timers => &self.timers,
             Drop::TooLarge => &self.too_large,
+            Drop::Duplicate => &self.duplicate,
+            Drop::Refused => &self.refused,
         }
     }
 }

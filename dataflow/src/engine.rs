@@ -8,7 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_types::{Generation, InstanceId, PhysicalId, Samples, Timestamp, message::Message};
+use edgeless_types::{
+    Generation, InstanceId, PhysicalId, Samples, Timestamp,
+    message::{Message, Signal},
+};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -47,6 +50,8 @@ pub struct Spawn {
     pub generation: Generation,
     /// Where its channels lead.
     pub outputs: Outputs,
+    /// The channels on which messages are delivered at least once.
+    pub tracked: Vec<String>,
     /// Makes its operator.
     pub factory: Factory,
 }
@@ -277,6 +282,22 @@ impl Engine {
                 return;
             }
             if !batch.is_empty() && self.shared.data[index].send(batch).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands over signals from another node.
+    pub async fn deliver_signals(&self, signals: Vec<Signal>) {
+        let mut by_shard = vec![Vec::new(); self.shards()];
+        for signal in signals {
+            // Whoever has ended needs no signal.
+            if let Some(gate) = self.shared.gate(signal.to.physical_id) {
+                by_shard[gate.shard()].push(signal);
+            }
+        }
+        for (shard, signals) in self.shared.shards.iter().zip(by_shard) {
+            if !signals.is_empty() && shard.send(Inject::Signals(signals)).await.is_err() {
                 return;
             }
         }

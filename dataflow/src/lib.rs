@@ -21,10 +21,11 @@ mod port;
 mod sample;
 mod shard;
 mod timers;
+mod track;
 
 pub use config::{Clock, EngineConfig, FAR_TIMES, Remote};
 pub use counters::{Counters, Drop, Faults};
 pub use engine::{Engine, Factory, Failure, Spawn, SpawnContext, SpawnError};
 pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};
 pub use output::{ChannelName, Outputs};
-pub use port::{Port, PortError};
+pub use port::{Handled, Port, PortError};

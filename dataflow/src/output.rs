@@ -1,6 +1,6 @@
 //! Where a vertex's output channels lead, and which of several instances gets the next message.
 
-use edgeless_types::InstanceId;
+use edgeless_types::{InstanceId, PhysicalId};
 use rand::Rng;
 use smallvec::SmallVec;
 
@@ -66,6 +66,16 @@ impl Outputs {
                 .first()
                 .map_or(Route::Hold, |target| Route::To(target.instance)),
         }
+    }
+
+    /// Whether a channel leads to an instance.
+    pub fn leads_to(&self, name: &[u8], target: PhysicalId) -> bool {
+        let mut channels = self.channels.iter();
+        let channel = channels.find(|channel| channel.name.as_bytes() == name);
+        channel.is_some_and(|channel| {
+            let mut targets = channel.targets.iter();
+            targets.any(|it| it.instance.physical_id == target)
+        })
     }
 
     /// A message that was to go to an instance did not.

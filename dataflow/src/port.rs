@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeless_types::{InstanceId, Timestamp};
+use edgeless_types::{InstanceId, Timestamp, message::MessageId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -30,6 +30,19 @@ pub enum PortError {
     /// The instance or the engine has ended.
     #[error("the instance has ended")]
     Stopped,
+}
+
+/// A message that a task took over ([`Progress::Taken`](crate::Progress::Taken)) and is done with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handled {
+    /// When it was created.
+    pub created: Timestamp,
+    /// When its handling began.
+    pub begin: Timestamp,
+    /// Its id, where its sender waits for a signal.
+    pub tracked: Option<MessageId>,
+    /// Why it could not be handled.
+    pub error: Option<String>,
 }
 
 /// Sends on behalf of one instance; may be cloned and used on any thread.
@@ -116,12 +129,11 @@ impl Port {
             .map_err(|_| PortError::Stopped)
     }
 
-    /// Records that messages which a task took over ([`Progress::Taken`](crate::Progress::Taken))
-    /// are handled now: when each was created, and when its handling began.
+    /// Records that messages are handled now, and tells those who wait for it.
     ///
     /// # Errors
     /// The engine has ended.
-    pub async fn handled(&self, messages: Vec<(Timestamp, Timestamp)>) -> Result<(), PortError> {
+    pub async fn handled(&self, messages: Vec<Handled>) -> Result<(), PortError> {
         let from = self.me.physical_id;
         let inject = Inject::Handled { from, messages };
         self.inject

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use edgeless_dataflow::{Engine, Factory, Outputs, Spawn};
 use edgeless_types::{
     PhysicalId,
-    workflow::{FunctionSpec, VertexSpec},
+    workflow::{FunctionSpec, VertexSpec, at_least_once},
 };
 
 use crate::{
@@ -36,6 +36,10 @@ pub struct Host {
 
 impl agent::Host for Host {
     async fn start(&self, start: Start) -> Result<(), StartError> {
+        let tracked = match &start.spec {
+            VertexSpec::Function(function) => at_least_once(&function.annotations),
+            VertexSpec::Resource(_) => Vec::new(),
+        };
         let factory = match start.spec {
             VertexSpec::Function(function) => self.function(&function, start.state).await?,
             VertexSpec::Resource(resource) => self
@@ -48,6 +52,7 @@ impl agent::Host for Host {
             physical_id: start.instance.physical_id,
             generation: start.instance.generation,
             outputs: outputs(start.outputs),
+            tracked,
             factory,
         };
         let spawned = self.engine.spawn(spawn).await;

@@ -35,6 +35,9 @@ use crate::{
 /// How long full inboxes may wait for one another in a circle before messages are dropped and counted.
 const PARK_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After how long an unacknowledged message is sent again although nothing says that it is lost.
+const ACK_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -259,6 +262,7 @@ fn engine_config(config: &Config, node_id: NodeId) -> EngineConfig {
         inbox: config.engine.inbox_capacity,
         call_timeout: config.engine.call_timeout,
         park_timeout: PARK_TIMEOUT,
+        ack_timeout: ACK_TIMEOUT,
         samples: config.telemetry.samples_per_refresh.div_ceil(shards),
         clock,
         seed: rand::rng().random(),

@@ -7,7 +7,8 @@ use crate::{InstanceId, PhysicalId, Timestamp};
 
 /// Names a message on its whole way, over hops and retries; unique across nodes.
 ///
-/// The upper half is drawn once per shard of a node, the lower half counts.
+/// The upper half is drawn once per shard of a node, the lower half counts; what comes of a message that
+/// is delivered at least once has an id derived from the id of that message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId {
     /// Drawn at random when the shard starts.
@@ -48,12 +49,39 @@ pub struct Envelope {
     pub created: Timestamp,
     /// After this moment the message is not handled any more.
     pub deadline: Option<Timestamp>,
+    /// Whether its sender waits for a [`Signal`] and sends it again without one.
+    pub tracked: bool,
     /// Further headers, such as `traceparent` or `content-type`. Empty costs nothing.
     pub headers: SmallVec<[(Header, Bytes); 0]>,
 }
 
 /// The name of a header, lower case.
 pub type Header = std::sync::Arc<str>;
+
+/// What travels against the data: what became of a message that is delivered at least once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// The message it is about.
+    pub id: MessageId,
+    /// Who sent that message.
+    pub to: InstanceId,
+    /// What became of it.
+    pub kind: SignalKind,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignalKind {
+    /// It is handled, and so is all that came of it.
+    Ack,
+    /// It is not.
+    Nack {
+        /// Why, in words.
+        reason: String,
+        /// Whether trying again is of no use.
+        permanent: bool,
+    },
+}
 
 /// One message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,7 +47,7 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 1] = ["init-payload"];
+const OTHER_ANNOTATIONS: [&str; 2] = ["init-payload", crate::workflow::AT_LEAST_ONCE];
 
 impl Requirements {
     /// Reads the requirements among `annotations`. Lists are separated by commas; `tee` and

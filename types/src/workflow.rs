@@ -154,6 +154,17 @@ impl VertexSpec {
     }
 }
 
+/// The annotation with the output channels, separated by commas, on which messages are delivered at
+/// least once: tracked to the end of their way, and sent again when they are lost.
+pub const AT_LEAST_ONCE: &str = "at_least_once";
+
+/// The channels that annotations name for delivery at least once; empty items are kept.
+pub fn at_least_once(annotations: &BTreeMap<String, String>) -> Vec<String> {
+    let channels = annotations.get(AT_LEAST_ONCE);
+    let channels = channels.map(|text| text.split(',').map(|it| it.trim().to_owned()));
+    channels.into_iter().flatten().collect()
+}
+
 impl FunctionSpec {
     /// The annotation `init-payload`, handed to the function before its first event.
     pub fn init_payload(&self) -> Option<&str> {

@@ -2,6 +2,7 @@
 //!
 //! Cycles of functions are allowed: a function may send to itself or back along the graph.
 
+mod cycle;
 mod document;
 mod module;
 
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use edgeless_types::{
     CodeDigest, Requirements, resource,
     workflow::{
-        CodeSource, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
-        WorkflowFunction, WorkflowResource,
+        AT_LEAST_ONCE, CodeSource, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
+        WorkflowFunction, WorkflowResource, at_least_once,
     },
 };
 
@@ -72,6 +73,13 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
     let names = all_names(workflow);
     for (index, function) in workflow.functions.iter().enumerate() {
         checker.check_function(&format!("/functions/{index}"), function, &names);
+    }
+    if let Some(names) = cycle::tracked(workflow) {
+        let detail = format!(
+            "delivery at least once cannot go round in a circle: {}; leave one of its channels out",
+            names.join(" → ")
+        );
+        checker.fault("/functions".to_owned(), detail);
     }
     for (index, resource) in workflow.resources.iter().enumerate() {
         checker.check_resource(&format!("/resources/{index}"), resource, &names);
@@ -189,6 +197,12 @@ impl Checker<'_> {
         if let Err(error) = Requirements::from_annotations(&function.annotations) {
             let place = format!("{pointer}/annotations/{}", escape(&error.key));
             self.fault(place, error.problem);
+        }
+        for channel in at_least_once(&function.annotations) {
+            if !function.output_mapping.contains_key(&channel) {
+                let place = format!("{pointer}/annotations/{AT_LEAST_ONCE}");
+                self.fault(place, format!("`{channel}` is not in the output_mapping"));
+            }
         }
         let class = &function.class_specification;
         let place = format!("{pointer}/class_specification");

@@ -187,3 +187,39 @@ fn odd_ids_and_versions_of_classes_are_refused() {
         assert!(super::check_name(odd).is_err(), "{odd}");
     }
 }
+
+#[test]
+fn delivery_at_least_once_names_channels_and_goes_round_in_no_circle() {
+    let function = |name: &str, to: &str, tracked: &str| {
+        serde_json::json!({
+            "name": name,
+            "class_specification": {"id": "double", "version": "1", "function_type": "RUST_WASM"},
+            "output_mapping": {"out": to},
+            "annotations": {"at_least_once": tracked},
+        })
+    };
+    let faults = |functions: Vec<serde_json::Value>| {
+        let document = serde_json::json!({"functions": functions}).to_string();
+        let workflow = parse(document.as_bytes(), Format::Json).unwrap();
+        check(&workflow, &Registry).err().unwrap_or_default()
+    };
+    let of = |faults: &[Fault], pointer: &str| {
+        let found = faults.iter().find(|fault| fault.pointer == pointer);
+        found.map(|fault| fault.detail.clone()).unwrap_or_default()
+    };
+    let wrong = faults(vec![function("a", "a", "elsewhere")]);
+    let detail = of(&wrong, "/functions/0/annotations/at_least_once");
+    assert!(detail.contains("elsewhere"), "{wrong:?}");
+    let circle = vec![
+        function("a", "b", "out"),
+        function("b", "c", "out"),
+        function("c", "b", "out"),
+    ];
+    let circle = faults(circle);
+    assert!(
+        of(&circle, "/functions").contains("b → c → b"),
+        "{circle:?}"
+    );
+    let open = vec![function("a", "b", "out"), function("b", "a", "x")];
+    assert_eq!(of(&faults(open), "/functions"), "");
+}

@@ -39,6 +39,7 @@ impl Shard {
                     self.accept_uncounted(message);
                 }
             }
+            Inject::Signals(signals) => self.on_signals(signals),
             Inject::PortCast {
                 from,
                 channel,
@@ -63,8 +64,12 @@ impl Shard {
             }
             Inject::Handled { from, messages } => {
                 self.handled += messages.len() as u64;
-                for (created, begin) in messages {
-                    self.recorder.event(from, created, begin, self.now);
+                for message in messages {
+                    self.recorder
+                        .event(from, message.created, message.begin, self.now);
+                    if let (Some(id), Some(&key)) = (message.tracked, self.by_id.get(&from)) {
+                        self.finish_taken(key, id, message.error.as_deref());
+                    }
                 }
             }
             Inject::DrainSamples(done) => {
@@ -118,6 +123,8 @@ impl Shard {
             waits_for: None,
             blocked: false,
             held: Vec::new(),
+            tracked: spawn.tracked,
+            outstanding: 0,
             delayed: 0,
             current: None,
             busy: true,
@@ -163,6 +170,7 @@ impl Shard {
                 slot.generation = generation;
                 slot.outputs = outputs;
                 slot.unhold();
+                self.reroute(key);
                 self.retry(key);
             }
         }
@@ -181,9 +189,13 @@ impl Shard {
         let Some(&key) = self.by_id.get(&from) else {
             return;
         };
-        let message = self.message(key, MessageKind::Cast, payload);
+        let mut message = self.message(key, MessageKind::Cast, payload);
+        let to = Destination::Channel(channel);
+        if self.slots[key].tracks(&to) {
+            self.track(key, &mut message, None);
+        }
         let parked = Parked {
-            to: Destination::Channel(channel),
+            to,
             message,
             done: Some(done),
         };

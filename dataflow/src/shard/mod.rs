@@ -3,6 +3,7 @@
 mod command;
 mod park;
 mod send;
+mod signal;
 mod slot;
 mod turn;
 
@@ -15,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     Generation, PhysicalId, Samples, Timestamp,
-    message::{Message, MessageId},
+    message::{Message, MessageId, Signal},
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
@@ -29,9 +30,10 @@ use crate::{
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs, Route},
     pending::Pending,
-    port::PortError,
+    port::{Handled, PortError},
     sample::Recorder,
     timers::Timers,
+    track::{Effect, Tracker},
 };
 pub(crate) use slot::Woken;
 use slot::{Entrance, Queued, Slot};
@@ -50,6 +52,8 @@ pub(crate) enum Inject {
         outputs: Outputs,
         done: oneshot::Sender<()>,
     },
+    /// What became of messages that went out from here.
+    Signals(Vec<Signal>),
     /// Answers, and messages for instances that do not run here.
     Uncounted(Vec<Message>),
     PortCast {
@@ -71,7 +75,7 @@ pub(crate) enum Inject {
     },
     Handled {
         from: PhysicalId,
-        messages: Vec<(Timestamp, Timestamp)>,
+        messages: Vec<Handled>,
     },
     DrainSamples(oneshot::Sender<Samples>),
     End,
@@ -111,6 +115,11 @@ pub(crate) struct Shard {
     blocked: Vec<usize>,
     gates: FxHashMap<PhysicalId, Arc<Gate>>,
     early: Vec<Message>,
+    tracker: Tracker,
+    effects: Vec<Effect>,
+    /// The other of the two lists of effects, empty; kept for its memory.
+    effects_taken: Vec<Effect>,
+    outgoing_signals: Vec<Vec<Signal>>,
     answers: VecDeque<(PhysicalId, u64, Answer)>,
     pending: Pending<Waiter>,
     timers: Timers<Due>,
@@ -137,6 +146,10 @@ impl Shard {
             blocked: Vec::new(),
             gates: FxHashMap::default(),
             early: Vec::new(),
+            tracker: Tracker::default(),
+            effects: Vec::new(),
+            effects_taken: Vec::new(),
+            outgoing_signals: vec![Vec::new(); shared.shards.len()],
             answers: VecDeque::new(),
             pending: Pending::default(),
             timers: Timers::default(),
@@ -187,6 +200,7 @@ impl Shard {
             }
             self.on_time();
             self.take_answers();
+            self.carry_out_effects();
             self.made_room = false;
             self.retry_blocked();
             for _ in 0..TURNS {
@@ -195,8 +209,11 @@ impl Shard {
                 };
                 self.turn(key);
                 self.take_answers();
+                self.carry_out_effects();
             }
+            self.carry_out_effects();
             self.flush_outgoing();
+            self.flush_signals();
             self.count_handled();
             let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
             let idle = self.ready.is_empty() && inbox.is_empty() && data.is_empty();
@@ -221,6 +238,7 @@ impl Shard {
             .next()
             .into_iter()
             .chain(self.pending.next_deadline())
+            .chain(self.tracker.next_due())
             .min();
         let mut wait = next.map_or(Duration::from_secs(3_600), |at| at.since(self.now));
         if let Some(retry) = self.retry_after() {
@@ -332,7 +350,7 @@ impl Shard {
                 Due::Cast(physical_id, to, payload) => {
                     if let Some(&key) = self.by_id.get(&physical_id) {
                         self.slots[key].delayed -= 1;
-                        self.act(key, Action::Cast(to, payload));
+                        self.cast(key, to, payload, None);
                     }
                 }
                 Due::StopEnd(physical_id) => {

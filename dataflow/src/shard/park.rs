@@ -133,6 +133,9 @@ impl Shard {
             }
         };
         self.shared.counters.dropped(Drop::Parked, 1);
+        if parked.message.envelope.tracked {
+            self.give_up(parked.message.id, "the way stayed full");
+        }
         accepted(parked.done, Err(PortError::Deadline));
         Ok(())
     }
@@ -146,7 +149,11 @@ impl Shard {
             Wait::Full => Some(self.shared.config.park_timeout.max(RETRY)),
             Wait::Held => None,
         });
-        let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty());
+        let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty())
+            || self
+                .outgoing_signals
+                .iter()
+                .any(|waiting| !waiting.is_empty());
         soonest.chain(behind.then_some(RETRY)).min()
     }
 

@@ -93,8 +93,17 @@ impl Shard {
             },
         };
         parked.message.target = target.physical_id;
+        let copy = parked
+            .message
+            .envelope
+            .tracked
+            .then(|| parked.message.clone());
         match self.send_to(target, parked.message, times) {
             Ok(()) => {
+                if let (Some(copy), Destination::Channel(name)) = (&copy, &parked.to) {
+                    let due = self.now + self.shared.config.ack_timeout;
+                    self.tracker.sent(copy, name, due);
+                }
                 accepted(parked.done, Ok(()));
                 Ok(())
             }
@@ -169,6 +178,9 @@ impl Shard {
     fn send_far(&mut self, target: InstanceId, message: Message) -> Result<(), (Wait, Message)> {
         if message.payload.len() > FAR_PAYLOAD {
             self.shared.counters.dropped(Drop::TooLarge, 1);
+            if message.envelope.tracked {
+                self.give_up(message.id, "too large for the way to another node");
+            }
             if message.kind == MessageKind::Call {
                 let size = message.payload.len();
                 let text = format!(
@@ -183,7 +195,7 @@ impl Shard {
     }
 
     /// The gate of an instance of another shard, looked up once.
-    fn gate(&mut self, physical_id: PhysicalId) -> Option<&Gate> {
+    pub(super) fn gate(&mut self, physical_id: PhysicalId) -> Option<&Gate> {
         let known = self.gates.get(&physical_id);
         if known.is_none_or(|gate| gate.is_closed()) {
             self.gates.remove(&physical_id);
@@ -198,6 +210,9 @@ impl Shard {
 
     fn unmapped(&mut self, parked: Parked) {
         self.shared.counters.dropped(Drop::Unmapped, 1);
+        if parked.message.envelope.tracked {
+            self.give_up(parked.message.id, "its channel leads nowhere");
+        }
         let Destination::Channel(name) = &parked.to else {
             return;
         };
@@ -220,6 +235,7 @@ impl Shard {
             return;
         }
         self.shared.counters.dropped(Drop::NoInstance, 1);
+        self.refuse_tracked(message, "the instance does not run here", false);
         if message.kind == MessageKind::Call {
             let text = format!("instance {} does not run here", message.target);
             self.refuse(message, text);

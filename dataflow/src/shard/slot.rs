@@ -16,6 +16,7 @@ use crate::{
     operator::{CallRef, Destination, Operator},
     output::{ChannelName, Outputs, Route},
     port::PortError,
+    track::OpenKey,
 };
 
 /// An operator with its inbox and what it could not send yet.
@@ -40,6 +41,10 @@ pub(super) struct Slot {
     pub(super) blocked: bool,
     /// Messages on channels that lead to no instance now, by channel.
     pub(super) held: Vec<(ChannelName, VecDeque<Parked>)>,
+    /// The channels on which messages are delivered at least once.
+    pub(super) tracked: Vec<String>,
+    /// How many messages on them are not acknowledged.
+    pub(super) outstanding: usize,
     /// How many delayed messages are under way.
     pub(super) delayed: usize,
     pub(super) current: Option<Current>,
@@ -89,6 +94,8 @@ pub(super) struct Current {
     pub(super) created: Timestamp,
     pub(super) begin: Timestamp,
     pub(super) call: Option<CallRef>,
+    /// Its name among the tracked messages, where it is one.
+    pub(super) open: Option<OpenKey>,
 }
 
 /// A slot that stops as soon as it has nothing left to do.
@@ -100,7 +107,22 @@ pub(super) struct Stopping {
 impl Slot {
     /// Whether all that came was handled and all that was sent is gone.
     pub(super) fn is_idle(&self) -> bool {
-        !self.busy && self.inbox.is_empty() && self.parked.is_empty() && self.held.is_empty()
+        !self.busy
+            && self.inbox.is_empty()
+            && self.parked.is_empty()
+            && self.held.is_empty()
+            && self.outstanding == 0
+    }
+
+    /// Whether messages to this destination are delivered at least once.
+    pub(super) fn tracks(&self, to: &Destination) -> bool {
+        match to {
+            Destination::Channel(name) if !self.tracked.is_empty() => self
+                .tracked
+                .iter()
+                .any(|it| it.as_bytes() == name.as_slice()),
+            Destination::Channel(_) | Destination::Instance(_) => false,
+        }
     }
 
     /// Whether messages on a channel are held.

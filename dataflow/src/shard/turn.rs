@@ -19,6 +19,7 @@ use crate::{
     counters::Drop,
     engine::{Failure, SpawnError},
     operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress},
+    track::{Begin, OpenKey},
 };
 
 /// Messages an operator handles in one turn.
@@ -35,7 +36,12 @@ impl Shard {
         let mut released = 0;
         for _ in 0..TURN {
             let slot = &mut self.slots[key];
-            if slot.busy || !slot.parked.is_empty() || slot.starting.is_some() {
+            let window = self.shared.config.inbox;
+            if slot.busy
+                || !slot.parked.is_empty()
+                || slot.starting.is_some()
+                || slot.outstanding >= window
+            {
                 break;
             }
             let Some(queued) = slot.inbox.pop_front() else {
@@ -55,7 +61,8 @@ impl Shard {
         if released > 0 {
             self.shared.ring(slot.gate.release(released));
         }
-        if !slot.inbox.is_empty() && slot.parked.is_empty() {
+        let window = self.shared.config.inbox;
+        if !slot.inbox.is_empty() && slot.parked.is_empty() && slot.outstanding < window {
             self.make_ready(key);
         }
         self.end_if_idle(key);
@@ -72,7 +79,15 @@ impl Shard {
             if let Some(call) = call {
                 self.answer(key, call, Answer::Error("past its deadline".to_owned()));
             }
+            self.refuse_tracked(&message, "past its deadline", true);
             return;
+        }
+        let mut open = None;
+        if message.envelope.tracked {
+            match self.begin_tracked(&message) {
+                Begin::New(key) => open = Some(key),
+                Begin::Busy | Begin::Done => return,
+            }
         }
         let slot = &mut self.slots[key];
         slot.busy = true;
@@ -80,6 +95,7 @@ impl Shard {
             created: message.envelope.created,
             begin: self.now,
             call,
+            open,
         });
         self.step(key, |operator, task, out| {
             operator.on_message(message, task, out)
@@ -110,6 +126,7 @@ impl Shard {
             Progress::Busy => {}
             Progress::Done => self.done(key),
             Progress::Taken => {
+                // Its task says what becomes of it.
                 self.slots[key].current = None;
                 self.done(key);
             }
@@ -131,6 +148,9 @@ impl Shard {
             self.recorder
                 .event(physical_id, current.created, current.begin, now);
             self.handled += 1;
+            if let Some(open) = current.open {
+                self.close(open, None);
+            }
         }
         if !self.slots[key].inbox.is_empty() {
             self.make_ready(key);
@@ -171,15 +191,9 @@ impl Shard {
     pub(super) fn act(&mut self, key: usize, action: Action) {
         match action {
             Action::Cast(to, payload) => {
-                let message = self.message(key, MessageKind::Cast, payload);
-                self.dispatch(
-                    key,
-                    Parked {
-                        to,
-                        message,
-                        done: None,
-                    },
-                );
+                let current = self.slots[key].current.as_ref();
+                let parent = current.and_then(|current| current.open);
+                self.cast(key, to, payload, parent);
             }
             Action::Call(to, payload, token) => self.call(key, to, payload, token),
             Action::Answer(call, answer) => {
@@ -215,7 +229,10 @@ impl Shard {
             Action::Fault(reason) => {
                 tracing::debug!(me = %self.slots[key].me, reason, "an event ended with an error");
                 self.shared.counters.faults.fetch_add(1, Relaxed);
-                self.slots[key].current = None;
+                let current = self.slots[key].current.take();
+                if let Some(open) = current.and_then(|current| current.open) {
+                    self.close(open, Some(&reason));
+                }
                 self.log(key, FAULT.to_owned(), reason);
             }
         }
@@ -231,6 +248,22 @@ impl Shard {
         if !self.recorder.log(entry) {
             self.shared.counters.log_entries_lost.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Sends a cast, which may come of a message that is being handled.
+    pub(super) fn cast(
+        &mut self,
+        key: usize,
+        to: Destination,
+        payload: Bytes,
+        parent: Option<OpenKey>,
+    ) {
+        let mut message = self.message(key, MessageKind::Cast, payload);
+        if self.slots[key].tracks(&to) {
+            self.track(key, &mut message, parent);
+        }
+        let done = None;
+        self.dispatch(key, Parked { to, message, done });
     }
 
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
@@ -303,6 +336,7 @@ impl Shard {
     fn remove(&mut self, key: usize) {
         self.lose_unsent(key);
         let mut slot = self.slots.remove(key);
+        self.tracker.forget(slot.me.physical_id, &mut self.effects);
         self.by_id.remove(&slot.me.physical_id);
         self.shared.forget(slot.me.physical_id);
         self.ready.retain(|&other| other != key);
@@ -313,6 +347,7 @@ impl Shard {
             if message.kind == MessageKind::Call {
                 self.refuse(&message, "the instance has stopped".to_owned());
             }
+            self.refuse_tracked(&message, "the instance has stopped", false);
         }
     }
 }

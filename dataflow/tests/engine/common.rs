@@ -26,6 +26,8 @@ impl Remote for NoRemote {
     fn send(&self, _: usize, _: NodeId, message: Message) -> Result<(), Message> {
         Err(message)
     }
+
+    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
 }
 
 pub(crate) fn engine(shards: usize, inbox: usize) -> Engine {
@@ -40,6 +42,7 @@ pub(crate) fn patient_engine(shards: usize, inbox: usize, park_timeout: Duration
         inbox,
         call_timeout: Duration::from_secs(5),
         park_timeout,
+        ack_timeout: Duration::from_secs(15),
         samples: 1_000,
         clock: Arc::new(clock),
         seed: 7,
@@ -109,6 +112,7 @@ pub(crate) async fn relay(
         physical_id: id(number).physical_id,
         generation: Generation(1),
         outputs: Outputs::new(out.map(|to| ("out".to_owned(), to)).into_iter().collect()),
+        tracked: Vec::new(),
         factory: Box::new(move |context| {
             sender.try_send(context.port).unwrap();
             Ok(Box::new(Relay(for_operator)))
@@ -180,6 +184,20 @@ pub(crate) async fn does<F>(
 where
     F: FnMut(Message, &mut task::Context<'_>, &mut Outbox) -> Progress + Send + 'static,
 {
+    does_tracked(engine, number, outs, &[], what).await
+}
+
+/// The same, with channels on which messages are delivered at least once.
+pub(crate) async fn does_tracked<F>(
+    engine: &Engine,
+    number: u128,
+    outs: &[(&str, Vec<InstanceId>)],
+    tracked: &[&str],
+    what: F,
+) -> Port
+where
+    F: FnMut(Message, &mut task::Context<'_>, &mut Outbox) -> Progress + Send + 'static,
+{
     let (sender, mut ports) = mpsc::channel(1);
     let outs = outs
         .iter()
@@ -188,6 +206,7 @@ where
         physical_id: id(number).physical_id,
         generation: Generation(1),
         outputs: Outputs::new(outs.collect()),
+        tracked: tracked.iter().map(|&name| name.to_owned()).collect(),
         factory: Box::new(move |context| {
             sender.try_send(context.port).unwrap();
             Ok(Box::new(Does(what)))

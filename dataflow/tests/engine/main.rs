@@ -4,3 +4,4 @@
 mod common;
 mod messages;
 mod pressure;
+mod tracked;

@@ -3,7 +3,7 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Answer, CallRef, Drop, Outputs, PortError, Progress};
+use edgeless_dataflow::{Action, Answer, CallRef, Drop, Handled, Outputs, PortError, Progress};
 use edgeless_types::Generation;
 
 use crate::common::{Door, does, engine, id, relay, until};
@@ -141,7 +141,13 @@ async fn what_a_task_took_over_is_measured_when_the_task_says_so() {
     port.cast("out", Bytes::new()).await.unwrap();
     let now = engine.now();
     assert!(engine.drain_samples().await.times.is_empty());
-    taker.handled(vec![(now, now)]).await.unwrap();
+    let handled = Handled {
+        created: now,
+        begin: now,
+        tracked: None,
+        error: None,
+    };
+    taker.handled(vec![handled]).await.unwrap();
     let samples = engine.drain_samples().await;
     assert_eq!(samples.times.len(), 2, "one transfer, one execution");
     assert_eq!(samples.times[0].physical_id, id(1).physical_id);

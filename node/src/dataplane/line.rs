@@ -7,7 +7,7 @@ use std::{
 
 use edgeless_types::{
     PhysicalId,
-    message::{Message, MessageKind},
+    message::{Message, MessageKind, Signal},
 };
 use tokio::sync::Notify;
 
@@ -28,12 +28,19 @@ pub(super) struct Line {
 
 #[derive(Debug, Default)]
 struct State {
+    signals: Vec<Signal>,
     answers: VecDeque<Message>,
     queue: VecDeque<Message>,
     bytes: usize,
     windows: Windows,
     /// Whether somebody sleeps until there is something.
     asleep: bool,
+}
+
+impl State {
+    fn is_filled(&self) -> bool {
+        !(self.signals.is_empty() && self.answers.is_empty() && self.queue.is_empty())
+    }
 }
 
 impl Line {
@@ -67,6 +74,21 @@ impl Line {
         Ok(())
     }
 
+    /// Adds a signal; signals go before everything else.
+    pub(super) fn push_signal(&self, signal: Signal) {
+        let mut state = self.state();
+        state.signals.push(signal);
+        if std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.bell.notify_one();
+        }
+    }
+
+    /// Takes the signals that wait.
+    pub(super) fn take_signals(&self) -> Vec<Signal> {
+        std::mem::take(&mut self.state().signals)
+    }
+
     /// Takes messages for one frame: at most so many and so many bytes, but at least one.
     pub(super) fn take(&self, number: usize, bytes: usize, into: &mut Vec<Message>) {
         let state = &mut *self.state();
@@ -87,12 +109,12 @@ impl Line {
         }
     }
 
-    /// Waits until there is something.
-    pub(super) async fn filled(&self) {
+    /// Waits until there is something; without `room` for messages, until there are signals.
+    pub(super) async fn filled(&self, room: bool) {
         loop {
             {
                 let mut state = self.state();
-                if !state.answers.is_empty() || !state.queue.is_empty() {
+                if !state.signals.is_empty() || room && state.is_filled() {
                     return;
                 }
                 state.asleep = true;
@@ -119,6 +141,7 @@ impl Line {
     pub(super) fn clear(&self) -> usize {
         let state = &mut *self.state();
         let number = state.answers.len() + state.queue.len();
+        state.signals.clear();
         state.answers.clear();
         state.queue.clear();
         state.bytes = 0;

@@ -45,7 +45,7 @@ impl Link {
     /// Runs until it is dropped.
     pub(super) async fn run(self) {
         loop {
-            self.line.filled().await;
+            self.line.filled(true).await;
             let Some((frames, receipts)) = self.reach().await else {
                 self.give_up();
                 continue;
@@ -96,7 +96,7 @@ impl Link {
         };
         let first = v1::Frame {
             hello: Some(hello),
-            events: Vec::new(),
+            ..v1::Frame::default()
         };
         frames.try_send(first).map_err(|error| error.to_string())?;
         let mut client = InvocationClient::new(channel);
@@ -121,13 +121,15 @@ impl Link {
         loop {
             self.line
                 .take(credit.room().min(FRAME_EVENTS), FRAME_BYTES, &mut batch);
-            if !batch.is_empty() {
+            let signals = self.line.take_signals();
+            if !batch.is_empty() || !signals.is_empty() {
                 credit.sent(batch.len());
                 self.counters.sent.fetch_add(batch.len() as u64, Relaxed);
                 let events = batch.drain(..).map(v1::Event::from).collect();
                 let frame = v1::Frame {
                     hello: None,
                     events,
+                    signals: signals.into_iter().map(v1::Signal::from).collect(),
                 };
                 if frames.send(frame).await.is_err() {
                     return self.broken(&credit);
@@ -143,7 +145,7 @@ impl Link {
                     credit.allow(receipt.allowed_events);
                     self.line.grant(receipt.grants.into_iter().map(granted));
                 }
-                () = self.line.filled(), if room => {}
+                () = self.line.filled(room) => {}
             }
         }
     }

@@ -13,7 +13,10 @@ pub mod server;
 use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
 use edgeless_dataflow::Remote;
-use edgeless_types::{NodeId, message::Message};
+use edgeless_types::{
+    NodeId,
+    message::{Message, Signal},
+};
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -80,6 +83,11 @@ impl DataPlane {
         }))
     }
 
+    /// The node this is the data plane of.
+    pub(crate) fn node_id(&self) -> NodeId {
+        self.0.me.node_id
+    }
+
     /// Where peers take messages.
     pub fn peers(&self) -> &Peers {
         &self.0.peers
@@ -122,5 +130,13 @@ impl Remote for DataPlane {
             .entry(node_id)
             .or_insert_with(|| self.connect(node_id));
         line.push(message)
+    }
+
+    fn signal(&self, shard: usize, signal: Signal) {
+        let links = &self.0.links[shard % self.0.links.len()];
+        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let peer = signal.to.node_id;
+        let line = links.entry(peer).or_insert_with(|| self.connect(peer));
+        line.push_signal(signal);
     }
 }

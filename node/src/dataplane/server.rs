@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::atomic::Ordering::Relaxed, time::Duration};
 use edgeless_daemon::net::Bound;
 use edgeless_dataflow::Engine;
 use edgeless_proto::{
-    convert::id_from_wire,
+    convert::{id_from_wire, signal_from_wire},
     v1::{
         self,
         invocation_server::{Invocation, InvocationServer},
@@ -157,6 +157,12 @@ async fn take(
             frames.message().await
         };
         let Ok(Some(frame)) = frame else { return };
+        if !frame.signals.is_empty() {
+            let here = plane.node_id();
+            let signals = frame.signals.into_iter();
+            let signals = signals.map(|signal| signal_from_wire(signal, here));
+            engine.deliver_signals(signals.collect()).await;
+        }
         let number = frame.events.len();
         if number > 0 {
             let messages = read(frame.events, plane.counters());

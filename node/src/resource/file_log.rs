@@ -186,6 +186,7 @@ mod tests {
             payload: Bytes::from_static(text.as_bytes()),
             created: Timestamp::from_nanos(1_000_000_002),
             begin: Timestamp::default(),
+            tracked: None,
             call: None,
             unfinished: Unfinished::nobodys(),
         }

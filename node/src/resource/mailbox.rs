@@ -13,11 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, CallRef, Factory, Operator, Outbox, Port, Progress, SpawnContext,
+    Action, Answer, CallRef, Factory, Handled, Operator, Outbox, Port, Progress, SpawnContext,
 };
 use edgeless_types::{
     PhysicalId, Timestamp,
-    message::{Message, MessageKind},
+    message::{Message, MessageId},
 };
 use tokio::{
     runtime::Handle,
@@ -115,6 +115,8 @@ pub(super) struct Delivery {
     pub(super) created: Timestamp,
     /// When it came to the instance.
     pub(super) begin: Timestamp,
+    /// Its id, where its sender waits for a signal.
+    pub(super) tracked: Option<MessageId>,
     /// Whom to answer; `None` for a cast.
     pub(super) call: Option<CallRef>,
     /// Keeps the instance from counting as idle.
@@ -148,12 +150,21 @@ impl Replies {
     pub(super) async fn finish(&self, handled: impl IntoIterator<Item = (Delivery, Answer)>) {
         let (mut times, mut unfinished) = (Vec::new(), Vec::new());
         for (delivery, answer) in handled {
+            let error = match (&answer, delivery.tracked) {
+                (Answer::Error(text), Some(_)) => Some(text.clone()),
+                _ => None,
+            };
             if let Some(call) = delivery.call
                 && let Err(error) = self.0.act(Action::Answer(call, answer)).await
             {
                 tracing::debug!(%error, "an answer came too late");
             }
-            times.push((delivery.created, delivery.begin));
+            times.push(Handled {
+                created: delivery.created,
+                begin: delivery.begin,
+                tracked: delivery.tracked,
+                error,
+            });
             unfinished.push(delivery.unfinished);
         }
         if let Err(error) = self.0.handled(times).await {
@@ -242,8 +253,9 @@ impl Operator for Forwarder {
         _: &mut task::Context<'_>,
         out: &mut Outbox,
     ) -> Progress {
-        let call = (message.kind == MessageKind::Call).then(|| CallRef::of(&message));
+        let call = CallRef::of_call(&message);
         self.forward(Delivery {
+            tracked: message.envelope.tracked.then_some(message.id),
             payload: message.payload,
             created: message.envelope.created,
             begin: out.now,

@@ -155,6 +155,7 @@ mod tests {
             payload: Bytes::from_static(b"v"),
             created: Timestamp::EPOCH,
             begin: Timestamp::default(),
+            tracked: None,
             call: call.then_some(CallRef {
                 id: MessageId::default(),
                 caller,

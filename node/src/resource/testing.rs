@@ -24,6 +24,8 @@ impl Remote for NoPeers {
     fn send(&self, _: usize, _: NodeId, message: Message) -> Result<(), Message> {
         Err(message)
     }
+
+    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
 }
 
 pub(crate) const NODE: NodeId = NodeId::new(Uuid::from_u128(1));
@@ -35,6 +37,7 @@ pub(crate) fn engine() -> Engine {
         inbox: 16,
         call_timeout: Duration::from_secs(30),
         park_timeout: Duration::from_secs(1),
+        ack_timeout: Duration::from_secs(15),
         samples: 100,
         clock: Arc::new(|| {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -67,6 +70,7 @@ pub(crate) async fn spawn(
         physical_id: pid(id),
         generation: Generation(1),
         outputs: Outputs::new(outputs.iter().map(lead).collect()),
+        tracked: Vec::new(),
         factory,
     };
     engine.spawn(spawn).await.map_err(|error| error.to_string())

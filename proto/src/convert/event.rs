@@ -2,7 +2,7 @@
 
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
-    message::{Envelope, Message, MessageId, MessageKind},
+    message::{Envelope, Message, MessageId, MessageKind, Signal, SignalKind},
 };
 use uuid::Uuid;
 
@@ -36,7 +36,44 @@ impl From<Message> for v1::Event {
             deadline_ns: message.envelope.deadline.map_or(0, Timestamp::as_nanos),
             headers: headers.collect(),
             payload: message.payload,
+            tracked: message.envelope.tracked,
         }
+    }
+}
+
+impl From<Signal> for v1::Signal {
+    fn from(signal: Signal) -> Self {
+        let (to_high, to_low) = signal.to.physical_id.uuid().as_u64_pair();
+        let refusal = match signal.kind {
+            SignalKind::Ack => None,
+            SignalKind::Nack { reason, permanent } => Some(v1::Refusal { reason, permanent }),
+        };
+        Self {
+            id_origin: signal.id.origin,
+            id_sequence: signal.id.sequence,
+            to_high,
+            to_low,
+            refusal,
+        }
+    }
+}
+
+/// A signal for an instance of this node.
+pub fn signal_from_wire(signal: v1::Signal, here: NodeId) -> Signal {
+    let to = Uuid::from_u64_pair(signal.to_high, signal.to_low);
+    Signal {
+        id: MessageId {
+            origin: signal.id_origin,
+            sequence: signal.id_sequence,
+        },
+        to: InstanceId {
+            node_id: here,
+            physical_id: PhysicalId::new(to),
+        },
+        kind: match signal.refusal {
+            None => SignalKind::Ack,
+            Some(v1::Refusal { reason, permanent }) => SignalKind::Nack { reason, permanent },
+        },
     }
 }
 
@@ -88,6 +125,7 @@ impl TryFrom<v1::Event> for Message {
                 created: Timestamp::from_nanos(event.created_ns),
                 deadline: (event.deadline_ns != 0)
                     .then(|| Timestamp::from_nanos(event.deadline_ns)),
+                tracked: event.tracked,
                 headers: headers.collect(),
             },
             payload: event.payload,

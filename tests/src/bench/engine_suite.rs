@@ -25,7 +25,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Measured, Options, main_suite, quantile};
+use super::{
+    Measured, Options,
+    main_suite::{self, Delivery},
+    quantile,
+};
 use crate::{
     client::function,
     cluster::{Cluster, Mirror, Plan},
@@ -71,6 +75,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         keep("idle_rss_mib_node", "MiB", memory);
         keep("idle_cpu_percent_node", "%", processor);
     }
+    if options.wants(&["at_least_once_ratio"]) {
+        keep("at_least_once_ratio", "", at_least_once(options).await?);
+    }
     for chain in main_suite::CHAINS {
         for measured in chain.measure(SUITE, options).await?.into_iter().flatten() {
             keep(measured.name, measured.unit, measured.values);
@@ -92,6 +99,8 @@ impl Remote for Nowhere {
     fn send(&self, _: usize, _: NodeId, message: Message) -> Result<(), Message> {
         Err(message)
     }
+
+    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
 }
 
 fn clock() -> Clock {
@@ -108,6 +117,7 @@ fn config(node: u128, shards: usize) -> EngineConfig {
         inbox: 1_024,
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),
+        ack_timeout: Duration::from_secs(15),
         samples: 20_000,
         clock: clock(),
         seed: 1,
@@ -216,6 +226,7 @@ async fn spawn(
         physical_id: id(0, number).physical_id,
         generation: Generation(1),
         outputs: Outputs::new(outputs.into_iter().collect()),
+        tracked: Vec::new(),
         factory,
     };
     Ok(engine.spawn(spawn).await?)
@@ -439,6 +450,18 @@ async fn calls(options: &Options) -> anyhow::Result<Vec<f64>> {
             times.len()
         );
         values.push(quantile(&mut times, 0.5));
+    }
+    Ok(values)
+}
+
+/// Throughput of a chain on one node with delivery at least once, over that with delivery at most once.
+async fn at_least_once(options: &Options) -> anyhow::Result<Vec<f64>> {
+    let cluster = main_suite::cluster(1, Mirror::Without).await?;
+    let mut values = Vec::new();
+    for _ in 0..options.runs() {
+        let plain = main_suite::chain_rate(&cluster, 1, Delivery::AtMostOnce, options).await?;
+        let tracked = main_suite::chain_rate(&cluster, 1, Delivery::AtLeastOnce, options).await?;
+        values.push(tracked / plain);
     }
     Ok(values)
 }

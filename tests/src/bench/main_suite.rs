@@ -238,7 +238,7 @@ impl Chain {
         let cluster = cluster(self.nodes, Mirror::Without).await?;
         let (mut rates, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..options.runs() {
-            rates.push(chain_rate(&cluster, self.nodes, options).await?);
+            rates.push(chain_rate(&cluster, self.nodes, Delivery::AtMostOnce, options).await?);
             tails.push(chain_tail(&cluster, self.nodes, options).await?);
         }
         Ok(vec![
@@ -248,9 +248,25 @@ impl Chain {
     }
 }
 
+/// What becomes of a message on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    AtMostOnce,
+    AtLeastOnce,
+}
+
+/// The place of the sink in a chain, even as that of the source.
+const SINK: usize = 4;
+
 /// A chain whose links alternate between the nodes.
-fn chain(number: usize, load: &str) -> Value {
-    let on = |index: usize| json!({"label_match_all": format!("name=n{}", index % number)});
+fn chain(number: usize, load: &str, delivery: Delivery) -> Value {
+    let on = |index: usize| {
+        let mut annotations = json!({"label_match_all": format!("name=n{}", index % number)});
+        if delivery == Delivery::AtLeastOnce && index != SINK {
+            annotations["at_least_once"] = Value::from("out");
+        }
+        annotations
+    };
     let mut source = on(0);
     source["init-payload"] = Value::from(load);
     json!({
@@ -259,7 +275,7 @@ fn chain(number: usize, load: &str) -> Value {
             function("r1", "relay", &json!({"out": "r2"}), &on(1)),
             function("r2", "relay", &json!({"out": "r3"}), &on(0)),
             function("r3", "relay", &json!({"out": "sink"}), &on(1)),
-            function("sink", "bench_sink", &json!({}), &on(0)),
+            function("sink", "bench_sink", &json!({}), &on(SINK)),
         ],
         "resources": [resource(
             "entry", "http-ingress", &json!({"new_request": "sink"}), &json!({"host": "sink"}),
@@ -281,8 +297,13 @@ async fn counted(http: &reqwest::Client, cluster: &Cluster) -> anyhow::Result<u6
     anyhow::bail!("the sink does not answer")
 }
 
-async fn chain_rate(cluster: &Cluster, number: usize, options: &Options) -> anyhow::Result<f64> {
-    let id = cluster.rest.start(&chain(number, "0")).await?;
+pub(super) async fn chain_rate(
+    cluster: &Cluster,
+    number: usize,
+    delivery: Delivery,
+    options: &Options,
+) -> anyhow::Result<f64> {
+    let id = cluster.rest.start(&chain(number, "0", delivery)).await?;
     let http = reqwest::Client::new();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let duration = Duration::from_secs(if options.quick { 1 } else { 4 });
@@ -297,7 +318,10 @@ async fn chain_rate(cluster: &Cluster, number: usize, options: &Options) -> anyh
 /// The way of an event at 1,000 a second: the sum of the transfer and execution times that ε-ORC
 /// recorded for the four receivers of each event, which come in order.
 async fn chain_tail(cluster: &Cluster, number: usize, options: &Options) -> anyhow::Result<f64> {
-    let id = cluster.rest.start(&chain(number, "1000")).await?;
+    let id = cluster
+        .rest
+        .start(&chain(number, "1000", Delivery::AtMostOnce))
+        .await?;
     let seconds = if options.quick { 2 } else { 5 };
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let placed = cluster.rest.placed(&id).await?;

@@ -1,8 +1,14 @@
 //! Daemons die, and the rest goes on.
 
-use edgeless_tests::{cluster::Mirror, process::ENDING, wait::until};
+use edgeless_tests::{
+    client::{function, resource},
+    cluster::{Cluster, Mirror},
+    process::ENDING,
+    wait::until,
+};
+use serde_json::json;
 
-use super::{Load, all_logged_once, logged, with_pipeline};
+use super::{Load, all_logged_once, logged, plan, with_pipeline};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_of_a_killed_node_run_elsewhere_and_only_its_events_are_lost() {
@@ -224,6 +230,48 @@ async fn every_accepted_workflow_survives_kill_9_and_none_is_left_half_started()
             Ok(Some(()))
         },
     )
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delivered_at_least_once_survives_the_death_of_a_node_under_load() {
+    let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    for name in ["message_generator", "double"] {
+        cluster.rest.push(name).await.unwrap();
+    }
+    let tracked = json!({"label_match_all": "zone=functions", "at_least_once": "out"});
+    let mut source = json!({"label_match_all": "zone=resources", "at_least_once": "out"});
+    source["init-payload"] = "1".into();
+    let document = json!({
+        "functions": [
+            function("source", "message_generator", &json!({"out": "double"}), &source),
+            function("double", "double", &json!({"out": "log"}), &tracked),
+        ],
+        "resources": [resource("log", "file-log", &json!({}), &json!({"filename": "out.log"}))],
+    });
+    let id = cluster.rest.start(&document).await.unwrap();
+    // Numbers come doubled; `logged` halves them.
+    let numbers = async |at_least: usize| {
+        let ready = async || Ok((logged(&cluster).len() >= at_least).then_some(()));
+        until("numbers come out", ready).await.unwrap();
+    };
+    numbers(300).await;
+    let placed = cluster.rest.placed(&id).await.unwrap();
+    let (_, victim, _) = placed.iter().find(|(name, ..)| name == "double").unwrap();
+    let before = logged(&cluster).len();
+    cluster.node(victim).unwrap().daemon.kill();
+    until("all numbers come out, none twice", async || {
+        let out = logged(&cluster);
+        let mut once = out.clone();
+        once.dedup();
+        assert_eq!(once.len(), out.len(), "nothing comes out twice");
+        let gapless = once
+            .iter()
+            .zip(0..)
+            .take_while(|(number, index)| **number == *index);
+        Ok((gapless.count() >= before + 2_000).then_some(()))
+    })
     .await
     .unwrap();
 }

@@ -61,6 +61,8 @@ impl Remote for NoRemote {
     ) -> Result<(), edgeless_types::message::Message> {
         Err(message)
     }
+
+    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
 }
 
 /// Keeps what it is sent.
@@ -121,6 +123,7 @@ impl Guests {
             inbox: 64,
             call_timeout: Duration::from_secs(5),
             park_timeout: Duration::from_secs(5),
+            ack_timeout: Duration::from_secs(15),
             samples: 1_000,
             clock: Arc::clone(&clock),
             seed: 1,
@@ -171,6 +174,7 @@ impl Guests {
                 physical_id,
                 generation,
                 outputs,
+                tracked: Vec::new(),
                 factory,
             })
             .await
