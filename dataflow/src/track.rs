@@ -5,33 +5,33 @@
 //! of it on tracked channels is acknowledged itself: so an acknowledgement at the source speaks for the
 //! whole way. What comes of a message has ids derived from its id, so that a second handling makes the
 //! same ids, and receivers know what they have seen.
+//!
+//! Nothing here is looked up by a long key on the way of a message: signals carry the ticket of their
+//! message, which says where it is kept.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use edgeless_types::{
     InstanceId, PhysicalId, Timestamp,
-    message::{Message, MessageId, Signal, SignalKind},
+    message::{Message, MessageId, Signal, SignalKind, Ticket},
 };
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use crate::output::ChannelName;
-
 /// Messages that a shard remembers as seen.
-const SEEN: usize = 65_536;
+const SEEN: usize = 16_384;
 /// How often a message is sent anew after a negative acknowledgement before it is given up.
 const ATTEMPTS: u32 = 5;
-
 /// How long a message waits after a refusal before it is sent anew; doubles with each.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How often what is outstanding is looked through for what is overdue.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A message that is being handled, or waits for what came of it.
 #[derive(Debug)]
 struct Open {
     id: MessageId,
+    ticket: Ticket,
     me: PhysicalId,
     sender: InstanceId,
     /// How many messages came of it so far.
@@ -44,26 +44,25 @@ struct Open {
 /// Names a message that is being handled; an old name finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenKey {
-    slot: usize,
+    slot: u32,
     id: MessageId,
 }
 
 /// A message that is not acknowledged.
 #[derive(Debug)]
 struct Outgoing {
+    id: MessageId,
     from: PhysicalId,
     parent: Option<OpenKey>,
     attempts: u32,
-    /// The message and its channel, once it was sent.
-    sent: Option<(Message, ChannelName, Timestamp)>,
+    /// The message and the number of its channel among the tracked ones, once it was sent.
+    sent: Option<(Message, usize)>,
+    /// When it is sent again, once it was sent.
+    due: Timestamp,
 }
 
-/// Whether a receiver knows a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
-    Open(OpenKey),
-    Done,
-}
+/// Whether a receiver knows a message: the slot of one that is open, or that it is done.
+type Seen = Option<u32>;
 
 /// What a receiver is to do with a message.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,10 +80,10 @@ pub(crate) enum Begin {
 pub(crate) enum Effect {
     /// Tell a sender.
     Signal(Signal),
-    /// Send a message of an instance on a channel once more.
-    Again(PhysicalId, ChannelName, Box<Message>),
-    /// An instance has one less outstanding.
-    Settled(PhysicalId),
+    /// Send a message of an instance once more, on a channel of that number.
+    Again(PhysicalId, usize, Box<Message>),
+    /// So many messages of an instance are outstanding no more.
+    Settled(PhysicalId, usize),
     /// A message is given up that nobody upstream waits for.
     GivenUp,
 }
@@ -93,44 +92,40 @@ pub(crate) enum Effect {
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     open: Slab<Open>,
-    outgoing: FxHashMap<MessageId, Outgoing>,
-    /// In the order in which they were sent.
-    due: VecDeque<(Timestamp, MessageId)>,
-    /// What was refused, and when it is tried again.
-    retries: BTreeSet<(Timestamp, MessageId)>,
-    seen: FxHashMap<(PhysicalId, MessageId), Seen>,
-    seen_order: VecDeque<(PhysicalId, MessageId)>,
+    outgoing: Slab<Outgoing>,
+    /// When the outgoing messages are looked through next.
+    next_look: Timestamp,
+    seen: FxHashMap<u64, Seen>,
+    seen_order: VecDeque<u64>,
 }
 
 impl Tracker {
     /// A receiver is about to handle a message.
-    pub(crate) fn begin(&mut self, message: &Message) -> Begin {
-        let name = (message.target, message.id);
+    pub(crate) fn begin(&mut self, message: &Message, ticket: Ticket) -> Begin {
+        let name = fingerprint(message.target, message.id);
         match self.seen.get(&name) {
-            Some(Seen::Open(_)) => return Begin::Busy,
-            Some(Seen::Done) => return Begin::Done,
+            Some(Some(_)) => return Begin::Busy,
+            Some(None) => return Begin::Done,
             None => {}
         }
         let slot = self.open.insert(Open {
             id: message.id,
+            ticket,
             me: message.target,
             sender: message.source,
             made: 0,
             remaining: 0,
             handled: false,
         });
-        let id = message.id;
-        let key = OpenKey { slot, id };
-        self.remember(name, Seen::Open(key));
+        let key = key(slot, message.id);
+        self.remember(name, key.slot);
         Begin::New(key)
     }
 
     /// The name of a message that was begun and is not over.
     pub(crate) fn find(&self, me: PhysicalId, id: MessageId) -> Option<OpenKey> {
-        match self.seen.get(&(me, id)) {
-            Some(Seen::Open(key)) => Some(*key),
-            Some(Seen::Done) | None => None,
-        }
+        let slot = (*self.seen.get(&fingerprint(me, id))?)?;
+        Some(OpenKey { slot, id })
     }
 
     /// A message comes of another: its id.
@@ -140,31 +135,33 @@ impl Tracker {
         Some(derived(open.id, open.made))
     }
 
-    /// A message is to be sent at least once. False: it was outstanding before, as what it came of is
-    /// handled again.
+    /// A message is to be sent at least once: its ticket.
     pub(crate) fn expect(
         &mut self,
         id: MessageId,
         from: PhysicalId,
         parent: Option<OpenKey>,
-    ) -> bool {
+    ) -> Option<Ticket> {
         if let Some(open) = parent.and_then(|key| self.open_mut(key)) {
             open.remaining += 1;
         }
-        let outgoing = Outgoing {
+        let slot = self.outgoing.insert(Outgoing {
+            id,
             from,
             parent,
             attempts: 0,
             sent: None,
-        };
-        self.outgoing.insert(id, outgoing).is_none()
+            due: Timestamp::default(),
+        });
+        u32::try_from(slot + 1).ok().and_then(Ticket::new)
     }
 
     /// It was sent; unless it is acknowledged it is due again at `due`.
-    pub(crate) fn sent(&mut self, message: &Message, channel: &ChannelName, due: Timestamp) {
-        if let Some(outgoing) = self.outgoing.get_mut(&message.id) {
-            outgoing.sent = Some((message.clone(), channel.clone(), due));
-            self.due.push_back((due, message.id));
+    pub(crate) fn sent(&mut self, message: Message, channel: usize, due: Timestamp) {
+        let ticket = message.envelope.ticket;
+        if let Some(outgoing) = self.outgoing_mut(ticket, message.id) {
+            outgoing.sent = Some((message, channel));
+            outgoing.due = due;
         }
     }
 
@@ -187,14 +184,21 @@ impl Tracker {
         if self.open_mut(key).is_none() {
             return;
         }
-        let open = self.open.remove(key.slot);
-        self.seen.remove(&(open.me, open.id));
+        let open = self.open.remove(key.slot as usize);
+        self.seen.remove(&fingerprint(open.me, open.id));
+        if open.remaining > 0 {
+            // A second handling sends them anew, under the same ids.
+            let before = self.outgoing.len();
+            self.outgoing.retain(|_, it| it.parent != Some(key));
+            effects.push(Effect::Settled(open.me, before - self.outgoing.len()));
+        }
         let kind = SignalKind::Nack {
             reason: reason.to_owned(),
             permanent,
         };
         effects.push(Effect::Signal(Signal {
             id: open.id,
+            ticket: open.ticket,
             to: open.sender,
             kind,
         }));
@@ -203,18 +207,20 @@ impl Tracker {
     /// A signal about a message that was sent from here.
     pub(crate) fn on_signal(&mut self, signal: Signal, now: Timestamp, effects: &mut Vec<Effect>) {
         match signal.kind {
-            SignalKind::Ack => self.acknowledged(signal.id, effects),
+            SignalKind::Ack => self.acknowledged(signal.ticket, signal.id, effects),
             SignalKind::Nack { reason, permanent } => {
-                self.refused(signal.id, &reason, permanent, now, effects);
+                let ticket = Some(signal.ticket);
+                self.refused(ticket, signal.id, &reason, permanent, now, effects);
             }
         }
     }
 
-    fn acknowledged(&mut self, id: MessageId, effects: &mut Vec<Effect>) {
-        let Some(outgoing) = self.outgoing.remove(&id) else {
+    fn acknowledged(&mut self, ticket: Ticket, id: MessageId, effects: &mut Vec<Effect>) {
+        if self.outgoing_mut(Some(ticket), id).is_none() {
             return;
-        };
-        effects.push(Effect::Settled(outgoing.from));
+        }
+        let outgoing = self.outgoing.remove(place(ticket));
+        effects.push(Effect::Settled(outgoing.from, 1));
         if let Some(key) = outgoing.parent
             && let Some(open) = self.open_mut(key)
         {
@@ -226,83 +232,68 @@ impl Tracker {
     /// A message was not taken, or what came of it failed.
     pub(crate) fn refused(
         &mut self,
+        ticket: Option<Ticket>,
         id: MessageId,
         reason: &str,
         permanent: bool,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(outgoing) = self.outgoing.get_mut(&id) else {
+        let Some(outgoing) = self.outgoing_mut(ticket, id) else {
             return;
         };
         outgoing.attempts += 1;
         if !permanent && outgoing.attempts < ATTEMPTS {
-            if let Some((_, _, due)) = &mut outgoing.sent {
-                *due = now + PAUSE * (1 << outgoing.attempts);
-                self.retries.insert((*due, id));
-            }
+            let due = now + PAUSE * (1 << outgoing.attempts);
+            outgoing.due = due;
+            self.next_look = self.next_look.min(due);
             return;
         }
-        let Some(outgoing) = self.outgoing.remove(&id) else {
-            return;
-        };
-        effects.push(Effect::Settled(outgoing.from));
+        let Some(ticket) = ticket else { return };
+        let outgoing = self.outgoing.remove(place(ticket));
+        effects.push(Effect::Settled(outgoing.from, 1));
         match outgoing.parent {
             Some(key) => self.failed(key, reason, permanent, effects),
             None => effects.push(Effect::GivenUp),
         }
     }
 
-    /// What is due again; it must be sent, which says when it is due next.
+    /// What is due again, and is not yet sent again when this returns.
     pub(crate) fn take_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        while let Some(&(at, id)) = self.retries.first() {
-            if at > now {
-                break;
+        self.next_look = now + LOOK;
+        for (_, outgoing) in &mut self.outgoing {
+            let Some((message, channel)) = &outgoing.sent else {
+                continue;
+            };
+            if outgoing.due <= now {
+                let message = Box::new(message.clone());
+                effects.push(Effect::Again(outgoing.from, *channel, message));
+                outgoing.sent = None;
+            } else {
+                self.next_look = self.next_look.min(outgoing.due);
             }
-            self.retries.pop_first();
-            self.again(at, id, effects);
-        }
-        while let Some(&(at, id)) = self.due.front() {
-            if at > now {
-                return;
-            }
-            self.due.pop_front();
-            self.again(at, id, effects);
         }
     }
 
-    fn again(&self, at: Timestamp, id: MessageId, effects: &mut Vec<Effect>) {
-        // Otherwise it was acknowledged, or sent again since.
-        if let Some(outgoing) = self.outgoing.get(&id)
-            && let Some((message, channel, due)) = &outgoing.sent
-            && *due == at
-        {
-            let message = Box::new(message.clone());
-            effects.push(Effect::Again(outgoing.from, channel.clone(), message));
-        }
-    }
-
-    /// When something is due next; may be too early.
+    /// When to look for what is due.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let due = self.due.front().map(|&(at, _)| at);
-        let retry = self.retries.first().map(|&(at, _)| at);
-        due.into_iter().chain(retry).min()
+        (!self.outgoing.is_empty()).then_some(self.next_look)
     }
 
     /// The channels of an instance lead elsewhere: what went to where none leads now is due at once.
     pub(crate) fn rerouted(
         &mut self,
         from: PhysicalId,
-        leads_to: impl Fn(&ChannelName, PhysicalId) -> bool,
+        leads_to: impl Fn(usize, PhysicalId) -> bool,
         now: Timestamp,
     ) {
-        for (&id, outgoing) in &mut self.outgoing {
+        for (_, outgoing) in &mut self.outgoing {
             if outgoing.from == from
-                && let Some((message, channel, due)) = &mut outgoing.sent
-                && !leads_to(channel, message.target)
+                && let Some((message, channel)) = &outgoing.sent
+                && !leads_to(*channel, message.target)
             {
-                *due = now;
-                self.retries.insert((now, id));
+                outgoing.due = now;
+                self.next_look = now;
             }
         }
     }
@@ -310,12 +301,8 @@ impl Tracker {
     /// An instance is gone, with all it had outstanding: its senders learn what it had not finished.
     pub(crate) fn forget(&mut self, me: PhysicalId, effects: &mut Vec<Effect>) {
         self.outgoing.retain(|_, outgoing| outgoing.from != me);
-        let keys: Vec<OpenKey> = self
-            .open
-            .iter()
-            .filter(|(_, open)| open.me == me)
-            .map(|(slot, open)| OpenKey { slot, id: open.id })
-            .collect();
+        let open = self.open.iter().filter(|(_, open)| open.me == me);
+        let keys: Vec<OpenKey> = open.map(|(slot, open)| key(slot, open.id)).collect();
         for key in keys {
             self.failed(key, "the instance has ended", false, effects);
         }
@@ -328,35 +315,60 @@ impl Tracker {
         if !over {
             return;
         }
-        let open = self.open.remove(key.slot);
-        self.seen.insert((open.me, open.id), Seen::Done);
+        let open = self.open.remove(key.slot as usize);
+        self.seen.insert(fingerprint(open.me, open.id), None);
         effects.push(Effect::Signal(Signal {
             id: open.id,
+            ticket: open.ticket,
             to: open.sender,
             kind: SignalKind::Ack,
         }));
     }
 
     fn open_mut(&mut self, key: OpenKey) -> Option<&mut Open> {
-        self.open.get_mut(key.slot).filter(|open| open.id == key.id)
+        let open = self.open.get_mut(key.slot as usize);
+        open.filter(|open| open.id == key.id)
     }
 
-    fn remember(&mut self, name: (PhysicalId, MessageId), seen: Seen) {
-        self.seen.insert(name, seen);
+    fn outgoing_mut(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<&mut Outgoing> {
+        let outgoing = self.outgoing.get_mut(place(ticket?));
+        outgoing.filter(|outgoing| outgoing.id == id)
+    }
+
+    fn remember(&mut self, name: u64, slot: u32) {
+        self.seen.insert(name, Some(slot));
         self.seen_order.push_back(name);
         if self.seen_order.len() > SEEN
             && let Some(oldest) = self.seen_order.pop_front()
         {
             match self.seen.get(&oldest) {
                 // Not over yet: it goes around once more.
-                Some(Seen::Open(_)) => self.seen_order.push_back(oldest),
-                Some(Seen::Done) => {
+                Some(Some(_)) => self.seen_order.push_back(oldest),
+                Some(None) => {
                     self.seen.remove(&oldest);
                 }
                 None => {}
             }
         }
     }
+}
+
+fn place(ticket: Ticket) -> usize {
+    ticket.get() as usize - 1
+}
+
+fn key(slot: usize, id: MessageId) -> OpenKey {
+    OpenKey {
+        slot: u32::try_from(slot).unwrap_or(u32::MAX),
+        id,
+    }
+}
+
+/// A message at a receiver in 64 bits; that two of those remembered are alike is less likely than one
+/// in 2^49.
+fn fingerprint(me: PhysicalId, id: MessageId) -> u64 {
+    let (high, low) = me.uuid().as_u64_pair();
+    mix(mix(id.origin ^ high) ^ id.sequence ^ low)
 }
 
 /// The id of the `number`th message that comes of another: the same each time.

@@ -49,11 +49,15 @@ pub struct Envelope {
     pub created: Timestamp,
     /// After this moment the message is not handled any more.
     pub deadline: Option<Timestamp>,
-    /// Whether its sender waits for a [`Signal`] and sends it again without one.
-    pub tracked: bool,
+    /// Where its sender keeps it until there is a [`Signal`] about it, which gives this back. None: its
+    /// sender waits for no signal.
+    pub ticket: Option<Ticket>,
     /// Further headers, such as `traceparent` or `content-type`. Empty costs nothing.
     pub headers: SmallVec<[(Header, Bytes); 0]>,
 }
+
+/// Where a sender keeps a message that is delivered at least once; means nothing to others.
+pub type Ticket = std::num::NonZeroU32;
 
 /// The name of a header, lower case.
 pub type Header = std::sync::Arc<str>;
@@ -63,6 +67,8 @@ pub type Header = std::sync::Arc<str>;
 pub struct Signal {
     /// The message it is about.
     pub id: MessageId,
+    /// The ticket of that message.
+    pub ticket: Ticket,
     /// Who sent that message.
     pub to: InstanceId,
     /// What became of it.

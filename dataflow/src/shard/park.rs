@@ -133,9 +133,7 @@ impl Shard {
             }
         };
         self.shared.counters.dropped(Drop::Parked, 1);
-        if parked.message.envelope.tracked {
-            self.give_up(parked.message.id, "the way stayed full");
-        }
+        self.give_up(&parked.message, "the way stayed full");
         accepted(parked.done, Err(PortError::Deadline));
         Ok(())
     }

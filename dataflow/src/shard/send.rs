@@ -93,16 +93,15 @@ impl Shard {
             },
         };
         parked.message.target = target.physical_id;
-        let copy = parked
-            .message
-            .envelope
-            .tracked
-            .then(|| parked.message.clone());
+        let ticket = parked.message.envelope.ticket;
+        let copy = ticket.map(|_| parked.message.clone());
         match self.send_to(target, parked.message, times) {
             Ok(()) => {
-                if let (Some(copy), Destination::Channel(name)) = (&copy, &parked.to) {
+                if let (Some(copy), Destination::Channel(name)) = (copy, &parked.to) {
+                    let mut tracked = self.slots[key].tracked.iter();
+                    let channel = tracked.position(|it| it.as_bytes() == name.as_slice());
                     let due = self.now + self.shared.config.ack_timeout;
-                    self.tracker.sent(copy, name, due);
+                    self.tracker.sent(copy, channel.unwrap_or(usize::MAX), due);
                 }
                 accepted(parked.done, Ok(()));
                 Ok(())
@@ -178,9 +177,7 @@ impl Shard {
     fn send_far(&mut self, target: InstanceId, message: Message) -> Result<(), (Wait, Message)> {
         if message.payload.len() > FAR_PAYLOAD {
             self.shared.counters.dropped(Drop::TooLarge, 1);
-            if message.envelope.tracked {
-                self.give_up(message.id, "too large for the way to another node");
-            }
+            self.give_up(&message, "too large for the way to another node");
             if message.kind == MessageKind::Call {
                 let size = message.payload.len();
                 let text = format!(
@@ -210,9 +207,7 @@ impl Shard {
 
     fn unmapped(&mut self, parked: Parked) {
         self.shared.counters.dropped(Drop::Unmapped, 1);
-        if parked.message.envelope.tracked {
-            self.give_up(parked.message.id, "its channel leads nowhere");
-        }
+        self.give_up(&parked.message, "its channel leads nowhere");
         let Destination::Channel(name) = &parked.to else {
             return;
         };

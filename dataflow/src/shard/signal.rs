@@ -1,19 +1,22 @@
 //! Signals: what became of tracked messages, and what follows from it.
 
-use edgeless_types::message::{Message, MessageId, Signal, SignalKind};
+use edgeless_types::{
+    PhysicalId,
+    message::{Message, MessageId, Signal, SignalKind, Ticket},
+};
 
 use super::{Shard, slot::Parked};
 use crate::{
     counters::Drop,
     operator::Destination,
-    output::{ChannelName, Route},
+    output::ChannelName,
     track::{Begin, Effect, OpenKey},
 };
 
 impl Shard {
     /// Whether a message is to be handled; one that was handled before is acknowledged again.
-    pub(super) fn begin_tracked(&mut self, message: &Message) -> Begin {
-        let begin = self.tracker.begin(message);
+    pub(super) fn begin_tracked(&mut self, message: &Message, ticket: Ticket) -> Begin {
+        let begin = self.tracker.begin(message, ticket);
         match begin {
             Begin::New(_) => {}
             Begin::Busy => self.shared.counters.dropped(Drop::Duplicate, 1),
@@ -31,26 +34,28 @@ impl Shard {
         if let Some(id) = parent.and_then(|parent| self.tracker.derive(parent)) {
             message.id = id;
         }
-        message.envelope.tracked = true;
-        if self.tracker.expect(message.id, slot.me.physical_id, parent) {
-            slot.outstanding += 1;
-        }
+        slot.outstanding += 1;
+        let me = slot.me.physical_id;
+        message.envelope.ticket = self.tracker.expect(message.id, me, parent);
     }
 
     /// Says to the sender of a message that it will not be handled here.
     pub(super) fn refuse_tracked(&mut self, message: &Message, reason: &str, permanent: bool) {
-        if message.envelope.tracked {
+        if message.envelope.ticket.is_some() {
             let reason = reason.to_owned();
             self.emit(message, SignalKind::Nack { reason, permanent });
         }
     }
 
     fn emit(&mut self, message: &Message, kind: SignalKind) {
-        self.effects.push(Effect::Signal(Signal {
-            id: message.id,
-            to: message.source,
-            kind,
-        }));
+        if let Some(ticket) = message.envelope.ticket {
+            self.effects.push(Effect::Signal(Signal {
+                id: message.id,
+                ticket,
+                to: message.source,
+                kind,
+            }));
+        }
     }
 
     /// What a task took over is handled, or failed.
@@ -77,9 +82,10 @@ impl Shard {
     }
 
     /// A message that no channel leads anywhere for: its sender need not try again.
-    pub(super) fn give_up(&mut self, id: MessageId, reason: &str) {
+    pub(super) fn give_up(&mut self, message: &Message, reason: &str) {
+        let (ticket, id) = (message.envelope.ticket, message.id);
         self.tracker
-            .refused(id, reason, true, self.now, &mut self.effects);
+            .refused(ticket, id, reason, true, self.now, &mut self.effects);
     }
 
     /// The outputs of an operator have changed.
@@ -88,8 +94,10 @@ impl Shard {
         if slot.outstanding == 0 {
             return;
         }
-        let outputs = &slot.outputs;
-        let leads_to = |channel: &ChannelName, target| outputs.leads_to(channel, target);
+        let leads_to = |channel: usize, target| {
+            let name = slot.tracked.get(channel);
+            name.is_some_and(|name| slot.outputs.leads_to(name.as_bytes(), target))
+        };
         self.tracker
             .rerouted(slot.me.physical_id, leads_to, self.now);
     }
@@ -113,10 +121,10 @@ impl Shard {
         match effect {
             Effect::Signal(signal) => self.signal(signal),
             Effect::Again(from, channel, message) => self.send_again(from, channel, *message),
-            Effect::Settled(from) => {
+            Effect::Settled(from, number) => {
                 if let Some(&key) = self.by_id.get(&from) {
                     let slot = &mut self.slots[key];
-                    slot.outstanding = slot.outstanding.saturating_sub(1);
+                    slot.outstanding = slot.outstanding.saturating_sub(number);
                     if !slot.inbox.is_empty() {
                         self.make_ready(key);
                     }
@@ -143,18 +151,14 @@ impl Shard {
         }
     }
 
-    fn send_again(
-        &mut self,
-        from: edgeless_types::PhysicalId,
-        channel: ChannelName,
-        message: Message,
-    ) {
+    fn send_again(&mut self, from: PhysicalId, channel: usize, message: Message) {
         let Some(&key) = self.by_id.get(&from) else {
             return;
         };
-        if self.slots[key].outputs.peek(&channel) == Route::Unmapped {
-            return self.give_up(message.id, "its channel leads nowhere any more");
-        }
+        let Some(name) = self.slots[key].tracked.get(channel) else {
+            return;
+        };
+        let channel = ChannelName::from_slice(name.as_bytes());
         self.shared
             .counters
             .redelivered

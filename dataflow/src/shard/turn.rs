@@ -83,8 +83,8 @@ impl Shard {
             return;
         }
         let mut open = None;
-        if message.envelope.tracked {
-            match self.begin_tracked(&message) {
+        if let Some(ticket) = message.envelope.ticket {
+            match self.begin_tracked(&message, ticket) {
                 Begin::New(key) => open = Some(key),
                 Begin::Busy | Begin::Done => return,
             }

@@ -79,10 +79,6 @@ fn instance(number: u128) -> InstanceId {
     }
 }
 
-fn channel(target: usize) -> ChannelName {
-    ChannelName::from_slice(target.to_string().as_bytes())
-}
-
 impl World {
     fn new() -> Self {
         let place = |number| Place {
@@ -148,15 +144,15 @@ impl World {
             target,
             kind: MessageKind::Cast,
             envelope: Envelope {
-                tracked: true,
+                ticket: self.places[from]
+                    .tracker
+                    .expect(id, source.physical_id, parent),
                 ..Envelope::default()
             },
             payload,
         };
         let due = self.now + TIMEOUT;
-        let tracker = &mut self.places[from].tracker;
-        tracker.expect(id, source.physical_id, parent);
-        tracker.sent(&message, &channel(to), due);
+        self.places[from].tracker.sent(message.clone(), to, due);
         self.under_way.push(UnderWay::Message(message));
     }
 
@@ -168,7 +164,7 @@ impl World {
         match self.take(which) {
             None => {}
             Some(UnderWay::Signal(signal)) => self.arrive_signal(signal),
-            Some(UnderWay::Message(message)) => self.arrive_message(message, fail),
+            Some(UnderWay::Message(message)) => self.arrive_message(&message, fail),
         }
     }
 
@@ -180,7 +176,10 @@ impl World {
         if index == 0
             && signal.kind == SignalKind::Ack
             && let Some(root) = self.roots.get(&signal.id)
-            && self.places[0].tracker.outgoing.contains_key(&signal.id)
+            && self.places[0]
+                .tracker
+                .outgoing_mut(Some(signal.ticket), signal.id)
+                .is_some()
         {
             assert!(self.acknowledged.insert(*root), "acknowledged twice");
         }
@@ -189,16 +188,18 @@ impl World {
         self.carry_out(effects);
     }
 
-    fn arrive_message(&mut self, message: Message, fail: bool) {
+    fn arrive_message(&mut self, message: &Message, fail: bool) {
         // Whoever is gone says nothing.
         let Some(index) = self.find(message.target) else {
             return;
         };
         let mut effects = Vec::new();
-        match self.places[index].tracker.begin(&message) {
+        let ticket = message.envelope.ticket.unwrap();
+        match self.places[index].tracker.begin(message, ticket) {
             Begin::Busy => {}
             Begin::Done => effects.push(Effect::Signal(Signal {
                 id: message.id,
+                ticket,
                 to: message.source,
                 kind: SignalKind::Ack,
             })),
@@ -226,17 +227,17 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Signal(signal) => self.under_way.push(UnderWay::Signal(signal)),
-                Effect::Again(from, name, mut message) => {
+                Effect::Again(from, to, mut message) => {
                     let Some(index) = self.find(from) else {
                         continue;
                     };
-                    let to: usize = std::str::from_utf8(&name).unwrap().parse().unwrap();
                     message.target = self.places[to].me.physical_id;
                     let due = self.now + TIMEOUT;
-                    self.places[index].tracker.sent(&message, &name, due);
+                    let copy = message.as_ref().clone();
+                    self.places[index].tracker.sent(copy, to, due);
                     self.under_way.push(UnderWay::Message(*message));
                 }
-                Effect::Settled(_) => {}
+                Effect::Settled(..) => {}
                 Effect::GivenUp => self.given_up += 1,
             }
         }
@@ -252,10 +253,7 @@ impl World {
         let there: Vec<_> = self.places.iter().map(|it| it.me.physical_id).collect();
         for place in &mut self.places {
             let me = place.me.physical_id;
-            let leads_to = |name: &ChannelName, target| {
-                let to: usize = std::str::from_utf8(name).unwrap().parse().unwrap();
-                there[to] == target
-            };
+            let leads_to = |to: usize, target| there[to] == target;
             place.tracker.rerouted(me, leads_to, now);
         }
     }

@@ -160,7 +160,14 @@ async fn take(
         if !frame.signals.is_empty() {
             let here = plane.node_id();
             let signals = frame.signals.into_iter();
-            let signals = signals.map(|signal| signal_from_wire(signal, here));
+            let signals = signals.filter_map(|signal| match signal_from_wire(signal, here) {
+                Ok(signal) => Some(signal),
+                Err(error) => {
+                    plane.counters().malformed.fetch_add(1, Relaxed);
+                    tracing::debug!(%error, "a signal cannot be read");
+                    None
+                }
+            });
             engine.deliver_signals(signals.collect()).await;
         }
         let number = frame.events.len();

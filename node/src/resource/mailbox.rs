@@ -255,7 +255,7 @@ impl Operator for Forwarder {
     ) -> Progress {
         let call = CallRef::of_call(&message);
         self.forward(Delivery {
-            tracked: message.envelope.tracked.then_some(message.id),
+            tracked: message.envelope.ticket.map(|_| message.id),
             payload: message.payload,
             created: message.envelope.created,
             begin: out.now,

@@ -2,7 +2,7 @@
 
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
-    message::{Envelope, Message, MessageId, MessageKind, Signal, SignalKind},
+    message::{Envelope, Message, MessageId, MessageKind, Signal, SignalKind, Ticket},
 };
 use uuid::Uuid;
 
@@ -36,7 +36,7 @@ impl From<Message> for v1::Event {
             deadline_ns: message.envelope.deadline.map_or(0, Timestamp::as_nanos),
             headers: headers.collect(),
             payload: message.payload,
-            tracked: message.envelope.tracked,
+            ticket: message.envelope.ticket.map_or(0, Ticket::get),
         }
     }
 }
@@ -53,15 +53,22 @@ impl From<Signal> for v1::Signal {
             id_sequence: signal.id.sequence,
             to_high,
             to_low,
+            ticket: signal.ticket.get(),
             refusal,
         }
     }
 }
 
 /// A signal for an instance of this node.
-pub fn signal_from_wire(signal: v1::Signal, here: NodeId) -> Signal {
+///
+/// # Errors
+/// It has no ticket.
+pub fn signal_from_wire(signal: v1::Signal, here: NodeId) -> Result<Signal, ConvertError> {
+    let ticket = Ticket::new(signal.ticket)
+        .ok_or_else(|| ConvertError::new("ticket", "must not be 0".to_owned()))?;
     let to = Uuid::from_u64_pair(signal.to_high, signal.to_low);
-    Signal {
+    Ok(Signal {
+        ticket,
         id: MessageId {
             origin: signal.id_origin,
             sequence: signal.id_sequence,
@@ -74,7 +81,7 @@ pub fn signal_from_wire(signal: v1::Signal, here: NodeId) -> Signal {
             None => SignalKind::Ack,
             Some(v1::Refusal { reason, permanent }) => SignalKind::Nack { reason, permanent },
         },
-    }
+    })
 }
 
 impl From<MessageKind> for v1::EventKind {
@@ -125,7 +132,7 @@ impl TryFrom<v1::Event> for Message {
                 created: Timestamp::from_nanos(event.created_ns),
                 deadline: (event.deadline_ns != 0)
                     .then(|| Timestamp::from_nanos(event.deadline_ns)),
-                tracked: event.tracked,
+                ticket: Ticket::new(event.ticket),
                 headers: headers.collect(),
             },
             payload: event.payload,
