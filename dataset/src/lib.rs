@@ -2,6 +2,7 @@
 //!
 //! Tables and columns are those of the design document; additional columns come first.
 
+mod sheet;
 mod table;
 mod writer;
 

@@ -1,8 +1,8 @@
-//! Writes rows. A disk that refuses them is an error of that moment; later rows are tried again.
+//! Writes rows. A disk that refuses them is an error of that moment: they wait, bounded, and are tried
+//! again.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +11,7 @@ use edgeless_types::{
     Timestamp,
 };
 
-use crate::{Table, header};
+use crate::{Table, header, sheet::Sheet};
 
 /// Where the files are and whether they are continued.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl Additional {
 /// All tables, open for writing.
 pub struct Dataset {
     additional: Additional,
-    files: Vec<csv::Writer<File>>,
+    sheets: Vec<Sheet>,
     text: String,
 }
 
@@ -104,10 +104,10 @@ impl Dataset {
             let path = PathBuf::from(format!("{}{}", settings.path, table.file_name()));
             open_table(&path, table, settings)
         };
-        let files = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
+        let sheets = Table::ALL.into_iter().map(open).collect::<Result<_, _>>()?;
         Ok(Self {
             additional: settings.additional.clone(),
-            files,
+            sheets,
             text: String::new(),
         })
     }
@@ -222,16 +222,21 @@ impl Dataset {
     /// Writes everything to the files.
     ///
     /// # Errors
-    /// A disk refuses it.
+    /// A disk refuses something; what it refuses is tried again the next time.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.files.iter_mut().try_for_each(csv::Writer::flush)
+        let outcomes = self.sheets.iter_mut().map(Sheet::flush);
+        outcomes.fold(Ok(()), io::Result::and)
+    }
+
+    /// How many rows were given up, as the disk refused them for too long.
+    pub fn rows_lost(&self) -> u64 {
+        self.sheets.iter().map(Sheet::rows_lost).sum()
     }
 
     fn row(&mut self, table: Table, fields: &[&str]) -> io::Result<()> {
-        let file = &mut self.files[table as usize];
+        let sheet = &mut self.sheets[table as usize];
         let additional = self.additional.values.iter().map(String::as_str);
-        file.write_record(additional.chain(fields.iter().copied()))
-            .map_err(io::Error::other)
+        sheet.row(additional.chain(fields.iter().copied()))
     }
 }
 
@@ -266,78 +271,22 @@ fn write_fields(
     fields.ends
 }
 
-fn open_table(
-    path: &Path,
-    table: Table,
-    settings: &Settings,
-) -> Result<csv::Writer<File>, DatasetError> {
-    let failed = |source| DatasetError::Open {
-        path: path.to_owned(),
-        source,
-    };
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(failed)?;
-    }
+fn open_table(path: &Path, table: Table, settings: &Settings) -> Result<Sheet, DatasetError> {
     let names = settings.additional.names.iter().map(String::as_str);
     let columns: Vec<&str> = names.chain(header(table).iter().copied()).collect();
-    let mut options = OpenOptions::new();
-    options
-        .create(true)
-        .read(true)
-        .write(true)
-        .truncate(!settings.append);
-    let mut file = options.open(path).map_err(failed)?;
-    let empty = file.metadata().map_err(failed)?.len() == 0;
-    if !empty {
-        let found = first_line(&file).map_err(failed)?;
-        let expected = columns.join(",");
-        if found != expected {
-            return Err(DatasetError::Header {
-                path: path.to_owned(),
-                found,
-                expected,
-            });
-        }
-        end_torn_line(&mut file).map_err(failed)?;
+    let opened = Sheet::open(path, &columns, settings.append);
+    let (sheet, found) = opened.map_err(|source| DatasetError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    match found {
+        Some(found) if found != columns => Err(DatasetError::Header {
+            path: path.to_owned(),
+            found: found.join(","),
+            expected: columns.join(","),
+        }),
+        Some(_) | None => Ok(sheet),
     }
-    file.seek(SeekFrom::End(0)).map_err(failed)?;
-    let mut writer = csv::WriterBuilder::new()
-        .flexible(true)
-        .buffer_capacity(256 << 10)
-        .from_writer(file);
-    if empty {
-        let written = writer.write_record(&columns).map_err(io::Error::other);
-        written.and_then(|()| writer.flush()).map_err(failed)?;
-    }
-    Ok(writer)
-}
-
-fn first_line(file: &File) -> io::Result<String> {
-    let mut line = String::new();
-    BufReader::new(file).read_line(&mut line)?;
-    Ok(line.trim_end().to_owned())
-}
-
-/// A last line without its end was torn by a crash: it is cut off.
-fn end_torn_line(file: &mut File) -> io::Result<()> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut content = BufReader::new(&mut *file);
-    let (mut whole, mut at, mut chunk) = (0_u64, 0_u64, vec![0_u8; 64 << 10]);
-    loop {
-        let number = content.read(&mut chunk)?;
-        if number == 0 {
-            break;
-        }
-        if let Some(last) = chunk[..number].iter().rposition(|&byte| byte == b'\n') {
-            whole = at + last as u64 + 1;
-        }
-        at += number as u64;
-    }
-    if whole < at {
-        file.set_len(whole)?;
-        file.flush()?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -423,6 +372,19 @@ mod tests {
     }
 
     #[test]
+    fn columns_that_need_quotes_are_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let settings = settings(folder.path(), true, "exp,no\"te", "a,b\"q");
+            let mut dataset = Dataset::open(&settings).unwrap();
+            dataset.sample(&sample()).unwrap();
+            dataset.flush().unwrap();
+        }
+        let text = read(folder.path(), Table::PerformanceSamples);
+        assert_eq!(text.lines().count(), 3, "{text}");
+    }
+
+    #[test]
     fn appending_continues_cuts_a_torn_line_and_refuses_other_columns() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("performance_samples.csv");
@@ -434,6 +396,8 @@ mod tests {
         let text = read(folder.path(), Table::PerformanceSamples);
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(!text.contains("torn"), "{text}");
+        drop(dataset);
+        Dataset::open(&append).unwrap();
         let other = settings(folder.path(), true, "x", "1");
         assert!(matches!(
             Dataset::open(&other),

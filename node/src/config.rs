@@ -71,6 +71,7 @@ pub struct General {
     /// The port of `/healthz`, `/readyz` and `/metrics`. Absent: none.
     pub status_url: Option<Listen>,
     /// Where it keeps its id, code and compiled modules.
+    #[serde(deserialize_with = "ranges::folder")]
     pub data_dir: PathBuf,
 }
 

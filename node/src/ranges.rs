@@ -1,38 +1,8 @@
 //! Checks of single values while a configuration is read, so that errors name line and key.
 
-use std::time::Duration;
-
 use edgeless_daemon::net::Listen;
+pub(crate) use edgeless_daemon::ranges::{count, folder, millis};
 use serde::{Deserialize, Deserializer, de::Error};
-
-/// A whole number in `MIN..=MAX`.
-pub(crate) fn count<'de, D, const MIN: usize, const MAX: usize>(de: D) -> Result<usize, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let number = usize::deserialize(de)?;
-    match (MIN..=MAX).contains(&number) {
-        true => Ok(number),
-        false => Err(D::Error::custom(format!(
-            "must lie between {MIN} and {MAX}, not be {number}"
-        ))),
-    }
-}
-
-/// A duration such as `"10s"`, in `MIN..=MAX` milliseconds.
-pub(crate) fn millis<'de, D, const MIN: u64, const MAX: u64>(de: D) -> Result<Duration, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let duration: Duration = humantime_serde::deserialize(de)?;
-    let (min, max) = (Duration::from_millis(MIN), Duration::from_millis(MAX));
-    match (min..=max).contains(&duration) {
-        true => Ok(duration),
-        false => Err(D::Error::custom(format!(
-            "must lie between {min:?} and {max:?}, not be {duration:?}"
-        ))),
-    }
-}
 
 /// The address of a peer: its port is not 0.
 pub(crate) fn peer<'de, D: Deserializer<'de>>(de: D) -> Result<Listen, D::Error> {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use edgeless_daemon::net::Listen;
+use edgeless_daemon::{net::Listen, ranges};
 use serde::Deserialize;
 use url::Url;
 
@@ -29,9 +29,13 @@ pub struct General {
     /// Where ε-CON takes subscriptions; absent: the domain stands alone.
     pub domain_register_url: Option<Listen>,
     /// How often the subscription is refreshed.
-    #[serde(default = "second", with = "humantime_serde")]
+    #[serde(
+        default = "second",
+        deserialize_with = "ranges::millis::<_, 10, 3_600_000>"
+    )]
     pub subscription_refresh_interval: Duration,
     /// Unique in the cluster.
+    #[serde(deserialize_with = "ranges::name")]
     pub domain_id: String,
     /// Where ε-CON reaches this ε-ORC.
     pub orchestrator_url: Listen,
@@ -42,6 +46,7 @@ pub struct General {
     /// Where `/healthz`, `/readyz`, `/metrics` and the state are served.
     pub status_url: Listen,
     /// Where code is kept.
+    #[serde(deserialize_with = "ranges::folder")]
     pub data_dir: PathBuf,
 }
 
@@ -80,8 +85,11 @@ pub struct Proxy {
     /// Where it is; needed for `Redis`.
     pub redis_url: Option<Url>,
     /// Elements of sorted sets older than this are purged, with this period.
-    #[serde(default = "two_minutes")]
-    pub proxy_gc_period_seconds: u64,
+    #[serde(
+        default = "two_minutes",
+        deserialize_with = "ranges::count::<_, 1, 315_360_000>"
+    )]
+    pub proxy_gc_period_seconds: usize,
     /// Absent: no datasets.
     pub dataset_settings: Option<DatasetSettings>,
 }
@@ -132,7 +140,7 @@ fn three_seconds() -> Duration {
     Duration::from_secs(3)
 }
 
-fn two_minutes() -> u64 {
+fn two_minutes() -> usize {
     120
 }
 

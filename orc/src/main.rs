@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         template: include_str!("../../configs/orchestrator.toml"),
     };
     run(&daemon, async |config: Config, shutdown| {
-        edgeless_orc::start(config, shutdown).await?.join().await;
+        edgeless_orc::start(config, shutdown).await?.join().await?;
         Ok(())
     })
 }

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub updates: Counter,
     /// Intents carried out or refused.
     pub intents: Counter,
+    /// Rows of datasets that the disk refused for too long.
+    pub dataset_rows_lost: Counter,
 }
 
 impl Metrics {
@@ -41,6 +43,11 @@ impl Metrics {
             self.failed_steps.clone(),
         );
         registry.register("node_updates", "Updates of nodes", self.updates.clone());
+        registry.register(
+            "dataset_rows_lost",
+            "Rows that the disk refused for too long",
+            self.dataset_rows_lost.clone(),
+        );
         registry.register("intents", "Intents decided", self.intents.clone());
         registry
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use edgeless_daemon::status::Readiness;
 use edgeless_dataset::Dataset;
 use edgeless_types::InstanceId;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
 use crate::change::{Change, What};
@@ -22,20 +23,27 @@ pub(crate) async fn run(
     mut dataset: Dataset,
     mut changes: mpsc::Receiver<Arc<[Change]>>,
     readiness: Readiness,
+    lost: Counter,
 ) {
     let mut flush = tokio::time::interval(FLUSH);
     let mut batch = Vec::new();
     loop {
-        let outcome = tokio::select! {
+        tokio::select! {
             number = changes.recv_many(&mut batch, 256) => {
                 if number == 0 {
                     break;
                 }
-                batch.drain(..).try_for_each(|changes| rows(&mut dataset, &changes))
+                for changes in batch.drain(..) {
+                    if let Err(error) = rows(&mut dataset, &changes) {
+                        tracing::warn!(%error, "a change is no row");
+                    }
+                }
             }
-            _ = flush.tick() => dataset.flush(),
-        };
-        report(outcome, &readiness);
+            _ = flush.tick() => {
+                report(dataset.flush(), &readiness);
+                lost.inc_by(dataset.rows_lost() - lost.get());
+            }
+        }
     }
     report(dataset.flush(), &readiness);
 }

@@ -55,16 +55,30 @@ pub struct Running {
     /// The status port.
     pub status_url: Listen,
     tasks: JoinSet<()>,
+    shutdown: CancellationToken,
 }
 
+/// A part of ε-ORC panicked; the log says which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a part of ε-ORC panicked; the log says which")]
+pub struct Broken;
+
 impl Running {
-    /// Waits until everything has ended, after shutdown.
-    pub async fn join(mut self) {
+    /// Waits until everything has ended, after shutdown or because a part of it failed: half an ε-ORC is
+    /// none.
+    ///
+    /// # Errors
+    /// A part panicked.
+    pub async fn join(mut self) -> Result<(), Broken> {
+        let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(%error, "a part of ε-ORC panicked");
+                tracing::error!(%error, "a part of ε-ORC panicked: it ends");
+                self.shutdown.cancel();
+                outcome = Err(Broken);
             }
         }
+        outcome
     }
 }
 
@@ -100,6 +114,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         orchestrator_url: controller.url.clone(),
         status_url: status_port.url.clone(),
         tasks: JoinSet::new(),
+        shutdown: shutdown.clone(),
     };
     spawn_all(
         &config,
@@ -137,12 +152,13 @@ fn spawn_all(
     let (owner, orc) = Orchestrator::new(make_domain(config), code, observers, metrics.clone());
     tasks.spawn(owner.run(shutdown.clone()));
     if let Some(client) = redis {
-        let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds);
+        let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds as u64);
         let mirror = Mirror::new(client, mirror_changes, orc.clone(), readiness.clone(), keep);
         tasks.spawn(mirror.run(shutdown.clone()));
     }
     if let Some(dataset) = dataset {
-        tasks.spawn(record::run(dataset, record_changes, readiness.clone()));
+        let (readiness, lost) = (readiness.clone(), metrics.dataset_rows_lost.clone());
+        tasks.spawn(record::run(dataset, record_changes, readiness, lost));
     }
     tasks.spawn(ended(
         "NodeRegistration",

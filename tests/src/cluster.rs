@@ -1,6 +1,9 @@
 //! A cluster of real daemons: ε-CON, ε-ORC and nodes, with or without Redis.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::Context;
 use serde_json::Value;
@@ -39,7 +42,12 @@ pub struct NodePlan {
     pub resources: bool,
     /// Its labels.
     pub labels: Vec<String>,
+    /// How often it refreshes its registration; its deadline is five times that.
+    pub refresh_interval: Duration,
 }
+
+/// How often nodes of tests refresh: soon lost, soon found.
+pub const OFTEN: Duration = Duration::from_millis(200);
 
 /// A node that runs.
 #[derive(Debug)]
@@ -234,12 +242,14 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
     let url = || Ok::<_, anyhow::Error>(quoted(&format!("http://127.0.0.1:{}", free_port()?)));
     let mut text = format!(
         "[general]\nnode_id = {}\nagent_url = {}\ninvocation_url = {}\n\
-         node_register_url = {}\nrefresh_interval = \"200ms\"\nrefresh_deadline = \"1s\"\n\
+         node_register_url = {}\nrefresh_interval = \"{}ms\"\nrefresh_deadline = \"{}ms\"\n\
          leave_timeout = \"5s\"\ndata_dir = {}\n\n[engine]\nshards = 1\n\n[resources]\n",
         quoted(&node_id),
         url()?,
         url()?,
         quoted(register),
+        plan.refresh_interval.as_millis(),
+        plan.refresh_interval.as_millis() * 5,
         quoted(&folder.join("state").display().to_string()),
     );
     if plan.resources {

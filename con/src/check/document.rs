@@ -1,8 +1,8 @@
 //! From bytes to a workflow, or where they go wrong.
 
 use edgeless_types::workflow::Workflow;
-use serde_json::Value;
 
+use super::strict::{Strict, not_an_object};
 use crate::problem::Fault;
 
 /// How a document is written.
@@ -20,7 +20,7 @@ pub enum Format {
 /// It is not JSON or YAML (with line and column), or has unknown keys or wrong types (with the
 /// pointer).
 pub fn parse(document: &[u8], format: Format) -> Result<Workflow, Fault> {
-    let value: Value = match format {
+    let Strict(value) = match format {
         Format::Json => serde_json::from_slice(document)
             .map_err(|error| Fault::new("", format!("the body is not JSON: {error}")))?,
         Format::Yaml => {
@@ -30,6 +30,9 @@ pub fn parse(document: &[u8], format: Format) -> Result<Workflow, Fault> {
                 .map_err(|error| Fault::new("", format!("the body is not YAML: {error}")))?
         }
     };
+    if let Some(fault) = not_an_object(&value) {
+        return Err(fault);
+    }
     serde_path_to_error::deserialize(&value).map_err(|error| {
         let pointer = pointer(error.path());
         Fault::new(pointer, error.into_inner().to_string())

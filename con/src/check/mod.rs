@@ -5,6 +5,7 @@
 mod cycle;
 mod document;
 mod module;
+mod strict;
 
 #[cfg(test)]
 mod tests;
@@ -136,6 +137,9 @@ impl Checker<'_> {
     }
 
     fn check_names(&mut self, workflow: &Workflow) {
+        if let Some(says) = workflow.name.as_deref().and_then(odd_text) {
+            self.fault("/name".to_owned(), format!("the name {says}"));
+        }
         let number = workflow.functions.len() + workflow.resources.len();
         if number == 0 {
             self.fault(
@@ -163,6 +167,8 @@ impl Checker<'_> {
         for (pointer, name) in functions.chain(resources) {
             if name.trim().is_empty() {
                 self.fault(pointer, "the name is empty");
+            } else if let Some(says) = odd_text(name) {
+                self.fault(pointer, format!("the name {says}"));
             } else if !seen.insert(name) {
                 self.fault(pointer, format!("`{name}` names another vertex already"));
             }
@@ -315,6 +321,18 @@ impl Checker<'_> {
 /// A key as a part of a JSON pointer (RFC 6901).
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
+}
+
+/// The longest name, in characters.
+const TEXT: usize = 256;
+
+/// What is odd about a name for people, in words.
+fn odd_text(text: &str) -> Option<String> {
+    if text.chars().any(char::is_control) {
+        return Some("has control characters".to_owned());
+    }
+    let long = text.chars().count();
+    (long > TEXT).then(|| format!("has {long} characters; at most {TEXT}"))
 }
 
 /// The longest id or version of a class, in characters.

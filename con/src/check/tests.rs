@@ -223,3 +223,25 @@ fn delivery_at_least_once_names_channels_and_goes_round_in_no_circle() {
     let open = vec![function("a", "b", "out"), function("b", "a", "x")];
     assert_eq!(of(&faults(open), "/functions"), "");
 }
+
+#[test]
+fn lists_are_no_objects_and_no_key_stands_twice() {
+    let says = |text: &str| parse(text.as_bytes(), Format::Json).unwrap_err();
+    assert_eq!(says("[]").detail, "must be an object, not a list");
+    assert_eq!(says("null").detail, "must be an object, not null");
+    assert_eq!(says(r#"{"functions": [[]]}"#).pointer, "/functions/0");
+    let class = says(r#"{"functions": [{"name": "a", "class_specification": ["f"]}]}"#);
+    assert_eq!(class.pointer, "/functions/0/class_specification");
+    let twice = says(r#"{"name": "a", "name": "b"}"#);
+    assert!(twice.detail.contains("`name` stands twice"), "{twice:?}");
+}
+
+#[test]
+fn names_have_no_control_characters_and_an_end() {
+    wrong("/name", json!("a\u{1b}[31m"), "/name");
+    wrong(
+        "/functions/0/name",
+        json!("x".repeat(300)),
+        "/functions/0/name",
+    );
+}

@@ -122,6 +122,8 @@ pub struct NodeUpdateReply {
     pub want_full: bool,
     /// Nothing is left there that can be moved.
     pub may_leave: bool,
+    /// Another process with this id took its place meanwhile: nothing was taken from this one.
+    pub duplicate: bool,
 }
 
 /// Why something cannot be done.

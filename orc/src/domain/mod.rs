@@ -119,6 +119,8 @@ pub struct Domain {
     generation: Generation,
     nodes: BTreeMap<NodeId, Node>,
     deadlines: BTreeSet<(Timestamp, NodeId)>,
+    /// Of nodes whose id came with another nonce: the nonce before, and when it was last seen.
+    former: BTreeMap<NodeId, (u64, Timestamp)>,
     vertices: BTreeMap<LogicalId, Vertex>,
     dependants: BTreeMap<LogicalId, BTreeSet<LogicalId>>,
     by_physical: BTreeMap<PhysicalId, LogicalId>,
@@ -159,6 +161,7 @@ impl Domain {
             generation: Generation::default(),
             nodes: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            former: BTreeMap::new(),
             vertices: BTreeMap::new(),
             dependants: BTreeMap::new(),
             by_physical: BTreeMap::new(),
@@ -212,6 +215,9 @@ impl Domain {
             self.lingering.pop_first();
             self.stop_retired(physical_id);
         }
+        let now = self.now;
+        self.former
+            .retain(|_, (_, seen)| now.since(*seen) <= nodes::FORMER);
         self.place_all();
     }
 

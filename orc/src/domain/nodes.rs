@@ -1,11 +1,14 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use edgeless_types::{NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent};
 
 use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
 use crate::change::What;
+
+/// How long a life that was replaced is remembered.
+pub(super) const FORMER: Duration = Duration::from_mins(1);
 
 /// A registered node.
 #[derive(Debug)]
@@ -44,7 +47,14 @@ impl Domain {
                 return NodeUpdateReply::default();
             }
             Some((nonce, _)) if nonce != update.nonce => {
+                if self.is_duplicate(node_id, update.nonce) {
+                    return NodeUpdateReply {
+                        duplicate: true,
+                        ..NodeUpdateReply::default()
+                    };
+                }
                 tracing::info!(%node_id, "the node began a new life");
+                self.former.insert(node_id, (nonce, self.now));
                 self.lose(node_id);
             }
             Some(_) | None => {}
@@ -53,7 +63,7 @@ impl Domain {
             let (Some(profile), true) = (update.profile.clone(), update.running.is_some()) else {
                 return NodeUpdateReply {
                     want_full: true,
-                    may_leave: false,
+                    ..NodeUpdateReply::default()
                 };
             };
             self.join(&update, profile);
@@ -132,10 +142,30 @@ impl Domain {
         if open_for_more {
             self.place_all();
         }
-        NodeUpdateReply {
-            want_full: false,
-            may_leave: update.leaving && self.is_empty(node_id),
+        let may_leave = update.leaving && self.is_empty(node_id);
+        if may_leave {
+            tracing::info!(%node_id, "a node left");
+            self.lose(node_id);
         }
+        NodeUpdateReply {
+            may_leave,
+            ..NodeUpdateReply::default()
+        }
+    }
+
+    /// Whether a registration comes from the life before the present one: then two processes use one id,
+    /// and the one that came first gives way.
+    fn is_duplicate(&mut self, node_id: NodeId, nonce: u64) -> bool {
+        let now = self.now;
+        let Some((former, seen)) = self.former.get_mut(&node_id) else {
+            return false;
+        };
+        if *former != nonce || now.since(*seen) > FORMER {
+            return false;
+        }
+        *seen = now;
+        tracing::warn!(%node_id, "two processes use this node id: the older one is refused");
+        true
     }
 
     /// Mirror and datasets are told what the node is.

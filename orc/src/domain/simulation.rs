@@ -16,8 +16,8 @@ use proptest::{prelude::*, strategy::Strategy as Values};
 use uuid::Uuid;
 
 use super::{
-    Command, Domain, Effect, NodeUpdate, Output, Profile, Settings, Step, StepResult, StrategyKind,
-    Ticket, VertexRequest,
+    Command, Domain, Effect, NodeUpdate, NodeUpdateReply, Output, Profile, Settings, Step,
+    StepResult, StrategyKind, Ticket, VertexRequest,
 };
 
 const NODES: u128 = 4;
@@ -62,7 +62,7 @@ pub(super) fn happening() -> impl Values<Value = Happening> {
 /// A node as it would behave.
 #[derive(Default)]
 pub(super) struct SimulatedNode {
-    nonce: u64,
+    pub(super) nonce: u64,
     sequence: u64,
     leaving: bool,
     pub(super) running: BTreeMap<PhysicalId, RunningInstance>,
@@ -144,7 +144,9 @@ impl Simulation {
                 self.command(Command::Stop(vec![logical_id(number)]));
             }
             Happening::RestartDomain => self.restart_domain(),
-            Happening::Refresh(number) => self.refresh(node_id(number), false),
+            Happening::Refresh(number) => {
+                self.refresh(node_id(number), false);
+            }
             Happening::Restart(number) => {
                 let node = self.nodes.get_mut(&node_id(number)).unwrap();
                 let nonce = node.nonce + 1;
@@ -244,7 +246,7 @@ impl Simulation {
         }
     }
 
-    pub(super) fn refresh(&mut self, id: NodeId, full: bool) {
+    pub(super) fn refresh(&mut self, id: NodeId, full: bool) -> NodeUpdateReply {
         let node = self.nodes.get_mut(&id).unwrap();
         node.sequence += 1;
         let capabilities = NodeCapabilities {
@@ -274,8 +276,9 @@ impl Simulation {
         let (reply, effects) = self.domain.on_node_update(update, self.now);
         self.carry_out(effects);
         if reply.want_full {
-            self.refresh(id, true);
+            return self.refresh(id, true);
         }
+        reply
     }
 
     /// Every node does one of its steps.

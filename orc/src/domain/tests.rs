@@ -76,3 +76,32 @@ fn a_copy_that_returns_after_its_vertex_was_placed_anew_is_stopped() {
     simulation.check_at_rest();
     assert_eq!(simulation.nodes[&node_id(0)].running.len(), 1);
 }
+
+#[test]
+fn of_two_processes_with_one_id_the_older_gives_way_until_the_other_is_gone() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    let set_nonce = |simulation: &mut Simulation, nonce| {
+        simulation.nodes.get_mut(&node_id(0)).unwrap().nonce = nonce;
+    };
+    set_nonce(&mut simulation, 2);
+    assert!(!simulation.refresh(node_id(0), true).duplicate);
+    set_nonce(&mut simulation, 0);
+    assert!(simulation.refresh(node_id(0), true).duplicate);
+    set_nonce(&mut simulation, 2);
+    assert!(!simulation.refresh(node_id(0), false).duplicate);
+    // It is gone for good, and its deadline is over.
+    simulation.pass(std::time::Duration::from_secs(2));
+    set_nonce(&mut simulation, 0);
+    assert!(!simulation.refresh(node_id(0), true).duplicate);
+}
+
+#[test]
+fn a_node_that_is_let_go_is_not_there_any_more() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Leave(0));
+    let node = node_id(0);
+    let known = |simulation: &Simulation| simulation.domain.nodes.contains_key(&node);
+    assert!(!known(&simulation), "it had nothing: it went at once");
+}

@@ -39,7 +39,13 @@ impl NodeRegistration for Service {
         request: Request<v1::UpdateNodeRequest>,
     ) -> Result<Response<v1::UpdateNodeReply>, Status> {
         let update = update_from_wire(request.into_inner())?;
+        let node_id = update.node_id;
         let reply = self.orc.update(update).await.map_err(ended)?;
+        if reply.duplicate {
+            return Err(Status::already_exists(format!(
+                "node_id: another process registers as {node_id} since; give one of the two another id"
+            )));
+        }
         Ok(Response::new(v1::UpdateNodeReply {
             want_full: reply.want_full,
             may_leave: reply.may_leave,

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     client::function,
-    cluster::{Cluster, Mirror, Plan},
+    cluster::{Cluster, Mirror, NodePlan, Plan},
     process::{cpu_seconds, root, rss_mib},
     wait::until,
 };
@@ -466,12 +466,16 @@ async fn at_least_once(options: &Options) -> anyhow::Result<Vec<f64>> {
     Ok(values)
 }
 
-/// A node with 100 functions that nobody sends anything.
+/// A node with 100 functions that nobody sends anything, which refreshes once a second, as by default.
 async fn idle(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
     let (mut memory, mut processor) = (Vec::new(), Vec::new());
     for _ in 0..options.runs() {
         let cluster = Cluster::start(Plan {
-            nodes: main_suite::nodes(1),
+            nodes: vec![NodePlan {
+                resources: true,
+                labels: Vec::new(),
+                refresh_interval: Duration::from_secs(1),
+            }],
             mirror: Mirror::Without,
         })
         .await?;

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Measured, Options, quantile};
 use crate::{
     client::{function, resource},
-    cluster::{Cluster, Mirror, NodePlan, Plan},
+    cluster::{Cluster, Mirror, NodePlan, OFTEN, Plan},
     process::rss_mib,
     wait::until,
 };
@@ -64,6 +64,7 @@ pub(super) fn nodes(number: usize) -> Vec<NodePlan> {
     let node = |index| NodePlan {
         resources: true,
         labels: vec![format!("name=n{index}")],
+        refresh_interval: OFTEN,
     };
     (0..number).map(node).collect()
 }

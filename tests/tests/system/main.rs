@@ -16,7 +16,7 @@ use std::sync::{
 
 use edgeless_tests::{
     client::{Rest, function, resource},
-    cluster::{Cluster, Mirror, NodePlan, Plan},
+    cluster::{Cluster, Mirror, NodePlan, OFTEN, Plan},
 };
 use serde_json::{Value, json};
 
@@ -25,12 +25,14 @@ fn plan(functions: usize, mirror: Mirror) -> Plan {
     let mut nodes = vec![NodePlan {
         resources: true,
         labels: vec!["zone=resources".to_owned()],
+        refresh_interval: OFTEN,
     }];
     for number in 0..functions {
         let labels = vec!["zone=functions".to_owned(), format!("name=f{number}")];
         nodes.push(NodePlan {
             resources: false,
             labels,
+            refresh_interval: OFTEN,
         });
     }
     Plan { nodes, mirror }

@@ -2,7 +2,7 @@
 
 use edgeless_tests::{
     client::{function, resource},
-    cluster::{Cluster, Mirror, NodePlan},
+    cluster::{Cluster, Mirror, NodePlan, OFTEN},
     wait::until,
 };
 use reqwest::{Method, StatusCode};
@@ -51,6 +51,7 @@ async fn what_nobody_can_run_is_refused_or_waits_and_says_why() {
     let node = NodePlan {
         resources: false,
         labels: vec!["zone=moon".to_owned()],
+        refresh_interval: OFTEN,
     };
     cluster.add_node(&node, &register).unwrap();
     until("it runs when the node is there", async || {

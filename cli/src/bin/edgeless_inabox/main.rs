@@ -104,9 +104,9 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         node.join().await;
     }
     shutdown.cancel();
-    orc.join().await;
+    let outcome = orc.join().await;
     con.join().await;
-    Ok(())
+    Ok(outcome?)
 }
 
 fn show_node(node: &edgeless_node::Running, folder: &Path) -> Value {

@@ -124,6 +124,12 @@ impl Listener {
     }
 
     async fn answer(&self, parts: &Parts, body: Incoming) -> Reply {
+        if parts.headers.get_all(header::HOST).iter().nth(1).is_some() {
+            return problem(
+                StatusCode::BAD_REQUEST,
+                "the request has several Host headers",
+            );
+        }
         let Some(authority) = authority(parts) else {
             return problem(StatusCode::BAD_REQUEST, "the request names no host");
         };
@@ -145,11 +151,12 @@ impl Listener {
         let Some(_place) = InFlight::take(&instance) else {
             return unavailable("too many requests wait for their answers");
         };
-        let body = match read(body, instance.settings.max_body_bytes).await {
+        let settings = &instance.settings;
+        let patience = settings.timeout.min(BODY_TIMEOUT);
+        let body = match read(body, settings.max_body_bytes, patience).await {
             Ok(body) => body,
             Err(reply) => return reply,
         };
-        let settings = &instance.settings;
         let event = http_json::write_request(parts, authority, &body, settings.format);
         match settings.mode {
             Mode::Call => call(&instance, event).await,
@@ -196,7 +203,7 @@ fn bare_host(authority: &str) -> Cow<'_, str> {
     }
 }
 
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, Reply> {
+async fn read(body: Incoming, limit: usize, patience: Duration) -> Result<Bytes, Reply> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
@@ -208,7 +215,7 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, Reply> {
         return Err(too_long());
     }
     let reading = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, reading).await {
+    match tokio::time::timeout(patience, reading).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(error)) => Err(problem(
@@ -446,6 +453,8 @@ mod tests {
             .unwrap();
         assert_eq!(wrong.status().as_u16(), 405);
         assert_eq!(wrong.headers()["allow"], "GET, PUT");
+        let twice = case.post("/hold").header("host", "a").header("host", "b");
+        assert_eq!(twice.send().await.unwrap().status().as_u16(), 400);
         let held = case.post("/hold").send().await.unwrap();
         assert_eq!(
             (held.status().as_u16(), &held.headers()["retry-after"]),
