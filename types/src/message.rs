@@ -1,7 +1,6 @@
 //! Messages: what functions, resources and the nodes between them pass to one another.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::{InstanceId, PhysicalId, Timestamp};
 
@@ -53,7 +52,7 @@ pub struct Envelope {
     /// sender waits for no signal.
     pub ticket: Option<Ticket>,
     /// Further headers, such as `traceparent` or `content-type`. Empty costs nothing.
-    pub headers: SmallVec<[(Header, Bytes); 0]>,
+    pub headers: Box<[(Header, Bytes)]>,
 }
 
 /// Where a sender keeps a message that is delivered at least once; means nothing to others.

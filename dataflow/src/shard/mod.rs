@@ -22,6 +22,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use crate::{
     counters::Drop,
@@ -102,6 +103,8 @@ enum Due {
 const TURNS: usize = 32;
 /// Batches taken from outside at a time.
 const BATCHES: usize = 64;
+/// Instances whose keys are remembered apart; a power of two.
+const FOUND: usize = 64;
 /// How soon what waits for another node, or for a shard that is behind, is tried again when
 /// nothing else happens.
 const RETRY: Duration = Duration::from_millis(1);
@@ -111,6 +114,8 @@ pub(crate) struct Shard {
     shared: Arc<Shared>,
     slots: Slab<Slot>,
     by_id: FxHashMap<PhysicalId, usize>,
+    /// Keys found lately, by some bits of the id: most messages go to few instances.
+    found: Vec<(PhysicalId, usize)>,
     ready: VecDeque<usize>,
     blocked: Vec<usize>,
     gates: FxHashMap<PhysicalId, Arc<Gate>>,
@@ -142,6 +147,7 @@ impl Shard {
             index,
             slots: Slab::new(),
             by_id: FxHashMap::default(),
+            found: vec![(PhysicalId::new(Uuid::nil()), usize::MAX); FOUND],
             ready: VecDeque::new(),
             blocked: Vec::new(),
             gates: FxHashMap::default(),
@@ -268,7 +274,7 @@ impl Shard {
             self.accept_uncounted(message);
             return;
         }
-        if let Some(&key) = self.by_id.get(&message.target) {
+        if let Some(key) = self.key_of(message.target) {
             let from = Entrance::Gate;
             self.slots[key].inbox.push_back(Queued { message, from });
             self.make_ready(key);
@@ -373,7 +379,7 @@ impl Shard {
 
     fn take_answers(&mut self) {
         while let Some((physical_id, token, answer)) = self.answers.pop_front() {
-            if let Some(&key) = self.by_id.get(&physical_id) {
+            if let Some(key) = self.key_of(physical_id) {
                 self.step(key, |operator, task, out| {
                     operator.on_answer(token, answer, task, out)
                 });
@@ -385,6 +391,21 @@ impl Shard {
         if self.slots.contains(key) && self.slots[key].busy {
             self.step(key, |operator, task, out| operator.poll(task, out));
         }
+    }
+
+    /// Where an instance of this shard is kept.
+    fn key_of(&mut self, physical_id: PhysicalId) -> Option<usize> {
+        let bits = physical_id.uuid().as_u128() as usize % FOUND;
+        let (known, key) = self.found[bits];
+        if known == physical_id
+            && let Some(slot) = self.slots.get(key)
+            && slot.me.physical_id == physical_id
+        {
+            return Some(key);
+        }
+        let key = *self.by_id.get(&physical_id)?;
+        self.found[bits] = (physical_id, key);
+        Some(key)
     }
 
     fn make_ready(&mut self, key: usize) {

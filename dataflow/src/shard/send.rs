@@ -145,7 +145,7 @@ impl Shard {
                 times
             }
         };
-        if let Some(&key) = self.by_id.get(&target.physical_id) {
+        if let Some(key) = self.key_of(target.physical_id) {
             let slot = &mut self.slots[key];
             if slot.local >= self.shared.config.inbox * times {
                 return Err((Wait::Full, message));

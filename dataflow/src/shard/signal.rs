@@ -122,7 +122,7 @@ impl Shard {
             Effect::Signal(signal) => self.signal(signal),
             Effect::Again(from, channel, message) => self.send_again(from, channel, *message),
             Effect::Settled(from, number) => {
-                if let Some(&key) = self.by_id.get(&from) {
+                if let Some(key) = self.key_of(from) {
                     let slot = &mut self.slots[key];
                     slot.outstanding = slot.outstanding.saturating_sub(number);
                     if !slot.inbox.is_empty() {
@@ -140,7 +140,7 @@ impl Shard {
             self.shared.remote.signal(self.index, signal);
             return;
         }
-        if self.by_id.contains_key(&signal.to.physical_id) {
+        if self.key_of(signal.to.physical_id).is_some() {
             self.tracker.on_signal(signal, self.now, &mut self.effects);
             return;
         }

@@ -97,9 +97,34 @@ impl Domain {
         match predecessor {
             Some((old, home)) => self.restore(logical_id, home, old),
             None => {
-                self.delay_after_failure(logical_id, message);
+                if self.somebody_may_be_willing(logical_id) {
+                    // Whoever waits for the start learns what comes of that.
+                    self.note_failure(logical_id, message);
+                } else {
+                    self.delay_after_failure(logical_id, message);
+                }
                 self.place(logical_id);
             }
+        }
+    }
+
+    /// Whether a feasible node has not refused a vertex yet.
+    fn somebody_may_be_willing(&self, logical_id: LogicalId) -> bool {
+        let Some(vertex) = self.vertices.get(&logical_id) else {
+            return false;
+        };
+        let nodes = self.candidates(logical_id, vertex.wanted_node);
+        let mut nodes = nodes.unwrap_or_default().into_iter();
+        nodes.any(|node_id| !vertex.refused_by.contains(&node_id))
+    }
+
+    /// A failure that is followed by another start at once.
+    fn note_failure(&mut self, logical_id: LogicalId, message: String) {
+        let now = self.now;
+        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
+            vertex.not_before = now;
+            vertex.waiting = Some((now, WaitReason::Failed { message }));
+            self.touch(logical_id);
         }
     }
 
@@ -133,12 +158,7 @@ impl Domain {
         let delay = FIRST
             .saturating_mul(1 << vertex.attempts.min(16))
             .min(LONGEST);
-        // Another node may be willing at once.
-        vertex.not_before = if vertex.attempts == 0 {
-            now
-        } else {
-            now + delay
-        };
+        vertex.not_before = now + delay;
         vertex.attempts += 1;
         self.wait(logical_id, WaitReason::Failed { message });
     }

@@ -65,6 +65,8 @@ pub(super) struct SimulatedNode {
     pub(super) nonce: u64,
     sequence: u64,
     leaving: bool,
+    /// It refuses every start.
+    pub(super) unwilling: bool,
     pub(super) running: BTreeMap<PhysicalId, RunningInstance>,
     outputs: BTreeMap<PhysicalId, Vec<Output>>,
     steps: Vec<Step>,
@@ -292,7 +294,7 @@ impl Simulation {
             let step = node.steps.remove(0);
             let key = step.key();
             let result = match step {
-                Step::Start { .. } if fail => StepResult::Failed("no".to_owned()),
+                Step::Start { .. } if fail || node.unwilling => StepResult::Failed("no".to_owned()),
                 Step::Start {
                     instance, outputs, ..
                 } => {

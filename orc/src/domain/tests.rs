@@ -105,3 +105,21 @@ fn a_node_that_is_let_go_is_not_there_any_more() {
     let known = |simulation: &Simulation| simulation.domain.nodes.contains_key(&node);
     assert!(!known(&simulation), "it had nothing: it went at once");
 }
+
+#[test]
+fn a_start_that_fails_is_tried_at_once_on_every_node_that_has_not_refused_it() {
+    let mut simulation = Simulation::new();
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    for number in 0..3 {
+        let node = simulation.nodes.get_mut(&node_id(number)).unwrap();
+        node.unwilling = true;
+    }
+    simulation.happen(&Happening::Start(0));
+    for _ in 0..8 {
+        simulation.deliver(false);
+    }
+    // No time has passed.
+    assert_eq!(simulation.nodes[&node_id(3)].running.len(), 1);
+}
