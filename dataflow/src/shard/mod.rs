@@ -2,6 +2,7 @@
 
 mod command;
 mod park;
+mod receive;
 mod send;
 mod signal;
 mod slot;
@@ -16,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     Generation, PhysicalId, Samples, Timestamp,
-    message::{Message, MessageId, Signal},
+    message::{Message, Signal},
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
@@ -36,8 +37,8 @@ use crate::{
     timers::Timers,
     track::{Effect, Tracker},
 };
+use slot::Slot;
 pub(crate) use slot::Woken;
-use slot::{Entrance, Queued, Slot};
 
 /// What reaches a shard from outside.
 pub(crate) enum Inject {
@@ -262,46 +263,6 @@ impl Shard {
         }
     }
 
-    fn accept_all(&mut self, batch: Vec<Message>) {
-        for message in batch {
-            self.accept(message);
-        }
-    }
-
-    /// Takes a message from another shard or node that the gate of its target has admitted.
-    fn accept(&mut self, message: Message) {
-        if message.kind.is_answer() {
-            self.accept_uncounted(message);
-            return;
-        }
-        if let Some(key) = self.key_of(message.target) {
-            let from = Entrance::Gate;
-            self.slots[key].inbox.push_back(Queued { message, from });
-            self.make_ready(key);
-        } else if self.shared.gate(message.target).is_some() {
-            self.early.push(message);
-        } else {
-            self.no_instance(&message);
-        }
-    }
-
-    /// Takes an answer, or a message for an instance that does not run here.
-    fn accept_uncounted(&mut self, message: Message) {
-        if message.kind.is_answer() {
-            let answer = Answer::from_parts(message.kind, message.payload);
-            self.answered(message.id, answer);
-        } else {
-            self.no_instance(&message);
-        }
-    }
-
-    /// An instance has started, or will not: what came before it is taken again.
-    fn accept_early(&mut self) {
-        for message in std::mem::take(&mut self.early) {
-            self.accept(message);
-        }
-    }
-
     fn count_handled(&mut self) {
         if self.handled > 0 {
             self.shared
@@ -309,30 +270,6 @@ impl Shard {
                 .handled
                 .fetch_add(self.handled, Relaxed);
             self.handled = 0;
-        }
-    }
-
-    fn answered(&mut self, id: MessageId, answer: Answer) {
-        if id.origin != self.shared.origins[self.index] {
-            self.shared.counters.dropped(Drop::LateAnswer, 1);
-            return;
-        }
-        match self.pending.answered(id.sequence) {
-            Some(waiter) => self.wake_waiter(waiter, answer),
-            None => self.shared.counters.dropped(Drop::LateAnswer, 1),
-        }
-    }
-
-    fn wake_waiter(&mut self, waiter: Waiter, answer: Answer) {
-        match waiter {
-            Waiter::Operator(physical_id, token) => {
-                self.answers.push_back((physical_id, token, answer));
-            }
-            Waiter::Port(done, ..) => {
-                if done.send(Ok(answer)).is_err() {
-                    self.shared.counters.dropped(Drop::LateAnswer, 1);
-                }
-            }
         }
     }
 
@@ -374,16 +311,6 @@ impl Shard {
         match slot.map(|slot| slot.outputs.peek(channel)) {
             Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
             Some(Route::To(_) | Route::Unmapped) | None => PortError::Deadline,
-        }
-    }
-
-    fn take_answers(&mut self) {
-        while let Some((physical_id, token, answer)) = self.answers.pop_front() {
-            if let Some(key) = self.key_of(physical_id) {
-                self.step(key, |operator, task, out| {
-                    operator.on_answer(token, answer, task, out)
-                });
-            }
         }
     }
 

@@ -1,0 +1,85 @@
+//! What comes in from other shards and nodes: messages for inboxes, and answers for who waits.
+
+use edgeless_types::message::{Message, MessageId};
+
+use super::{
+    Shard, Waiter,
+    slot::{Entrance, Queued},
+};
+use crate::{counters::Drop, operator::Answer};
+
+impl Shard {
+    pub(super) fn accept_all(&mut self, batch: Vec<Message>) {
+        for message in batch {
+            self.accept(message);
+        }
+    }
+
+    /// Takes a message from another shard or node that the gate of its target has admitted.
+    pub(super) fn accept(&mut self, message: Message) {
+        if message.kind.is_answer() {
+            self.accept_uncounted(message);
+            return;
+        }
+        if let Some(key) = self.key_of(message.target) {
+            let from = Entrance::Gate;
+            self.slots[key].inbox.push_back(Queued { message, from });
+            self.make_ready(key);
+        } else if self.shared.gate(message.target).is_some() {
+            self.early.push(message);
+        } else {
+            self.no_instance(&message);
+        }
+    }
+
+    /// Takes an answer, or a message for an instance that does not run here.
+    pub(super) fn accept_uncounted(&mut self, message: Message) {
+        if message.kind.is_answer() {
+            let answer = Answer::from_parts(message.kind, message.payload);
+            self.answered(message.id, answer);
+        } else {
+            self.no_instance(&message);
+        }
+    }
+
+    /// An instance has started, or will not: what came before it is taken again.
+    pub(super) fn accept_early(&mut self) {
+        for message in std::mem::take(&mut self.early) {
+            self.accept(message);
+        }
+    }
+
+    pub(super) fn answered(&mut self, id: MessageId, answer: Answer) {
+        if id.origin != self.shared.origins[self.index] {
+            self.shared.counters.dropped(Drop::LateAnswer, 1);
+            return;
+        }
+        match self.pending.answered(id.sequence) {
+            Some(waiter) => self.wake_waiter(waiter, answer),
+            None => self.shared.counters.dropped(Drop::LateAnswer, 1),
+        }
+    }
+
+    pub(super) fn wake_waiter(&mut self, waiter: Waiter, answer: Answer) {
+        match waiter {
+            Waiter::Operator(physical_id, token) => {
+                self.answers.push_back((physical_id, token, answer));
+            }
+            Waiter::Port(done, ..) => {
+                if done.send(Ok(answer)).is_err() {
+                    self.shared.counters.dropped(Drop::LateAnswer, 1);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_answers(&mut self) {
+        while let Some((physical_id, token, answer)) = self.answers.pop_front() {
+            if let Some(key) = self.key_of(physical_id) {
+                self.step(key, |operator, task, out| {
+                    operator.on_answer(token, answer, task, out)
+                });
+            }
+        }
+    }
+}
