@@ -1,12 +1,9 @@
 //! `/api/v1/domains`.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use edgeless_types::DomainId;
 
-use super::error::Problem;
+use super::error::{Path, Problem};
 use crate::{
     controller::Controller,
     status::{DomainStatus, NodeStatus, VertexStatus},

@@ -2,8 +2,8 @@
 
 use axum::{
     Json,
-    extract::{Query, rejection::QueryRejection},
-    http::{Method, StatusCode, Uri, header::CONTENT_TYPE},
+    extract::{FromRequestParts, Query, rejection::QueryRejection},
+    http::{Method, StatusCode, Uri, header::CONTENT_TYPE, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -145,6 +145,24 @@ pub(super) fn body(
         };
         Problem::new(status, "body", "The body cannot be taken", detail)
     })
+}
+
+/// Parts of the path of a request; what cannot be read is a problem.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<S, T> FromRequestParts<S> for Path<T>
+where
+    S: Send + Sync,
+    T: serde::de::DeserializeOwned + Send,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(path)) => Ok(Self(path)),
+            Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        }
+    }
 }
 
 /// The query string of a request, or what is wrong with it.

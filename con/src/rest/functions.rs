@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{
-        Path, Query, State,
+        Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
     http::{StatusCode, header},
@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     CODE_BYTES,
-    error::{self, Problem, body},
+    error::{self, Path, Problem, body},
 };
 use crate::{check::RUNTIMES, controller::Controller, problem::Refusal, store::FunctionRecord};
 

@@ -4,7 +4,7 @@ use axum::{
     Json,
     body::Bytes,
     extract::{
-        Path, Query, State,
+        Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
     http::{HeaderMap, StatusCode, header},
@@ -16,7 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{
     DOCUMENT_BYTES,
-    error::{self, Problem, body, parse_id},
+    error::{self, Path, Problem, body, parse_id},
 };
 use crate::{
     check::{Format, parse},
@@ -43,6 +43,7 @@ pub(super) struct StartQuery {
         (status = 202, description = "It is accepted and waits", body = WorkflowStatus),
         (status = 400, description = "Not JSON or YAML", body = Problem),
         (status = 409, description = "Nobody can run it, or the key was used with another body", body = Problem),
+        (status = 415, description = "Neither JSON nor YAML", body = Problem),
         (status = 413, description = "The body is too long", body = Problem),
         (status = 422, description = "The document is wrong; `errors` has all pointers", body = Problem),
     )
@@ -54,7 +55,7 @@ pub(super) async fn start(
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (query, document) = (error::query(query)?, body(document, DOCUMENT_BYTES)?);
-    let workflow = parse(&document, format(&headers)).map_err(|fault| {
+    let workflow = parse(&document, format(&headers)?).map_err(|fault| {
         if fault.detail.starts_with("the body is not") {
             return Problem::bad_request(fault.detail);
         }
@@ -80,14 +81,36 @@ pub(super) async fn start(
     Ok((code, [(header::LOCATION, location)], Json(status)).into_response())
 }
 
-fn format(headers: &HeaderMap) -> Format {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    match content_type {
-        Some(text) if text.contains("yaml") => Format::Yaml,
-        Some(_) | None => Format::Json,
+/// What clients that say nothing say.
+const UNSAID: [&str; 2] = [
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+];
+
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let Some(content_type) = content_type else {
+        return Ok(Format::Json);
+    };
+    let text = content_type.to_str().unwrap_or_default();
+    let kind = text.split(';').next().unwrap_or_default().trim();
+    let kind = kind.to_ascii_lowercase();
+    if kind.contains("yaml") {
+        return Ok(Format::Yaml);
     }
+    if kind.contains("json") || UNSAID.contains(&kind.as_str()) {
+        return Ok(Format::Json);
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "media-type",
+        "The body is neither JSON nor YAML",
+        format!("a workflow is application/json or application/yaml, not `{text}`"),
+    ))
 }
 
 /// All workflows, as their domains say.

@@ -117,6 +117,13 @@ fn cases() -> Vec<Case> {
             "moon",
         ),
         (
+            Method::GET,
+            "/api/v1/functions/%ff/1".to_owned(),
+            String::new(),
+            400,
+            "UTF-8",
+        ),
+        (
             Method::PATCH,
             workflows.to_owned(),
             String::new(),
