@@ -86,6 +86,8 @@ pub(crate) fn dataset_path(dir: &Path) -> String {
 pub(crate) fn node(dir: &Path, ports: Ports, node_register_url: &str, number: u16) -> String {
     let usual = |base: u16| ports.url(base + number - 1);
     let folder = |name: &str| dir.join(name).display().to_string();
+    // Requests enter at one place that is known before, whatever the strategy chooses.
+    let ingress = (number == 1).then(|| line("http_ingress_url", &usual(7_035)));
     let lines = [
         "[general]".to_owned(),
         line("agent_url", &usual(7_121)),
@@ -97,7 +99,7 @@ pub(crate) fn node(dir: &Path, ports: Ports, node_register_url: &str, number: u1
         line("data_dir", &folder("state")),
         "\n[engine]\nshards = 1".to_owned(),
         "\n[resources]".to_owned(),
-        line("http_ingress_url", &usual(7_035)),
+        ingress.unwrap_or_default(),
         line("file_log_path", &folder("files")),
         "\n[user_node_capabilities]".to_owned(),
         format!("labels = [\"name=node-{number}\"]"),
