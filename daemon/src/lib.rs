@@ -8,6 +8,8 @@ pub mod net;
 pub mod ranges;
 pub mod status;
 
+mod clock;
 mod run;
 
+pub use clock::wall_clock;
 pub use run::{Daemon, init_logging, run, wait_for_signal};

@@ -19,6 +19,9 @@ pub struct EngineConfig {
     pub shards: usize,
     /// Messages an inbox takes before its senders wait.
     pub inbox: usize,
+    /// How far a message is handed on within one turn, from operator to operator of a shard without a
+    /// queue between; 0: never. [`HOPS`] is a good choice.
+    pub hops: usize,
     /// How long a call waits for its answer.
     pub call_timeout: Duration,
     /// How long full inboxes that wait for one another in a circle may be stuck, each at four times
@@ -37,6 +40,9 @@ pub struct EngineConfig {
     pub seed: u64,
 }
 
+/// How far messages are handed on, unless there is a reason: a chain longer than this lets others
+/// have their turn.
+pub const HOPS: usize = 64;
 /// How many times longer a message may wait for a way to another node than for a circle here.
 pub const FAR_TIMES: u32 = 24;
 

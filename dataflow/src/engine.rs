@@ -1,7 +1,7 @@
 //! The handle to all shards of a node.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     task::Waker,
     thread::JoinHandle,
     time::Duration,
@@ -13,7 +13,6 @@ use edgeless_types::{
     message::{Message, Signal},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use rustc_hash::FxHashMap;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -22,11 +21,13 @@ use tokio::{
 use crate::{
     config::{EngineConfig, Remote},
     counters::Counters,
-    gate::{self, Gate},
+    gate::Gate,
     operator::Operator,
     output::Outputs,
     port::Port,
-    shard::{Inject, Shard, Woken},
+    shard::{Inject, Shard},
+    shared::Shared,
+    stats::OperatorView,
 };
 
 /// Makes an operator on its shard; the operator itself need not be `Send`.
@@ -76,54 +77,6 @@ pub struct Failure {
     pub message: String,
 }
 
-/// What shards share.
-pub(crate) struct Shared {
-    pub(crate) config: EngineConfig,
-    pub(crate) counters: Counters,
-    pub(crate) directory: RwLock<FxHashMap<PhysicalId, Arc<Gate>>>,
-    pub(crate) bells: Vec<Arc<Woken>>,
-    pub(crate) origins: Vec<u64>,
-    pub(crate) shards: Vec<mpsc::Sender<Inject>>,
-    pub(crate) data: Vec<mpsc::Sender<Vec<Message>>>,
-    pub(crate) failures: Mutex<Vec<Failure>>,
-    pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
-    pub(crate) remote: Arc<dyn Remote>,
-}
-
-impl Shared {
-    /// The gate of an instance that runs here or is about to.
-    pub(crate) fn gate(&self, physical_id: PhysicalId) -> Option<Arc<Gate>> {
-        let directory = self
-            .directory
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.get(&physical_id).map(Arc::clone)
-    }
-
-    /// An instance has ended: whoever waits for it looks again.
-    pub(crate) fn forget(&self, physical_id: PhysicalId) {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = directory.remove(&physical_id) {
-            self.ring(gate.close());
-        }
-    }
-
-    /// Rings shards, one bit each.
-    pub(crate) fn ring(&self, shards: u64) {
-        if shards == 0 {
-            return;
-        }
-        for (index, woken) in self.bells.iter().enumerate() {
-            if shards & gate::bit(index) != 0 {
-                woken.bell.notify_one();
-            }
-        }
-    }
-}
-
 /// The engine of a node; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
@@ -132,54 +85,76 @@ pub struct Engine {
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
+/// Runs one shard of an engine.
+pub struct ShardRun {
+    index: usize,
+    shared: Arc<Shared>,
+    seed: u64,
+    inbox: mpsc::Receiver<Inject>,
+    data: mpsc::Receiver<Vec<Message>>,
+}
+
+impl ShardRun {
+    /// Runs until the engine ends.
+    pub async fn run(self) {
+        let shard = Shard::new(self.index, self.shared, self.seed);
+        shard.run(self.inbox, self.data).await;
+    }
+}
+
 /// Commands and batches that wait for a shard.
 const INJECTED: usize = 1_024;
 /// Batches of messages that wait for a shard.
 const BATCHES: usize = 16;
 
 impl Engine {
-    /// Starts the shards, each on a thread of its own.
-    ///
-    /// # Errors
-    /// A thread or its runtime cannot be started.
-    pub fn start(config: EngineConfig, remote: Arc<dyn Remote>) -> std::io::Result<Self> {
+    /// An engine and what runs its shards, for whoever brings threads and time of their own, such as a
+    /// simulation: each is to be awaited for as long as the engine lives, on a current-thread runtime.
+    pub fn assemble(config: EngineConfig, remote: Arc<dyn Remote>) -> (Self, Vec<ShardRun>) {
         let number = config.shards.max(1);
         let mut rng = SmallRng::seed_from_u64(config.seed);
         let (shards, inboxes): (Vec<_>, Vec<_>) =
             (0..number).map(|_| mpsc::channel(INJECTED)).unzip();
         let (data, batches): (Vec<_>, Vec<_>) = (0..number).map(|_| mpsc::channel(BATCHES)).unzip();
-        let shared = Arc::new(Shared {
-            counters: Counters::default(),
-            directory: RwLock::default(),
-            bells: (0..number).map(|_| Arc::default()).collect(),
-            origins: (0..number).map(|_| rng.random()).collect(),
-            shards,
+        let origins = (0..number).map(|_| rng.random()).collect();
+        let shared = Arc::new(Shared::new(config, remote, origins, shards, data));
+        let ends = inboxes.into_iter().zip(batches).enumerate();
+        let runs = ends.map(|(index, (inbox, data))| ShardRun {
+            index,
+            shared: Arc::clone(&shared),
+            seed: rng.random(),
+            inbox,
             data,
-            failures: Mutex::default(),
-            states: Mutex::default(),
-            remote,
-            config,
         });
+        let runs = runs.collect();
+        let engine = Self {
+            shared,
+            runtimes: Arc::default(),
+            threads: Arc::default(),
+        };
+        (engine, runs)
+    }
+
+    /// Starts the shards, each on a thread of its own.
+    ///
+    /// # Errors
+    /// A thread or its runtime cannot be started.
+    pub fn start(config: EngineConfig, remote: Arc<dyn Remote>) -> std::io::Result<Self> {
+        let (mut engine, runs) = Self::assemble(config, remote);
         let (mut threads, mut runtimes) = (Vec::new(), Vec::new());
-        for (index, (inbox, data)) in inboxes.into_iter().zip(batches).enumerate() {
-            let (for_shard, seed) = (Arc::clone(&shared), rng.random());
+        for run in runs {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
             runtimes.push(runtime.handle().clone());
             let thread = std::thread::Builder::new()
-                .name(format!("shard-{index}"))
-                .spawn(move || {
-                    let shard = Shard::new(index, for_shard, seed);
-                    runtime.block_on(shard.run(inbox, data));
-                })?;
+                .name(format!("shard-{}", run.index))
+                .spawn(move || runtime.block_on(run.run()))?;
             threads.push(thread);
         }
-        Ok(Self {
-            shared,
-            runtimes: runtimes.into(),
-            threads: Arc::new(Mutex::new(threads)),
-        })
+        engine.runtimes = runtimes.into();
+        engine.threads = Arc::new(Mutex::new(threads));
+        Ok(engine)
     }
 
     /// How many shards there are.
@@ -326,6 +301,34 @@ impl Engine {
             }
         }
         all
+    }
+
+    /// Every instance, as it is now.
+    pub async fn inspect(&self) -> Vec<OperatorView> {
+        let mut all = Vec::new();
+        for shard in &self.shared.shards {
+            let (done, views) = oneshot::channel();
+            if shard.send(Inject::Inspect(done)).await.is_ok() {
+                all.append(&mut views.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    /// Pauses an instance, or lets it go on: while it is paused it handles nothing, its queue holds as
+    /// many messages as ever, and then its senders wait. Answers whether it runs here.
+    pub async fn pause(&self, physical_id: PhysicalId, paused: bool) -> bool {
+        let Some(gate) = self.shared.gate(physical_id) else {
+            return false;
+        };
+        let (done, known) = oneshot::channel();
+        let inject = Inject::Pause {
+            physical_id,
+            paused,
+            done,
+        };
+        let sent = self.shared.shards[gate.shard()].send(inject).await;
+        sent.is_ok() && known.await.unwrap_or(false)
     }
 
     /// Takes the instances that ended by themselves since the last time.

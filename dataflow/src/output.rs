@@ -4,6 +4,8 @@ use edgeless_types::{InstanceId, PhysicalId};
 use rand::Rng;
 use smallvec::SmallVec;
 
+use crate::stats::ChannelView;
+
 /// The name of an output channel, inline where it is short.
 pub type ChannelName = SmallVec<[u8; 24]>;
 
@@ -66,6 +68,21 @@ impl Outputs {
                 .first()
                 .map_or(Route::Hold, |target| Route::To(target.instance)),
         }
+    }
+
+    /// Where all channels lead.
+    pub fn views(&self) -> Vec<ChannelView> {
+        let channels = self.channels.iter();
+        let view = |channel: &Channel| ChannelView {
+            name: channel.name.clone(),
+            targets: channel
+                .targets
+                .iter()
+                .map(|target| (target.instance, target.sent))
+                .collect(),
+            held: 0,
+        };
+        channels.map(view).collect()
     }
 
     /// Whether a channel leads to an instance.

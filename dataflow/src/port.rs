@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeless_types::{InstanceId, Timestamp, message::MessageId};
+use edgeless_types::{InstanceId, PhysicalId, Timestamp, message::MessageId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -35,6 +35,8 @@ pub enum PortError {
 /// A message that a task took over ([`Progress::Taken`](crate::Progress::Taken)) and is done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handled {
+    /// Who sent it.
+    pub source: PhysicalId,
     /// When it was created.
     pub created: Timestamp,
     /// When its handling began.

@@ -9,17 +9,16 @@
 //! Nothing here is looked up by a long key on the way of a message: signals carry the ticket of their
 //! message, which says where it is kept.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use edgeless_types::{
     InstanceId, PhysicalId, Timestamp,
     message::{Message, MessageId, Signal, SignalKind, Ticket},
 };
-use rustc_hash::FxHashMap;
 use slab::Slab;
 
-/// Messages that a shard remembers as seen.
-const SEEN: usize = 16_384;
+use crate::seen::{Known, Seen};
+
 /// How often a message is sent anew after a negative acknowledgement before it is given up.
 const ATTEMPTS: u32 = 5;
 /// How long a message waits after a refusal before it is sent anew; doubles with each.
@@ -61,9 +60,6 @@ struct Outgoing {
     due: Timestamp,
 }
 
-/// Whether a receiver knows a message: the slot of one that is open, or that it is done.
-type Seen = Option<u32>;
-
 /// What a receiver is to do with a message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
@@ -95,17 +91,16 @@ pub(crate) struct Tracker {
     outgoing: Slab<Outgoing>,
     /// When the outgoing messages are looked through next.
     next_look: Timestamp,
-    seen: FxHashMap<u64, Seen>,
-    seen_order: VecDeque<u64>,
+    seen: Seen,
 }
 
 impl Tracker {
     /// A receiver is about to handle a message.
     pub(crate) fn begin(&mut self, message: &Message, ticket: Ticket) -> Begin {
         let name = fingerprint(message.target, message.id);
-        match self.seen.get(&name) {
-            Some(Some(_)) => return Begin::Busy,
-            Some(None) => return Begin::Done,
+        match self.seen.get(name) {
+            Some(Known::Open(_)) => return Begin::Busy,
+            Some(Known::Done) => return Begin::Done,
             None => {}
         }
         let slot = self.open.insert(Open {
@@ -118,14 +113,16 @@ impl Tracker {
             handled: false,
         });
         let key = key(slot, message.id);
-        self.remember(name, key.slot);
+        self.seen.open(name, key.slot);
         Begin::New(key)
     }
 
     /// The name of a message that was begun and is not over.
     pub(crate) fn find(&self, me: PhysicalId, id: MessageId) -> Option<OpenKey> {
-        let slot = (*self.seen.get(&fingerprint(me, id))?)?;
-        Some(OpenKey { slot, id })
+        match self.seen.get(fingerprint(me, id))? {
+            Known::Open(slot) => Some(OpenKey { slot, id }),
+            Known::Done => None,
+        }
     }
 
     /// A message comes of another: its id.
@@ -158,10 +155,17 @@ impl Tracker {
 
     /// It was sent; unless it is acknowledged it is due again at `due`.
     pub(crate) fn sent(&mut self, message: Message, channel: usize, due: Timestamp) {
-        let ticket = message.envelope.ticket;
+        let ticket = message.ticket;
         if let Some(outgoing) = self.outgoing_mut(ticket, message.id) {
             outgoing.sent = Some((message, channel));
             outgoing.due = due;
+        }
+    }
+
+    /// It was not sent after all.
+    pub(crate) fn unsent(&mut self, ticket: Option<Ticket>, id: MessageId) {
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.sent = None;
         }
     }
 
@@ -185,7 +189,7 @@ impl Tracker {
             return;
         }
         let open = self.open.remove(key.slot as usize);
-        self.seen.remove(&fingerprint(open.me, open.id));
+        self.seen.forget(fingerprint(open.me, open.id));
         if open.remaining > 0 {
             // A second handling sends them anew, under the same ids.
             let before = self.outgoing.len();
@@ -316,7 +320,7 @@ impl Tracker {
             return;
         }
         let open = self.open.remove(key.slot as usize);
-        self.seen.insert(fingerprint(open.me, open.id), None);
+        self.seen.done(fingerprint(open.me, open.id));
         effects.push(Effect::Signal(Signal {
             id: open.id,
             ticket: open.ticket,
@@ -333,23 +337,6 @@ impl Tracker {
     fn outgoing_mut(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<&mut Outgoing> {
         let outgoing = self.outgoing.get_mut(place(ticket?));
         outgoing.filter(|outgoing| outgoing.id == id)
-    }
-
-    fn remember(&mut self, name: u64, slot: u32) {
-        self.seen.insert(name, Some(slot));
-        self.seen_order.push_back(name);
-        if self.seen_order.len() > SEEN
-            && let Some(oldest) = self.seen_order.pop_front()
-        {
-            match self.seen.get(&oldest) {
-                // Not over yet: it goes around once more.
-                Some(Some(_)) => self.seen_order.push_back(oldest),
-                Some(None) => {
-                    self.seen.remove(&oldest);
-                }
-                None => {}
-            }
-        }
     }
 }
 

@@ -1,17 +1,13 @@
 //! From a configuration to a running node, and to its end.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
     net::{BindError, Bound, Listen},
     status::Readiness,
 };
 use edgeless_dataflow::{Clock, Engine, EngineConfig};
-use edgeless_types::{NodeCapabilities, NodeId, Timestamp};
+use edgeless_types::{NodeCapabilities, NodeId};
 use rand::{Rng, RngCore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -244,22 +240,18 @@ impl Urls {
     }
 }
 
-fn wall_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_unix(since_epoch.unwrap_or_default())
-}
-
 fn engine_config(config: &Config, node_id: NodeId) -> EngineConfig {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let shards = match config.engine.shards {
         0 => cores(),
         number => number,
     };
-    let clock: Clock = Arc::new(wall_clock);
+    let clock: Clock = Arc::new(edgeless_daemon::wall_clock);
     EngineConfig {
         node_id,
         shards,
         inbox: config.engine.inbox_capacity,
+        hops: edgeless_dataflow::HOPS,
         call_timeout: config.engine.call_timeout,
         park_timeout: PARK_TIMEOUT,
         ack_timeout: ACK_TIMEOUT,

@@ -1,9 +1,6 @@
 //! The one owner of the domain: takes requests, lets the domain decide, has the effects done.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, time::Duration};
 
 use edgeless_daemon::code::CodeStore;
 use edgeless_types::{
@@ -33,11 +30,7 @@ const TICK: Duration = Duration::from_millis(20);
 
 /// The wall clock.
 pub fn now() -> Timestamp {
-    Timestamp::from_unix(
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default(),
-    )
+    edgeless_daemon::wall_clock()
 }
 
 type Read = Box<dyn FnOnce(&Domain, Timestamp) + Send>;

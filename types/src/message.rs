@@ -48,11 +48,22 @@ pub struct Envelope {
     pub created: Timestamp,
     /// After this moment the message is not handled any more.
     pub deadline: Option<Timestamp>,
-    /// Where its sender keeps it until there is a [`Signal`] about it, which gives this back. None: its
-    /// sender waits for no signal.
-    pub ticket: Option<Ticket>,
-    /// Further headers, such as `traceparent` or `content-type`. Empty costs nothing.
-    pub headers: Box<[(Header, Bytes)]>,
+    /// What few messages have.
+    pub extra: Option<Box<Extra>>,
+}
+
+/// What few messages have; a message without costs nothing for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Further headers, such as `traceparent` or `content-type`.
+    pub headers: Vec<(Header, Bytes)>,
+}
+
+impl Envelope {
+    /// Further headers.
+    pub fn headers(&self) -> &[(Header, Bytes)] {
+        self.extra.as_ref().map_or(&[], |extra| &extra.headers)
+    }
 }
 
 /// Where a sender keeps a message that is delivered at least once; means nothing to others.
@@ -99,8 +110,14 @@ pub struct Message {
     pub target: PhysicalId,
     /// What is expected of the receiver.
     pub kind: MessageKind,
+    /// Where its sender keeps it until there is a [`Signal`] about it, which gives this back. None: its
+    /// sender waits for no signal.
+    pub ticket: Option<Ticket>,
     /// What can be read without touching the payload.
     pub envelope: Envelope,
     /// Not interpreted, never copied between operators.
     pub payload: Bytes,
 }
+
+// Messages are moved a lot; up to this size compilers do it in place.
+const _: () = assert!(size_of::<Message>() <= 128);

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    num::NonZeroU64,
     ops::{Add, Sub},
     str::FromStr,
     time::Duration,
@@ -14,37 +15,47 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// Its text is `secs.nsecs`: whole seconds, a dot, and nine digits of nanoseconds.
 /// There is no `now()` here: time is an argument; shells read the clock with
 /// [`Timestamp::from_unix`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Timestamp(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp(
+    /// One more than the nanoseconds, so that an optional moment takes no more room.
+    NonZeroU64,
+);
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::EPOCH
+    }
+}
 
 impl Timestamp {
     /// The UNIX epoch itself.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self(NonZeroU64::MIN);
 
     /// A moment from nanoseconds since the epoch.
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
+        Self(NonZeroU64::MIN.saturating_add(nanos))
     }
 
     /// A moment from the time passed since the epoch; saturates in the year 2554.
     pub fn from_unix(since_epoch: Duration) -> Self {
-        Self(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+        let seconds = since_epoch.as_secs().saturating_mul(1_000_000_000);
+        Self::from_nanos(seconds.saturating_add(u64::from(since_epoch.subsec_nanos())))
     }
 
     /// Nanoseconds since the epoch.
     pub const fn as_nanos(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// Seconds since the epoch as a float, as scores of sorted sets need it. Its resolution is
     /// about 240 ns in this century.
     pub fn as_secs_f64(self) -> f64 {
-        Duration::from_nanos(self.0).as_secs_f64()
+        Duration::from_nanos(self.as_nanos()).as_secs_f64()
     }
 
     /// How long after `earlier` this is; zero when it is not later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.as_nanos().saturating_sub(earlier.as_nanos()))
     }
 }
 
@@ -62,7 +73,7 @@ impl Sub<Duration> for Timestamp {
 
     fn sub(self, duration: Duration) -> Self {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_sub(nanos))
+        Self::from_nanos(self.as_nanos().saturating_sub(nanos))
     }
 }
 
@@ -71,8 +82,8 @@ impl fmt::Display for Timestamp {
         write!(
             f,
             "{}.{:09}",
-            self.0 / 1_000_000_000,
-            self.0 % 1_000_000_000
+            self.as_nanos() / 1_000_000_000,
+            self.as_nanos() % 1_000_000_000
         )
     }
 }
@@ -102,9 +113,11 @@ impl FromStr for Timestamp {
                 .checked_mul(1_000_000_000)?
                 .checked_add(nanos)
         };
-        parse().map(Self).ok_or_else(|| ParseTimestampError {
-            text: text.to_owned(),
-        })
+        parse()
+            .map(Self::from_nanos)
+            .ok_or_else(|| ParseTimestampError {
+                text: text.to_owned(),
+            })
     }
 }
 

@@ -15,7 +15,6 @@ mod workflows;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use edgeless_daemon::{code::CodeStore, status::Readiness};
@@ -35,8 +34,7 @@ use keys::Keys;
 
 /// The wall clock.
 fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-    Timestamp::from_unix(since_epoch.unwrap_or_default())
+    edgeless_daemon::wall_clock()
 }
 
 /// Asks the owner; cheap to clone.

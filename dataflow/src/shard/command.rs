@@ -8,13 +8,14 @@ use tokio::sync::oneshot;
 
 use super::{
     Due, Inject, Shard, Waiter,
-    slot::{Parked, Slot, Stopping, Wait},
+    slot::{Slot, Stopping, Wait},
 };
 use crate::{
     engine::{Spawn, SpawnContext, SpawnError},
     operator::{Answer, Destination},
     output::{ChannelName, Outputs, Route},
-    port::{Port, PortError},
+    port::{Handled, Port, PortError},
+    sample::Place,
 };
 
 impl Shard {
@@ -63,21 +64,43 @@ impl Shard {
                 }
             }
             Inject::Handled { from, messages } => {
-                self.handled += messages.len() as u64;
-                for message in messages {
-                    self.recorder
-                        .event(from, message.created, message.begin, self.now);
-                    if let (Some(id), Some(&key)) = (message.tracked, self.by_id.get(&from)) {
-                        self.finish_taken(key, id, message.error.as_deref());
-                    }
-                }
+                self.handled_elsewhere(from, messages);
             }
             Inject::DrainSamples(done) => {
                 if done.send(self.recorder.drain()).is_err() {
                     tracing::debug!("nobody took the samples");
                 }
             }
+            Inject::Inspect(done) => {
+                if done.send(self.inspect()).is_err() {
+                    tracing::debug!("nobody looks any more");
+                }
+            }
+            Inject::Pause {
+                physical_id,
+                paused,
+                done,
+            } => {
+                if done.send(self.set_paused(physical_id, paused)).is_err() {
+                    tracing::debug!(%physical_id, "nobody waited for the pause");
+                }
+            }
             Inject::End => {}
+        }
+    }
+
+    /// A task is done with messages that its operator had handed to it.
+    fn handled_elsewhere(&mut self, from: PhysicalId, messages: Vec<Handled>) {
+        self.handled += messages.len() as u64;
+        let Some(&key) = self.by_id.get(&from) else {
+            return;
+        };
+        for message in messages {
+            let times = [message.created, message.begin, self.now];
+            self.slots[key].count(&mut self.recorder, message.source, times);
+            if let Some(id) = message.tracked {
+                self.finish_taken(key, id, message.error.as_deref());
+            }
         }
     }
 
@@ -132,6 +155,10 @@ impl Shard {
             starting: Some(done),
             stopping: None,
             saved: None,
+            stats: None,
+            faults: 0,
+            paused: false,
+            samples: Place::default(),
         });
         self.by_id.insert(me.physical_id, key);
         self.shared.ring(gate.open());
@@ -194,12 +221,7 @@ impl Shard {
         if self.slots[key].tracks(&to) {
             self.track(key, &mut message, None);
         }
-        let parked = Parked {
-            to,
-            message,
-            done: Some(done),
-        };
-        self.dispatch(key, parked);
+        self.dispatch(key, to, message, Some(done));
     }
 
     fn port_call(
@@ -229,13 +251,6 @@ impl Shard {
             deadline,
             Waiter::Port(done, from, channel.clone()),
         );
-        self.dispatch(
-            key,
-            Parked {
-                to: Destination::Channel(channel),
-                message,
-                done: None,
-            },
-        );
+        self.dispatch(key, Destination::Channel(channel), message, None);
     }
 }

@@ -1,6 +1,7 @@
 //! One shard: a loop that owns its operators.
 
 mod command;
+mod inspect;
 mod park;
 mod receive;
 mod send;
@@ -27,13 +28,15 @@ use uuid::Uuid;
 
 use crate::{
     counters::Drop,
-    engine::{Shared, Spawn, SpawnError},
+    engine::{Spawn, SpawnError},
     gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs, Route},
     pending::Pending,
     port::{Handled, PortError},
     sample::Recorder,
+    shared::Shared,
+    stats::OperatorView,
     timers::Timers,
     track::{Effect, Tracker},
 };
@@ -80,6 +83,12 @@ pub(crate) enum Inject {
         messages: Vec<Handled>,
     },
     DrainSamples(oneshot::Sender<Samples>),
+    Inspect(oneshot::Sender<Vec<OperatorView>>),
+    Pause {
+        physical_id: PhysicalId,
+        paused: bool,
+        done: oneshot::Sender<bool>,
+    },
     End,
 }
 
@@ -138,8 +147,14 @@ pub(crate) struct Shard {
     handled: u64,
     /// Whether an inbox has got room since what is blocked was tried.
     made_room: bool,
+    /// A message for an operator of this shard that has nothing else to do: it is handled next,
+    /// without a queue between.
+    hand: Option<(usize, Message)>,
+    /// How many more times a message may be handed on before others get their turn.
+    hops_left: usize,
     now: Timestamp,
-    outbox: Outbox,
+    /// Lent to the operator whose turn it is.
+    outbox: Option<Box<Outbox>>,
 }
 
 impl Shard {
@@ -167,8 +182,10 @@ impl Shard {
             sequence: 0,
             handled: 0,
             made_room: false,
+            hand: None,
+            hops_left: 0,
             now: (shared.config.clock)(),
-            outbox: Outbox::default(),
+            outbox: None,
             shared,
         }
     }

@@ -2,22 +2,35 @@
 
 use std::time::Duration;
 
+use edgeless_types::message::Message;
+
 use super::{
     RETRY, Shard,
-    slot::{Parked, Wait},
+    slot::{Done, Parked, Wait},
 };
-use crate::{config::FAR_TIMES, counters::Drop, gate, operator::Destination, port::PortError};
+use crate::{
+    config::FAR_TIMES, counters::Drop, gate, operator::Destination, output::ChannelName,
+    port::PortError,
+};
 
 /// How many times its bound an inbox takes from a circle of full inboxes.
 const OVERFULL: usize = 4;
 
 impl Shard {
     /// Sends a message, or parks it behind those that wait already.
-    pub(super) fn dispatch(&mut self, key: usize, parked: Parked) {
+    #[inline]
+    pub(super) fn dispatch(
+        &mut self,
+        key: usize,
+        to: Destination,
+        message: Message,
+        mut done: Done,
+    ) {
         if !self.slots[key].parked.is_empty() {
+            let parked = Parked { to, message, done };
             self.slots[key].parked.push_back(parked);
-        } else if let Err((wait, parked)) = self.try_send(key, parked, 1) {
-            self.park(key, wait, parked);
+        } else if let Err((wait, message)) = self.try_send(key, &to, message, &mut done, 1) {
+            self.park(key, wait, Parked { to, message, done });
         }
     }
 
@@ -37,20 +50,27 @@ impl Shard {
         clippy::result_large_err,
         reason = "the message itself comes back, unboxed"
     )]
-    pub(super) fn hold(&mut self, key: usize, mut parked: Parked) -> Result<(), (Wait, Parked)> {
+    pub(super) fn hold(
+        &mut self,
+        key: usize,
+        name: &ChannelName,
+        message: Message,
+        done: &mut Done,
+    ) -> Result<(), (Wait, Message)> {
         let bound = self.shared.config.inbox;
         let slot = &mut self.slots[key];
-        let Destination::Channel(name) = &parked.to else {
-            return Err((Wait::Held, parked));
-        };
         if slot.held() >= bound {
-            return Err((Wait::Held, parked));
+            return Err((Wait::Held, message));
         }
-        let name = name.clone();
-        accepted(parked.done.take(), Ok(()));
-        match slot.held.iter_mut().find(|(other, _)| *other == name) {
+        accepted(done, Ok(()));
+        let parked = Parked {
+            to: Destination::Channel(name.clone()),
+            message,
+            done: None,
+        };
+        match slot.held.iter_mut().find(|(other, _)| other == name) {
             Some((_, messages)) => messages.push_back(parked),
-            None => slot.held.push((name, [parked].into())),
+            None => slot.held.push((name.clone(), [parked].into())),
         }
         Ok(())
     }
@@ -67,11 +87,17 @@ impl Shard {
 
     /// Tries what one operator has parked.
     pub(super) fn retry(&mut self, key: usize) {
-        while let Some(parked) = self.slots[key].parked.pop_front() {
-            match self.try_send(key, parked, 1) {
+        while let Some(Parked {
+            to,
+            message,
+            mut done,
+        }) = self.slots[key].parked.pop_front()
+        {
+            match self.try_send(key, &to, message, &mut done, 1) {
                 Ok(()) => self.slots[key].parked_since = self.now,
-                Err((wait, parked)) => {
+                Err((wait, message)) => {
                     self.slots[key].parked_for = wait;
+                    let parked = Parked { to, message, done };
                     if let Err(parked) = self.press(key, wait, parked) {
                         self.slots[key].parked.push_front(parked);
                         self.block(key);
@@ -97,7 +123,7 @@ impl Shard {
         let slot = &mut self.slots[key];
         let stuck = self.now.since(slot.parked_since);
         let patience = self.shared.config.park_timeout;
-        let parked = match wait {
+        let mut parked = match wait {
             Wait::Held => {
                 slot.wait_for(None);
                 return Err(parked);
@@ -122,19 +148,26 @@ impl Shard {
                     // The others of the circle may go over the bound as well from now on.
                     self.shared.ring(u64::MAX);
                 }
-                match self.try_send(key, parked, OVERFULL) {
+                let Parked {
+                    to,
+                    message,
+                    mut done,
+                } = parked;
+                match self.try_send(key, &to, message, &mut done, OVERFULL) {
                     Ok(()) => {
                         self.slots[key].parked_since = self.now;
                         return Ok(());
                     }
-                    Err((_, parked)) if stuck <= patience => return Err(parked),
-                    Err((_, parked)) => parked,
+                    Err((_, message)) if stuck <= patience => {
+                        return Err(Parked { to, message, done });
+                    }
+                    Err((_, message)) => Parked { to, message, done },
                 }
             }
         };
         self.shared.counters.dropped(Drop::Parked, 1);
         self.give_up(&parked.message, "the way stayed full");
-        accepted(parked.done, Err(PortError::Deadline));
+        accepted(&mut parked.done, Err(PortError::Deadline));
         Ok(())
     }
 
@@ -164,11 +197,8 @@ impl Shard {
 }
 
 /// Tells a port that waits what became of its message.
-pub(super) fn accepted(
-    done: Option<tokio::sync::oneshot::Sender<Result<(), PortError>>>,
-    outcome: Result<(), PortError>,
-) {
-    if let Some(done) = done
+pub(super) fn accepted(done: &mut Done, outcome: Result<(), PortError>) {
+    if let Some(done) = done.take()
         && done.send(outcome).is_err()
     {
         tracing::debug!("the sender is gone");

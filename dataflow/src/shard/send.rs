@@ -9,13 +9,13 @@ use edgeless_types::{
 use super::{
     Shard,
     park::accepted,
-    slot::{Entrance, Parked, Queued, Wait},
+    slot::{Done, Entrance, Parked, Queued, Wait},
 };
 use crate::{
     counters::Drop,
     gate::Gate,
     operator::{Answer, CallRef, Destination},
-    output::Route,
+    output::{ChannelName, Route},
     port::PortError,
 };
 
@@ -27,6 +27,7 @@ const GATES: usize = 65_536;
 const CALLS: usize = 8;
 
 impl Shard {
+    #[inline]
     /// A new message from an operator; its target is set when it is sent.
     pub(super) fn message(&mut self, key: usize, kind: MessageKind, payload: Bytes) -> Message {
         self.sequence += 1;
@@ -39,6 +40,7 @@ impl Shard {
             source,
             target: source.physical_id,
             kind,
+            ticket: None,
             envelope: Envelope {
                 created: self.now,
                 ..Envelope::default()
@@ -66,6 +68,7 @@ impl Shard {
     }
 
     /// Sends a message if there is room within so many times the bound of its target.
+    #[inline]
     #[expect(
         clippy::result_large_err,
         reason = "the message itself comes back, unboxed"
@@ -73,53 +76,63 @@ impl Shard {
     pub(super) fn try_send(
         &mut self,
         key: usize,
-        mut parked: Parked,
+        to: &Destination,
+        mut message: Message,
+        done: &mut Done,
         times: usize,
-    ) -> Result<(), (Wait, Parked)> {
+    ) -> Result<(), (Wait, Message)> {
         let slot = &mut self.slots[key];
-        let target = match &parked.to {
+        let target = match to {
             Destination::Instance(instance) => *instance,
             Destination::Channel(name) if name.as_slice() == b"self" => slot.me,
             Destination::Channel(name) if !slot.held.is_empty() && slot.holds(name) => {
-                return self.hold(key, parked);
+                return self.hold(key, name, message, done);
             }
             Destination::Channel(name) => match slot.outputs.route(name, &mut self.rng) {
                 Route::To(instance) => instance,
-                Route::Hold => return self.hold(key, parked),
+                Route::Hold => return self.hold(key, name, message, done),
                 Route::Unmapped => {
-                    self.unmapped(parked);
+                    self.unmapped(name, &message, done);
                     return Ok(());
                 }
             },
         };
-        parked.message.target = target.physical_id;
-        let ticket = parked.message.envelope.ticket;
-        let copy = ticket.map(|_| parked.message.clone());
-        match self.send_to(target, parked.message, times) {
+        message.target = target.physical_id;
+        if message.ticket.is_some() {
+            self.remember_sent(key, to, &message);
+        }
+        match self.send_to(target, message, times) {
             Ok(()) => {
-                if let (Some(copy), Destination::Channel(name)) = (copy, &parked.to) {
-                    let mut tracked = self.slots[key].tracked.iter();
-                    let channel = tracked.position(|it| it.as_bytes() == name.as_slice());
-                    let due = self.now + self.shared.config.ack_timeout;
-                    self.tracker.sent(copy, channel.unwrap_or(usize::MAX), due);
-                }
-                accepted(parked.done, Ok(()));
+                accepted(done, Ok(()));
                 Ok(())
             }
             Err((wait, message)) => {
-                if let Destination::Channel(name) = &parked.to {
+                if let Destination::Channel(name) = to {
                     self.slots[key].outputs.unsent(name, target);
                 }
-                parked.message = message;
-                Err((wait, parked))
+                self.tracker.unsent(message.ticket, message.id);
+                Err((wait, message))
             }
         }
+    }
+
+    /// A message that is delivered at least once is about to be sent: a copy is kept.
+    fn remember_sent(&mut self, key: usize, to: &Destination, message: &Message) {
+        let Destination::Channel(name) = to else {
+            return;
+        };
+        let mut tracked = self.slots[key].tracked.iter();
+        let channel = tracked.position(|it| it.as_bytes() == name.as_slice());
+        let due = self.now + self.shared.config.ack_timeout;
+        self.tracker
+            .sent(message.clone(), channel.unwrap_or(usize::MAX), due);
     }
 
     #[expect(
         clippy::result_large_err,
         reason = "the message itself comes back, unboxed"
     )]
+    #[inline]
     fn send_to(
         &mut self,
         target: InstanceId,
@@ -146,6 +159,10 @@ impl Shard {
             }
         };
         if let Some(key) = self.key_of(target.physical_id) {
+            if self.hops_left > 0 && self.hand.is_none() && self.is_at_leisure(key) {
+                self.hand = Some((key, message));
+                return Ok(());
+            }
             let slot = &mut self.slots[key];
             if slot.local >= self.shared.config.inbox * times {
                 return Err((Wait::Full, message));
@@ -205,22 +222,19 @@ impl Shard {
         self.gates.get(&physical_id).map(|gate| &**gate)
     }
 
-    fn unmapped(&mut self, parked: Parked) {
+    fn unmapped(&mut self, name: &ChannelName, message: &Message, done: &mut Done) {
         self.shared.counters.dropped(Drop::Unmapped, 1);
-        self.give_up(&parked.message, "its channel leads nowhere");
-        let Destination::Channel(name) = &parked.to else {
-            return;
-        };
-        let call = parked.message.kind == MessageKind::Call;
-        if !call && parked.done.is_none() {
+        self.give_up(message, "its channel leads nowhere");
+        let call = message.kind == MessageKind::Call;
+        if !call && done.is_none() {
             return;
         }
         let name = String::from_utf8_lossy(name).into_owned();
         if call {
             let text = format!("output `{name}` leads nowhere");
-            self.answered(parked.message.id, Answer::Error(text));
+            self.answered(message.id, Answer::Error(text));
         }
-        accepted(parked.done, Err(PortError::Unmapped(name)));
+        accepted(done, Err(PortError::Unmapped(name)));
     }
 
     /// A message for an instance that is not here: a call is answered at once.
@@ -247,6 +261,7 @@ impl Shard {
             },
             target: message.source.physical_id,
             kind: MessageKind::Error,
+            ticket: None,
             envelope: Envelope {
                 created: self.now,
                 ..Envelope::default()

@@ -5,7 +5,7 @@ use edgeless_types::{
     message::{Message, MessageId, Signal, SignalKind, Ticket},
 };
 
-use super::{Shard, slot::Parked};
+use super::Shard;
 use crate::{
     counters::Drop,
     operator::Destination,
@@ -36,19 +36,19 @@ impl Shard {
         }
         slot.outstanding += 1;
         let me = slot.me.physical_id;
-        message.envelope.ticket = self.tracker.expect(message.id, me, parent);
+        message.ticket = self.tracker.expect(message.id, me, parent);
     }
 
     /// Says to the sender of a message that it will not be handled here.
     pub(super) fn refuse_tracked(&mut self, message: &Message, reason: &str, permanent: bool) {
-        if message.envelope.ticket.is_some() {
+        if message.ticket.is_some() {
             let reason = reason.to_owned();
             self.emit(message, SignalKind::Nack { reason, permanent });
         }
     }
 
     fn emit(&mut self, message: &Message, kind: SignalKind) {
-        if let Some(ticket) = message.envelope.ticket {
+        if let Some(ticket) = message.ticket {
             self.effects.push(Effect::Signal(Signal {
                 id: message.id,
                 ticket,
@@ -83,7 +83,7 @@ impl Shard {
 
     /// A message that no channel leads anywhere for: its sender need not try again.
     pub(super) fn give_up(&mut self, message: &Message, reason: &str) {
-        let (ticket, id) = (message.envelope.ticket, message.id);
+        let (ticket, id) = (message.ticket, message.id);
         self.tracker
             .refused(ticket, id, reason, true, self.now, &mut self.effects);
     }
@@ -163,9 +163,7 @@ impl Shard {
             .counters
             .redelivered
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let to = Destination::Channel(channel);
-        let done = None;
-        self.dispatch(key, Parked { to, message, done });
+        self.dispatch(key, Destination::Channel(channel), message, None);
     }
 
     /// Sends what waits for other shards; what finds no room waits for the next time.

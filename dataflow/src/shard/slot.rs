@@ -16,6 +16,8 @@ use crate::{
     operator::{CallRef, Destination, Operator},
     output::{ChannelName, Outputs, Route},
     port::PortError,
+    sample::{Place, Recorder},
+    stats::Stats,
     track::OpenKey,
 };
 
@@ -53,6 +55,13 @@ pub(super) struct Slot {
     pub(super) starting: Option<oneshot::Sender<Result<(), SpawnError>>>,
     pub(super) stopping: Option<Stopping>,
     pub(super) saved: Option<Bytes>,
+    /// What it did; once it has handled something.
+    pub(super) stats: Option<Box<Stats>>,
+    /// Events that ended with an error.
+    pub(super) faults: u64,
+    /// Whether it takes no messages until it is resumed.
+    pub(super) paused: bool,
+    pub(super) samples: Place,
 }
 
 /// A message in an inbox.
@@ -86,11 +95,15 @@ pub(super) struct Parked {
     pub(super) to: Destination,
     pub(super) message: Message,
     /// A port that waits until it is sent.
-    pub(super) done: Option<oneshot::Sender<Result<(), PortError>>>,
+    pub(super) done: Done,
 }
+
+/// A port that waits until its message is sent, if one does.
+pub(super) type Done = Option<oneshot::Sender<Result<(), PortError>>>;
 
 /// The message that is being handled.
 pub(super) struct Current {
+    pub(super) source: PhysicalId,
     pub(super) created: Timestamp,
     pub(super) begin: Timestamp,
     pub(super) call: Option<CallRef>,
@@ -112,6 +125,27 @@ impl Slot {
             && self.parked.is_empty()
             && self.held.is_empty()
             && self.outstanding == 0
+    }
+
+    /// Whether it would handle a message now; so many on its tracked channels may be outstanding.
+    pub(super) fn takes(&self, window: usize) -> bool {
+        !self.busy
+            && !self.paused
+            && self.parked.is_empty()
+            && self.starting.is_none()
+            && self.outstanding < window
+    }
+
+    /// One event from that sender was handled: created, begun, ended.
+    pub(super) fn count(
+        &mut self,
+        recorder: &mut Recorder,
+        source: PhysicalId,
+        times: [Timestamp; 3],
+    ) {
+        recorder.event(self.me.physical_id, &mut self.samples, times);
+        let stats = self.stats.get_or_insert_with(|| Box::new(Stats::new()));
+        stats.event(source, times);
     }
 
     /// Whether messages to this destination are delivered at least once.

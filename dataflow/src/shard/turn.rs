@@ -13,12 +13,13 @@ use edgeless_types::{
 
 use super::{
     Due, Shard, Waiter,
-    slot::{Current, Entrance, Parked, Queued},
+    slot::{Current, Entrance, Queued},
 };
 use crate::{
     counters::Drop,
     engine::{Failure, SpawnError},
-    operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress},
+    operator::{Action, Answer, CallRef, Destination, OUT, Operator, Outbox, Progress},
+    output::ChannelName,
     track::{Begin, OpenKey},
 };
 
@@ -30,18 +31,14 @@ const DELAYED: usize = 16;
 const FAULT: &str = "fault";
 
 impl Shard {
-    /// Lets an operator handle some of its messages.
+    /// Lets an operator handle some of its messages, and those it sends to operators of this shard
+    /// at leisure handle them at once.
     pub(super) fn turn(&mut self, key: usize) {
         self.slots[key].queued = false;
-        let mut released = 0;
-        for _ in 0..TURN {
+        let (mut released, mut handled) = (0, 0);
+        while handled < TURN {
             let slot = &mut self.slots[key];
-            let window = self.shared.config.inbox;
-            if slot.busy
-                || !slot.parked.is_empty()
-                || slot.starting.is_some()
-                || slot.outstanding >= window
-            {
+            if !slot.takes(self.shared.config.inbox) {
                 break;
             }
             let Some(queued) = slot.inbox.pop_front() else {
@@ -52,7 +49,15 @@ impl Shard {
                 Entrance::Local => slot.local -= 1,
                 Entrance::Gate => released += 1,
             }
+            self.hops_left = self.shared.config.hops;
             self.handle(key, queued.message);
+            while let Some((next, message)) = self.hand.take() {
+                self.hops_left -= 1;
+                handled += 1;
+                self.handle(next, message);
+            }
+            self.hops_left = 0;
+            handled += 1;
             if !self.slots.contains(key) {
                 return;
             }
@@ -61,13 +66,19 @@ impl Shard {
         if released > 0 {
             self.shared.ring(slot.gate.release(released));
         }
-        let window = self.shared.config.inbox;
-        if !slot.inbox.is_empty() && slot.parked.is_empty() && slot.outstanding < window {
+        if !slot.inbox.is_empty() && slot.takes(self.shared.config.inbox) {
             self.make_ready(key);
         }
         self.end_if_idle(key);
     }
 
+    /// Whether an operator has nothing queued and would handle a message at once.
+    pub(super) fn is_at_leisure(&self, key: usize) -> bool {
+        let slot = &self.slots[key];
+        slot.inbox.is_empty() && slot.takes(self.shared.config.inbox)
+    }
+
+    #[inline]
     fn handle(&mut self, key: usize, message: Message) {
         let call = (message.kind == MessageKind::Call).then(|| CallRef::of(&message));
         if message
@@ -83,7 +94,7 @@ impl Shard {
             return;
         }
         let mut open = None;
-        if let Some(ticket) = message.envelope.ticket {
+        if let Some(ticket) = message.ticket {
             match self.begin_tracked(&message, ticket) {
                 Begin::New(key) => open = Some(key),
                 Begin::Busy | Begin::Done => return,
@@ -92,6 +103,7 @@ impl Shard {
         let slot = &mut self.slots[key];
         slot.busy = true;
         slot.current = Some(Current {
+            source: message.source.physical_id,
             created: message.envelope.created,
             begin: self.now,
             call,
@@ -112,16 +124,27 @@ impl Shard {
         let Some(mut operator) = slot.operator.take() else {
             return;
         };
-        let waker = slot.waker.clone();
+        let waker = std::mem::replace(&mut slot.waker, task::Waker::noop().clone());
         let mut task = task::Context::from_waker(&waker);
-        let mut outbox = std::mem::take(&mut self.outbox);
+        let mut outbox = self.outbox.take().unwrap_or_default();
         outbox.now = self.now;
         let progress = run(operator.as_mut(), &mut task, &mut outbox);
-        self.slots[key].operator = Some(operator);
-        for action in outbox.actions.drain(..) {
+        let slot = &mut self.slots[key];
+        slot.operator = Some(operator);
+        slot.waker = waker;
+        if outbox.actions.len() > 1 {
+            for action in outbox.actions.drain(..) {
+                self.act(key, action);
+            }
+        }
+        let (last, passed) = (outbox.actions.pop(), outbox.passed.take());
+        self.outbox = Some(outbox);
+        if let Some(action) = last {
             self.act(key, action);
         }
-        self.outbox = outbox;
+        if let Some(message) = passed {
+            self.pass(key, message);
+        }
         match progress {
             Progress::Busy => {}
             Progress::Done => self.done(key),
@@ -144,9 +167,8 @@ impl Shard {
                 tracing::debug!(me = %slot.me, "nobody waited for the start");
             }
         } else if let Some(current) = slot.current.take() {
-            let physical_id = slot.me.physical_id;
-            self.recorder
-                .event(physical_id, current.created, current.begin, now);
+            let times = [current.created, current.begin, now];
+            slot.count(&mut self.recorder, current.source, times);
             self.handled += 1;
             if let Some(open) = current.open {
                 self.close(open, None);
@@ -188,13 +210,20 @@ impl Shard {
     }
 
     /// Does what an operator asks for.
+    #[inline]
     pub(super) fn act(&mut self, key: usize, action: Action) {
+        if let Action::Cast(to, payload) = action {
+            let current = self.slots[key].current.as_ref();
+            let parent = current.and_then(|current| current.open);
+            self.cast(key, to, payload, parent);
+        } else {
+            self.act_otherwise(key, action);
+        }
+    }
+
+    fn act_otherwise(&mut self, key: usize, action: Action) {
         match action {
-            Action::Cast(to, payload) => {
-                let current = self.slots[key].current.as_ref();
-                let parent = current.and_then(|current| current.open);
-                self.cast(key, to, payload, parent);
-            }
+            Action::Cast(to, payload) => self.cast(key, to, payload, None),
             Action::Call(to, payload, token) => self.call(key, to, payload, token),
             Action::Answer(call, answer) => {
                 let current = self.slots[key].current.as_mut();
@@ -229,6 +258,7 @@ impl Shard {
             Action::Fault(reason) => {
                 tracing::debug!(me = %self.slots[key].me, reason, "an event ended with an error");
                 self.shared.counters.faults.fetch_add(1, Relaxed);
+                self.slots[key].faults += 1;
                 let current = self.slots[key].current.take();
                 if let Some(open) = current.and_then(|current| current.open) {
                     self.close(open, Some(&reason));
@@ -251,6 +281,7 @@ impl Shard {
     }
 
     /// Sends a cast, which may come of a message that is being handled.
+    #[inline]
     pub(super) fn cast(
         &mut self,
         key: usize,
@@ -262,8 +293,24 @@ impl Shard {
         if self.slots[key].tracks(&to) {
             self.track(key, &mut message, parent);
         }
-        let done = None;
-        self.dispatch(key, Parked { to, message, done });
+        self.dispatch(key, to, message, None);
+    }
+
+    /// Sends the message that was handled on.
+    #[inline]
+    fn pass(&mut self, key: usize, mut message: Message) {
+        let slot = &self.slots[key];
+        message.source = slot.me;
+        message.kind = MessageKind::Cast;
+        message.envelope.created = self.now;
+        message.ticket = None;
+        let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
+        if slot.tracks(&to) {
+            let current = slot.current.as_ref();
+            let parent = current.and_then(|current| current.open);
+            self.track(key, &mut message, parent);
+        }
+        self.dispatch(key, to, message, None);
     }
 
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
@@ -274,14 +321,7 @@ impl Shard {
         let sequence = message.id.sequence;
         self.pending
             .insert(sequence, deadline, Waiter::Operator(physical_id, token));
-        self.dispatch(
-            key,
-            Parked {
-                to,
-                message,
-                done: None,
-            },
-        );
+        self.dispatch(key, to, message, None);
     }
 
     /// Ends an operator that is stopping, when it has nothing left to do or its time is over.
@@ -305,12 +345,12 @@ impl Shard {
         self.lose_unsent(key);
         let mut saved = None;
         if let Some(mut operator) = self.slots[key].operator.take() {
-            let mut outbox = std::mem::take(&mut self.outbox);
+            let mut outbox = self.outbox.take().unwrap_or_default();
             saved = operator.stop(&mut outbox);
             for action in outbox.actions.drain(..) {
                 self.act(key, action);
             }
-            self.outbox = outbox;
+            self.outbox = Some(outbox);
         }
         let saved = saved.or_else(|| self.slots[key].saved.take());
         if let Some(stopping) = self.slots[key].stopping.take()

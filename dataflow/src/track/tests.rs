@@ -143,12 +143,10 @@ impl World {
             source,
             target,
             kind: MessageKind::Cast,
-            envelope: Envelope {
-                ticket: self.places[from]
-                    .tracker
-                    .expect(id, source.physical_id, parent),
-                ..Envelope::default()
-            },
+            ticket: self.places[from]
+                .tracker
+                .expect(id, source.physical_id, parent),
+            envelope: Envelope::default(),
             payload,
         };
         let due = self.now + TIMEOUT;
@@ -194,7 +192,7 @@ impl World {
             return;
         };
         let mut effects = Vec::new();
-        let ticket = message.envelope.ticket.unwrap();
+        let ticket = message.ticket.unwrap();
         match self.places[index].tracker.begin(message, ticket) {
             Begin::Busy => {}
             Begin::Done => effects.push(Effect::Signal(Signal {

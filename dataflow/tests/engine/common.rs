@@ -40,6 +40,7 @@ pub(crate) fn patient_engine(shards: usize, inbox: usize, park_timeout: Duration
         node_id: NodeId::new(Uuid::nil()),
         shards,
         inbox,
+        hops: edgeless_dataflow::HOPS,
         call_timeout: Duration::from_secs(5),
         park_timeout,
         ack_timeout: Duration::from_secs(15),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod fused;
 mod messages;
 mod pressure;
 mod tracked;

@@ -142,6 +142,7 @@ async fn what_a_task_took_over_is_measured_when_the_task_says_so() {
     let now = engine.now();
     assert!(engine.drain_samples().await.times.is_empty());
     let handled = Handled {
+        source: id(2).physical_id,
         created: now,
         begin: now,
         tracked: None,

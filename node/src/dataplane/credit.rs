@@ -181,6 +181,7 @@ mod tests {
             },
             target: PhysicalId::new(uuid),
             kind: MessageKind::Cast,
+            ticket: None,
             envelope: Envelope::default(),
             payload: Bytes::from(vec![0; size]),
         }

@@ -183,6 +183,7 @@ mod tests {
 
     fn delivery(text: &'static str) -> Delivery {
         Delivery {
+            source: crate::resource::testing::pid(9),
             payload: Bytes::from_static(text.as_bytes()),
             created: Timestamp::from_nanos(1_000_000_002),
             begin: Timestamp::default(),

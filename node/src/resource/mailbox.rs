@@ -111,6 +111,8 @@ impl Drop for Unfinished {
 pub(super) struct Delivery {
     /// What was sent.
     pub(super) payload: Bytes,
+    /// Who sent it.
+    pub(super) source: PhysicalId,
     /// When it was created.
     pub(super) created: Timestamp,
     /// When it came to the instance.
@@ -160,6 +162,7 @@ impl Replies {
                 tracing::debug!(%error, "an answer came too late");
             }
             times.push(Handled {
+                source: delivery.source,
                 created: delivery.created,
                 begin: delivery.begin,
                 tracked: delivery.tracked,
@@ -255,7 +258,8 @@ impl Operator for Forwarder {
     ) -> Progress {
         let call = CallRef::of_call(&message);
         self.forward(Delivery {
-            tracked: message.envelope.ticket.map(|_| message.id),
+            tracked: message.ticket.map(|_| message.id),
+            source: message.source.physical_id,
             payload: message.payload,
             created: message.envelope.created,
             begin: out.now,

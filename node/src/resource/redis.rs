@@ -152,6 +152,7 @@ mod tests {
             physical_id: PhysicalId::new(Uuid::nil()),
         };
         Delivery {
+            source: crate::resource::testing::pid(9),
             payload: Bytes::from_static(b"v"),
             created: Timestamp::EPOCH,
             begin: Timestamp::default(),

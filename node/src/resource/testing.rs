@@ -1,11 +1,6 @@
 //! What tests of resources share: an engine, and a function whose behaviour is in its request.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    task,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc, task, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{
@@ -13,7 +8,7 @@ use edgeless_dataflow::{
     Spawn,
 };
 use edgeless_types::{
-    Generation, InstanceId, NodeId, PhysicalId, Timestamp,
+    Generation, InstanceId, NodeId, PhysicalId,
     message::{Message, MessageKind},
 };
 use uuid::Uuid;
@@ -35,14 +30,12 @@ pub(crate) fn engine() -> Engine {
         node_id: NODE,
         shards: 2,
         inbox: 16,
+        hops: edgeless_dataflow::HOPS,
         call_timeout: Duration::from_secs(30),
         park_timeout: Duration::from_secs(1),
         ack_timeout: Duration::from_secs(15),
         samples: 100,
-        clock: Arc::new(|| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            Timestamp::from_unix(now.unwrap_or_default())
-        }),
+        clock: Arc::new(edgeless_daemon::wall_clock),
         seed: 1,
     };
     Engine::start(config, Arc::new(NoPeers)).unwrap()

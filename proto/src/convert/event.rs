@@ -2,7 +2,7 @@
 
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
-    message::{Envelope, Message, MessageId, MessageKind, Signal, SignalKind, Ticket},
+    message::{Envelope, Extra, Message, MessageId, MessageKind, Signal, SignalKind, Ticket},
 };
 use uuid::Uuid;
 
@@ -14,14 +14,12 @@ impl From<Message> for v1::Event {
         let (source_node_high, source_node_low) = message.source.node_id.uuid().as_u64_pair();
         let (source_high, source_low) = message.source.physical_id.uuid().as_u64_pair();
         let (target_high, target_low) = message.target.uuid().as_u64_pair();
-        let headers = message
-            .envelope
-            .headers
-            .into_iter()
-            .map(|(name, value)| v1::EventHeader {
-                name: name.as_ref().to_owned(),
-                value,
-            });
+        let headers = message.envelope.extra.map(|extra| extra.headers);
+        let headers = headers.into_iter().flatten();
+        let headers = headers.map(|(name, value)| v1::EventHeader {
+            name: name.as_ref().to_owned(),
+            value,
+        });
         Self {
             id_origin: message.id.origin,
             id_sequence: message.id.sequence,
@@ -36,7 +34,7 @@ impl From<Message> for v1::Event {
             deadline_ns: message.envelope.deadline.map_or(0, Timestamp::as_nanos),
             headers: headers.collect(),
             payload: message.payload,
-            ticket: message.envelope.ticket.map_or(0, Ticket::get),
+            ticket: message.ticket.map_or(0, Ticket::get),
         }
     }
 }
@@ -113,10 +111,10 @@ impl TryFrom<v1::Event> for Message {
         };
         let node = Uuid::from_u64_pair(event.source_node_high, event.source_node_low);
         let source = Uuid::from_u64_pair(event.source_high, event.source_low);
-        let headers = event
-            .headers
-            .into_iter()
-            .map(|header| (header.name.into(), header.value));
+        let headers = event.headers.into_iter();
+        let headers = headers.map(|header| (header.name.into(), header.value));
+        let headers: Vec<_> = headers.collect();
+        let extra = (!headers.is_empty()).then(|| Box::new(Extra { headers }));
         Ok(Self {
             id: MessageId {
                 origin: event.id_origin,
@@ -128,12 +126,12 @@ impl TryFrom<v1::Event> for Message {
             },
             target: PhysicalId::new(Uuid::from_u64_pair(event.target_high, event.target_low)),
             kind,
+            ticket: Ticket::new(event.ticket),
             envelope: Envelope {
                 created: Timestamp::from_nanos(event.created_ns),
                 deadline: (event.deadline_ns != 0)
                     .then(|| Timestamp::from_nanos(event.deadline_ns)),
-                ticket: Ticket::new(event.ticket),
-                headers: headers.collect(),
+                extra,
             },
             payload: event.payload,
         })

@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     task,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -17,9 +17,7 @@ use edgeless_node::{
     dataplane::{DataPlane, server},
     runtime::wasm::{Limits, Runtime},
 };
-use edgeless_types::{
-    CodeDigest, Generation, InstanceId, NodeId, PhysicalId, Timestamp, message::Message,
-};
+use edgeless_types::{CodeDigest, Generation, InstanceId, NodeId, PhysicalId, message::Message};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -104,10 +102,7 @@ impl Remote for Nowhere {
 }
 
 fn clock() -> Clock {
-    Arc::new(|| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Timestamp::from_unix(now.unwrap_or_default())
-    })
+    Arc::new(edgeless_daemon::wall_clock)
 }
 
 fn config(node: u128, shards: usize) -> EngineConfig {
@@ -115,6 +110,7 @@ fn config(node: u128, shards: usize) -> EngineConfig {
         node_id: NodeId::new(Uuid::from_u128(node)),
         shards,
         inbox: 1_024,
+        hops: edgeless_dataflow::HOPS,
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),
         ack_timeout: Duration::from_secs(15),

@@ -3,7 +3,7 @@
 use std::{
     sync::{Arc, Mutex, PoisonError},
     task,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use edgeless_dataflow::{
@@ -112,15 +112,12 @@ fn id(number: u128) -> edgeless_types::InstanceId {
 
 impl Guests {
     fn start() -> Self {
-        let clock: Clock = Arc::new(|| {
-            edgeless_types::Timestamp::from_unix(
-                SystemTime::now().duration_since(UNIX_EPOCH).unwrap(),
-            )
-        });
+        let clock: Clock = Arc::new(edgeless_daemon::wall_clock);
         let config = EngineConfig {
             node_id: NodeId::new(Uuid::nil()),
             shards: 1,
             inbox: 64,
+            hops: edgeless_dataflow::HOPS,
             call_timeout: Duration::from_secs(5),
             park_timeout: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(15),
