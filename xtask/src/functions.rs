@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail};
 use sha2::{Digest, Sha256};
 
-use crate::process;
+use crate::{component, process};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
@@ -31,8 +31,18 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     process::run(&mut build_command(&folder)?)?;
     for name in names(&folder)? {
         let built = folder.join(format!("target/{TARGET}/release/{name}.wasm"));
+        let script = folder.join(&name).join("build.sh");
+        if script.exists() {
+            process::run(Command::new(&script).arg(&built))?;
+        }
+        let code =
+            fs::read(&built).with_context(|| format!("could not read `{}`", built.display()))?;
+        let code = match is_component(&folder, &name)? {
+            true => component::encode(&code).with_context(|| format!("`{name}`"))?,
+            false => code,
+        };
         let kept = folder.join(&name).join(format!("{name}.wasm"));
-        fs::copy(&built, &kept).with_context(|| format!("could not copy `{}`", built.display()))?;
+        fs::write(&kept, code).with_context(|| format!("could not write `{}`", kept.display()))?;
     }
     let text = checksums(&folder)?;
     fs::write(folder.join("checksums.txt"), text).context("could not write the checksums")
@@ -112,12 +122,24 @@ fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Whether a function is a component.
+fn is_component(folder: &Path, name: &str) -> anyhow::Result<bool> {
+    let text = fs::read_to_string(folder.join(name).join("function.toml"))?;
+    Ok(text
+        .lines()
+        .any(|line| line == "function_type = \"WASM_COMPONENT\""))
+}
+
 /// One line per function: the hash of all it is made from, and that of its `.wasm`.
 fn checksums(folder: &Path) -> anyhow::Result<String> {
     let mut text = String::from("# function, SHA-256 of its sources, SHA-256 of its .wasm\n");
     for name in names(folder)? {
         let mut sources = BTreeMap::new();
-        for part in ["Cargo.toml", "Cargo.lock", "sdk", &name] {
+        let shared: &[&str] = match is_component(folder, &name)? {
+            true => &["sdk_c", "../node/wit"],
+            false => &["sdk"],
+        };
+        for part in ["Cargo.toml", "Cargo.lock", &name].iter().chain(shared) {
             collect(folder, &folder.join(part), &mut sources)?;
         }
         let mut hasher = Sha256::new();
@@ -144,7 +166,8 @@ fn collect(root: &Path, path: &Path, into: &mut BTreeMap<String, Vec<u8>>) -> an
         }
     } else if path
         .extension()
-        .is_some_and(|ending| ending == "rs" || ending == "toml" || ending == "lock")
+        .and_then(|ending| ending.to_str())
+        .is_some_and(|ending| ["rs", "toml", "lock", "c", "h", "sh", "wit"].contains(&ending))
     {
         let name = path.strip_prefix(root)?.to_string_lossy().into_owned();
         into.insert(name, fs::read(path)?);

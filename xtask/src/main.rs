@@ -1,6 +1,7 @@
 //! `cargo xtask …`: what developers and newcomers run.
 
 mod bench;
+mod component;
 mod demo;
 mod functions;
 mod install;

@@ -1,4 +1,5 @@
-//! `edgeless_cli function build`: has cargo compile a guest to WebAssembly.
+//! `edgeless_cli function build`: has cargo compile a guest to WebAssembly, and makes a component of it if it
+//! has the bindings of one.
 //!
 //! Where the target `wasm32-unknown-unknown` is installed, that toolchain is used; else Debian's
 //! `rustc-web` and `rust-web-src` with the standard library built from source.
@@ -11,6 +12,7 @@ use std::{
 
 use clap::Args;
 use serde_json::{Value, json};
+use wit_component::ComponentEncoder;
 
 use crate::{
     failure::{Failure, file},
@@ -63,10 +65,27 @@ fn build_one(dir: &Path) -> Result<PathBuf, Failure> {
         let shown = dir.display();
         return Err(Failure::Build(format!("`{shown}` has no Cargo.toml")));
     }
-    let code = compile(&folder, &toolchain(&folder)?)?;
+    let path = compile(&folder, &toolchain(&folder)?)?;
     let target = dir.join(name).with_added_extension("wasm");
-    std::fs::copy(&code, &target).map_err(file(&target))?;
+    let code = std::fs::read(&path).map_err(file(&path))?;
+    std::fs::write(&target, finished(code)?).map_err(file(&target))?;
     Ok(target)
+}
+
+/// What bindings for components leave in a module.
+const BINDINGS: &[u8] = b"component-type";
+
+/// The component that a module is meant to be, if it is, or else the module as it is.
+fn finished(module: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    if !module
+        .windows(BINDINGS.len())
+        .any(|bytes| bytes == BINDINGS)
+    {
+        return Ok(module);
+    }
+    let encoder = ComponentEncoder::default().module(&module);
+    let component = encoder.and_then(|encoder| encoder.validate(true).encode());
+    component.map_err(|error| Failure::Build(format!("no component can be made of it: {error:#}")))
 }
 
 /// Looks for a compiler of the target.
@@ -177,6 +196,16 @@ mod tests {
         let found = |folder| module(&messages, Path::new(folder));
         assert_eq!(found("/double"), Some(PathBuf::from("/t/double.wasm")));
         assert_eq!(found("/other"), None);
+    }
+
+    #[test]
+    fn modules_without_bindings_stay_modules_and_torn_bindings_are_an_error() {
+        let module = b"\0asm\x01\0\0\0".to_vec();
+        assert_eq!(finished(module.clone()).unwrap(), module);
+        // A section of this name that holds nothing.
+        let torn = [&module[..], b"\0\x0f\x0ecomponent-type"].concat();
+        let shown = finished(torn).unwrap_err().to_string();
+        assert!(shown.contains("component"), "{shown}");
     }
 
     #[test]
