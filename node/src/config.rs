@@ -23,7 +23,7 @@ pub struct Config {
     /// What is measured.
     #[serde(default)]
     pub telemetry: Telemetry,
-    /// The runtime `RUST_WASM`.
+    /// The runtimes `RUST_WASM` and `WASM_COMPONENT`.
     #[serde(default)]
     pub wasm_runtime: WasmRuntime,
     /// The resources it provides.
@@ -101,11 +101,11 @@ pub struct Telemetry {
     pub samples_per_refresh: usize,
 }
 
-/// The runtime `RUST_WASM`.
+/// The runtimes `RUST_WASM` and `WASM_COMPONENT`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct WasmRuntime {
-    /// Whether the node has it.
+    /// Whether the node has them.
     pub enabled: bool,
     /// The most memory one instance may have, in MiB.
     #[serde(deserialize_with = "ranges::count::<_, 1, 4096>")]

@@ -1,9 +1,6 @@
 //! Where instances run: the engine, with runtimes for functions and providers of resources.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use edgeless_dataflow::{Engine, Factory, Outputs, Spawn};
@@ -16,18 +13,15 @@ use crate::{
     agent::{self, Output, Patch, Start, StartError},
     code::CodeStore,
     resource::Resources,
-    runtime::wasm,
+    runtime::{Kind, Runtime, Runtimes, component, wasm},
 };
-
-/// The name of the runtime for core WebAssembly modules.
-pub const RUST_WASM: &str = "RUST_WASM";
 
 /// The engine of a node and what it runs.
 pub struct Host {
     /// Runs everything.
     pub engine: Engine,
     /// Runs functions; absent where it is switched off.
-    pub wasm: Option<Arc<wasm::Runtime>>,
+    pub runtimes: Option<Runtimes>,
     /// Makes resources.
     pub resources: Resources,
     /// Has the code.
@@ -87,13 +81,25 @@ impl Host {
         function: &FunctionSpec,
         state: Option<Bytes>,
     ) -> Result<Factory, StartError> {
-        let runtime = match (function.function_type.as_str(), &self.wasm) {
-            (RUST_WASM, Some(runtime)) => runtime,
+        match (function.function_type.as_str(), &self.runtimes) {
+            (wasm::Core::NAME, Some(runtimes)) => self.made(&runtimes.wasm, function, state).await,
+            (component::Components::NAME, Some(runtimes)) => {
+                self.made(&runtimes.component, function, state).await
+            }
             (other, _) => {
                 let message = format!("this node has no runtime `{other}`");
-                return Err(StartError::Failed(message));
+                Err(StartError::Failed(message))
             }
-        };
+        }
+    }
+
+    /// What makes an instance in a runtime, which has its code from now on.
+    async fn made<K: Kind>(
+        &self,
+        runtime: &Runtime<K>,
+        function: &FunctionSpec,
+        state: Option<Bytes>,
+    ) -> Result<Factory, StartError> {
         let digest = function.code;
         let init_payload = function.init_payload().map(str::to_owned);
         if !runtime.is_loaded(digest) {

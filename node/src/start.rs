@@ -19,11 +19,11 @@ use crate::{
     config::{self, Config, announced},
     dataplane::DataPlane,
     health::HealthReader,
-    host::{Host, RUST_WASM},
+    host::Host,
     identity,
     registration::{self, Pace, Profile, Registration},
     resource::{self, Resources},
-    runtime::wasm,
+    runtime::{Limits, RuntimeError, Runtimes},
     source::NodeSource,
     work::{Node, Ports},
 };
@@ -67,7 +67,7 @@ pub enum StartError {
     Engine(#[source] std::io::Error),
     /// The runtime for functions does not start.
     #[error("section `wasm_runtime`")]
-    Wasm(#[from] wasm::RuntimeError),
+    Wasm(#[from] RuntimeError),
     /// A provider of resources cannot be set up.
     #[error("section `resources`")]
     Resources(#[from] resource::ResourcesError),
@@ -184,7 +184,7 @@ struct Found {
 impl Found {
     fn out(config: &Config) -> Result<Self, sysinfo::Error> {
         let runtimes = match config.wasm_runtime.enabled {
-            true => vec![RUST_WASM.to_owned()],
+            true => Runtimes::NAMES.map(str::to_owned).to_vec(),
             false => vec![],
         };
         Ok(Self {
@@ -267,20 +267,20 @@ fn host(config: &Config, engine: EngineConfig, plane: &DataPlane) -> Result<Host
         path: data_dir.clone(),
         source,
     })?;
-    let limits = wasm::Limits {
+    let limits = Limits {
         memory_bytes: config.wasm_runtime.memory_limit_mib << 20,
         event_time: config.wasm_runtime.time_limit,
         instances: u32::try_from(config.wasm_runtime.max_instances).unwrap_or(u32::MAX),
         restarts: config.wasm_runtime.max_restarts,
-        ..wasm::Limits::default()
+        ..Limits::default()
     };
     let clock = Arc::clone(&engine.clock);
-    let start = || wasm::Runtime::start(limits, &data_dir.join("compiled"), clock).map(Arc::new);
-    let wasm = config.wasm_runtime.enabled.then(start).transpose()?;
+    let start = || Runtimes::start(limits, &data_dir.join("compiled"), clock);
+    let runtimes = config.wasm_runtime.enabled.then(start).transpose()?;
     Ok(Host {
         resources: Resources::new(&config.resources)?,
         engine: Engine::start(engine, Arc::new(plane.clone())).map_err(StartError::Engine)?,
-        wasm,
+        runtimes,
         code,
     })
 }
@@ -423,7 +423,7 @@ mod tests {
             instance: Some(instance(id)),
             spec: Some(v1::VertexSpec {
                 kind: Some(v1::vertex_spec::Kind::Function(v1::FunctionSpec {
-                    function_type: RUST_WASM.to_owned(),
+                    function_type: "RUST_WASM".to_owned(),
                     code_digest: digest,
                     ..v1::FunctionSpec::default()
                 })),
@@ -516,7 +516,7 @@ mod tests {
             .apply(vec![function(1, bad), function(2, good)], &[])
             .await;
         assert!(
-            outcomes[0].contains("not a WebAssembly module"),
+            outcomes[0].contains("neither a WebAssembly module"),
             "{outcomes:?}"
         );
         assert_eq!(outcomes[1], "done");

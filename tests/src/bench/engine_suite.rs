@@ -15,7 +15,7 @@ use edgeless_dataflow::{
 };
 use edgeless_node::{
     dataplane::{DataPlane, server},
-    runtime::wasm::{Limits, Runtime},
+    runtime::{Kind, Limits, Runtime, Runtimes},
 };
 use edgeless_types::{CodeDigest, Generation, InstanceId, NodeId, PhysicalId, message::Message};
 use serde_json::json;
@@ -54,8 +54,16 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
             keep(name, "ns", hops(options, shards).await?);
         }
     }
+    let folder = tempfile::tempdir()?;
     if options.wants(&["wasm_cast_ns"]) {
-        keep("wasm_cast_ns", "ns", wasm_casts(options).await?);
+        let runtime = runtimes(folder.path())?.wasm;
+        let casts = guest_casts(options, &runtime, "noop").await?;
+        keep("wasm_cast_ns", "ns", casts);
+    }
+    if options.wants(&["component_cast_ns"]) {
+        let runtime = runtimes(folder.path())?.component;
+        let casts = guest_casts(options, &runtime, "component_noop").await?;
+        keep("component_cast_ns", "ns", casts);
     }
     if options.wants(&["wasm_start_us", "wasm_start_cached_ms"]) {
         let (starts, cached) = wasm_starts(options).await?;
@@ -307,29 +315,30 @@ fn guest(name: &str) -> anyhow::Result<(CodeDigest, Bytes)> {
     Ok((CodeDigest::of(&code), code))
 }
 
-async fn runtime(cache: &Path, name: &str) -> anyhow::Result<(Runtime, CodeDigest)> {
-    let (digest, code) = guest(name)?;
-    let runtime = Runtime::start(Limits::default(), cache, clock())?;
-    runtime.load(digest, code).await?;
-    Ok((runtime, digest))
+fn runtimes(cache: &Path) -> anyhow::Result<Runtimes> {
+    Ok(Runtimes::start(Limits::default(), cache, clock())?)
 }
 
-fn made(runtime: &Runtime, digest: CodeDigest) -> anyhow::Result<Factory> {
+fn made<K: Kind>(runtime: &Runtime<K>, digest: CodeDigest) -> anyhow::Result<Factory> {
     let factory = runtime.factory(digest, None, None);
     factory.ok_or_else(|| anyhow::anyhow!("the module is not loaded"))
 }
 
 /// Events from a source to a guest that does nothing; what the source costs with a built-in sink is
 /// taken off.
-async fn wasm_casts(options: &Options) -> anyhow::Result<Vec<f64>> {
-    let folder = tempfile::tempdir()?;
+async fn guest_casts<K: Kind>(
+    options: &Options,
+    runtime: &Runtime<K>,
+    name: &str,
+) -> anyhow::Result<Vec<f64>> {
     let events = if options.quick { 100_000 } else { 1_000_000 };
-    let (runtime, digest) = runtime(folder.path(), "noop").await?;
+    let (digest, code) = guest(name)?;
+    runtime.load(digest, code).await?;
     let mut values = Vec::new();
     for _ in 0..options.runs() {
         let built_in = pass(1, 0, events).await?;
         let engine = Engine::start(config(0, 1), Arc::new(Nowhere))?;
-        spawn(&engine, 1, None, made(&runtime, digest)?).await?;
+        spawn(&engine, 1, None, made(runtime, digest)?).await?;
         let port = source(&engine, 2, id(0, 1), events, 64).await?;
         let begin = Instant::now();
         port.cast("self", Bytes::new()).await?;
@@ -352,16 +361,17 @@ async fn wasm_starts(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> 
     let (mut starts, mut cached) = (Vec::new(), Vec::new());
     for _ in 0..options.runs() {
         let (digest, code) = guest("noop")?;
-        let runtime = Runtime::start(Limits::default(), folder.path(), clock())?;
+        let runtimes = runtimes(folder.path())?;
+        let runtime = &runtimes.wasm;
         let engine = Engine::start(config(0, 1), Arc::new(Nowhere))?;
         let begin = Instant::now();
         runtime.load(digest, code).await?;
-        spawn(&engine, 1, None, made(&runtime, digest)?).await?;
+        spawn(&engine, 1, None, made(runtime, digest)?).await?;
         cached.push(begin.elapsed().as_secs_f64() * 1e3);
         let mut times = Vec::new();
         for number in 2..500 {
             let begin = Instant::now();
-            spawn(&engine, number, None, made(&runtime, digest)?).await?;
+            spawn(&engine, number, None, made(runtime, digest)?).await?;
             times.push(begin.elapsed().as_secs_f64() * 1e6);
         }
         starts.push(quantile(&mut times, 0.5));

@@ -7,11 +7,8 @@ use edgeless_dataflow::{Action, Answer, CallRef};
 use edgeless_types::message::MessageKind;
 use wasmtime::{AsContextMut, Caller, Extern, Instance, Linker, Module, Store, TypedFunc};
 
-use super::{
-    guest::{GuestState, allocated},
-    io::{Finished, Given},
-    memory,
-};
+use super::{GuestState, guest::allocated, memory};
+use crate::runtime::io::{Finished, Given};
 
 /// Where the ids of the source lie in an event, and then its payload.
 const NODE: usize = 16;
@@ -78,7 +75,7 @@ impl Driver {
 /// Says that the event before is handled, and waits for the next.
 async fn next(mut guest: Guest<'_>) -> wasmtime::Result<(i32, i32)> {
     let state = guest.data_mut();
-    state.event = None;
+    (state.own.event, state.call) = (None, None);
     let io = state.io.clone();
     io.finish(Finished::Ready);
     let given = io.given().await;
@@ -92,7 +89,9 @@ async fn next(mut guest: Guest<'_>) -> wasmtime::Result<(i32, i32)> {
                 _ => CAST,
             };
             let length = i32::try_from(IDS + message.payload.len())?;
-            guest.data_mut().event = Some(message);
+            let state = guest.data_mut();
+            state.call = CallRef::of_call(&message);
+            state.own.event = Some(message);
             Ok((kind, length))
         }
     }
@@ -101,7 +100,7 @@ async fn next(mut guest: Guest<'_>) -> wasmtime::Result<(i32, i32)> {
 fn fill(mut guest: Guest<'_>, pointer: i32) -> wasmtime::Result<()> {
     let start = allocated(pointer)?.cast_unsigned() as usize;
     let (bytes, state) = memory::of(&guest)?.data_and_store_mut(&mut guest);
-    let Some(event) = &state.event else {
+    let Some(event) = &state.own.event else {
         return Err(wasmtime::Error::msg("there is no event"));
     };
     let end = start.saturating_add(IDS + event.payload.len());
@@ -137,9 +136,7 @@ fn answer(mut guest: Guest<'_>, kind: i32, out: i32) -> wasmtime::Result<(i32, i
         }
     };
     let state = guest.data_mut();
-    let call = state.event.as_ref().and_then(CallRef::of_call);
-    if let Some(call) = call {
-        state.event = None;
+    if let Some(call) = state.call.take() {
         state.io.act(Action::Answer(call, answer));
     }
     Ok(range)

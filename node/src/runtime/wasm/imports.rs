@@ -6,7 +6,7 @@ use bytes::Bytes;
 use edgeless_dataflow::{Action, Answer, Destination};
 use wasmtime::{Caller, Linker};
 
-use super::{guest::GuestState, memory};
+use super::{GuestState, memory};
 
 /// Names of everything a guest may import from `env`.
 pub(super) const NAMES: [&str; 8] = [
@@ -113,15 +113,7 @@ fn telemetry_log(
 ) -> Outcome<()> {
     let target = memory::text(&guest, (target, target_length))?;
     let value = memory::text(&guest, (message, message_length))?;
-    let instance = guest.data().me.physical_id;
-    match level {
-        1 => tracing::error!(%instance, target, value, "function"),
-        2 => tracing::warn!(%instance, target, value, "function"),
-        3 => tracing::info!(%instance, target, value, "function"),
-        4 => tracing::debug!(%instance, target, value, "function"),
-        _ => tracing::trace!(%instance, target, value, "function"),
-    }
-    guest.data().io.act(Action::Log(target, value));
+    guest.data().log(level, target, value);
     Ok(())
 }
 
@@ -133,8 +125,7 @@ fn slf(mut guest: Guest<'_>, out_node: i32, out_component: i32) -> Outcome<()> {
 
 fn sync(mut guest: Guest<'_>, pointer: i32, length: i32) -> Outcome<()> {
     let state = memory::bytes(&mut guest, (pointer, length))?;
-    guest.data_mut().saved = Some(state.clone());
-    guest.data().io.act(Action::Save(state));
+    guest.data_mut().save(state);
     Ok(())
 }
 
@@ -167,7 +158,7 @@ async fn write_answer(
     out_pointer: i32,
     out_length: i32,
 ) -> Outcome<()> {
-    let allocate = guest.data().allocate()?;
+    let allocate = guest.data().own.allocate()?;
     let length = i32::try_from(answer.len())?;
     let allocated = allocate.call_async(&mut *guest, length).await;
     let pointer = allocated.and_then(super::guest::allocated)?;

@@ -1,12 +1,12 @@
 //! Reading and writing the memory of a guest. Every pointer of a guest is checked.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use edgeless_dataflow::ChannelName;
 use edgeless_types::{InstanceId, NodeId, PhysicalId};
 use uuid::Uuid;
 use wasmtime::{Caller, Memory};
 
-use super::guest::GuestState;
+use super::GuestState;
 
 /// A pointer and a length as the guest passes them.
 pub(super) type Range = (i32, i32);
@@ -15,6 +15,7 @@ pub(super) type Range = (i32, i32);
 pub(super) fn of(caller: &Caller<'_, GuestState>) -> wasmtime::Result<Memory> {
     caller
         .data()
+        .own
         .memory
         .ok_or_else(|| wasmtime::Error::msg("the guest has no memory yet"))
 }
@@ -38,32 +39,19 @@ pub(super) fn slice<'a>(
         })
 }
 
-/// Payloads up to this size share allocations.
-const SMALL: usize = 1 << 10;
-/// How much is allocated for small payloads at a time.
-const ARENA: usize = 16 << 10;
-
-/// A copy of the bytes of a range. Small ones lie together in one allocation, which goes when the last
-/// of them is dropped.
+/// A copy of the bytes of a range.
 pub(super) fn bytes(caller: &mut Caller<'_, GuestState>, range: Range) -> wasmtime::Result<Bytes> {
     if range.1 == 0 {
         return Ok(Bytes::new());
     }
-    // Also for what is wrong with the range, in words.
-    let large = slice(caller, range)?.len() > SMALL;
-    if large {
-        return slice(caller, range).map(Bytes::copy_from_slice);
-    }
+    // For what is wrong with the range, in words.
+    slice(caller, range)?;
     let (start, length) = (
         range.0.cast_unsigned() as usize,
         range.1.cast_unsigned() as usize,
     );
     let (data, state) = of(caller)?.data_and_store_mut(caller);
-    if state.arena.capacity() < length {
-        state.arena = BytesMut::with_capacity(ARENA);
-    }
-    state.arena.extend_from_slice(&data[start..start + length]);
-    Ok(state.arena.split().freeze())
+    Ok(state.arena.keep(&data[start..start + length]))
 }
 
 /// The name of a channel.

@@ -1,19 +1,15 @@
 //! Guests in the text format: what they may do, and what happens to those that misbehave.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    task,
-    time::Duration,
-};
+use std::time::Duration;
 
-use edgeless_dataflow::{
-    Engine, EngineConfig, Operator, Outbox, Outputs, Port, PortError, Progress, Remote, Spawn,
-    SpawnError,
-};
-use edgeless_types::{Generation, NodeId, PhysicalId, message::MessageKind};
-use uuid::Uuid;
+use bytes::Bytes;
+use edgeless_dataflow::{PortError, SpawnError};
+use edgeless_types::CodeDigest;
 
-use super::*;
+use crate::runtime::{
+    CodeError,
+    testing::{Guests, call, id},
+};
 
 /// Everything a guest must export; `%CAST%` and `%CALL%` are the bodies of the handlers, `%INIT%`
 /// that of the start. Memory from 4096 on is handed out and never taken back but by `clear`.
@@ -43,104 +39,7 @@ const FORWARD: &str = "(call $cast (i32.const 0) (i32.const 3) (local.get $p) (l
 const CALL_ON: &str = "(call $call (i32.const 0) (i32.const 3) (local.get $p) (local.get $l) \
     (local.get $op) (local.get $ol))";
 
-struct Guests {
-    engine: Engine,
-    runtime: Runtime,
-    seen: Arc<Mutex<Vec<Bytes>>>,
-    _cache: tempfile::TempDir,
-}
-
-struct NoRemote;
-
-impl Remote for NoRemote {
-    fn send(
-        &self,
-        _: usize,
-        _: NodeId,
-        message: edgeless_types::message::Message,
-    ) -> Result<(), edgeless_types::message::Message> {
-        Err(message)
-    }
-
-    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
-}
-
-/// Keeps what it is sent.
-struct Sink(Arc<Mutex<Vec<Bytes>>>);
-
-impl Operator for Sink {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn on_message(
-        &mut self,
-        message: edgeless_types::message::Message,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        assert_eq!(message.kind, MessageKind::Cast);
-        self.0.lock().unwrap().push(message.payload);
-        Progress::Done
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: edgeless_dataflow::Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
-    }
-}
-
-fn id(number: u128) -> edgeless_types::InstanceId {
-    edgeless_types::InstanceId {
-        node_id: NodeId::new(Uuid::nil()),
-        physical_id: PhysicalId::new(Uuid::from_u128(number)),
-    }
-}
-
 impl Guests {
-    fn start() -> Self {
-        let clock: Clock = Arc::new(edgeless_daemon::wall_clock);
-        let config = EngineConfig {
-            node_id: NodeId::new(Uuid::nil()),
-            shards: 1,
-            inbox: 64,
-            hops: edgeless_dataflow::HOPS,
-            call_timeout: Duration::from_secs(5),
-            park_timeout: Duration::from_secs(5),
-            ack_timeout: Duration::from_secs(15),
-            samples: 1_000,
-            clock: Arc::clone(&clock),
-            seed: 1,
-        };
-        let cache = tempfile::tempdir().unwrap();
-        let limits = Limits {
-            memory_bytes: 1 << 20,
-            event_time: Duration::from_millis(100),
-            instances: 20,
-            restarts: 2,
-            ..Limits::default()
-        };
-        Self {
-            engine: Engine::start(config, Arc::new(NoRemote)).unwrap(),
-            runtime: Runtime::start(limits, cache.path(), clock).unwrap(),
-            seen: Arc::default(),
-            _cache: cache,
-        }
-    }
-
     async fn guest(
         &self,
         number: u128,
@@ -155,66 +54,9 @@ impl Guests {
     }
 
     async fn module(&self, number: u128, text: &str, out: u128) -> Result<(), SpawnError> {
-        let code = Bytes::from(wat::parse_str(text).unwrap());
-        let digest = CodeDigest::of(&code);
-        self.runtime.load(digest, code).await.unwrap();
-        let factory = self.runtime.factory(digest, None, None).unwrap();
-        self.spawn(number, factory, out).await
-    }
-
-    async fn spawn(&self, number: u128, factory: Factory, out: u128) -> Result<(), SpawnError> {
-        let outputs = Outputs::new(vec![("out".to_owned(), vec![id(out)])]);
-        let physical_id = id(number).physical_id;
-        let generation = Generation(1);
-        self.engine
-            .spawn(Spawn {
-                physical_id,
-                generation,
-                outputs,
-                tracked: Vec::new(),
-                factory,
-            })
+        self.start_text(&self.runtimes.wasm, number, text, out)
             .await
     }
-
-    /// A port whose channel `out` leads to the guest of this number.
-    async fn port_to(&self, number: u128) -> Port {
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let seen = Arc::clone(&self.seen);
-        let factory: Factory = Box::new(move |context| {
-            sender.send(context.port).unwrap();
-            Ok(Box::new(Sink(seen)))
-        });
-        self.spawn(1_000 + number, factory, number).await.unwrap();
-        receiver.await.unwrap()
-    }
-
-    async fn seen(&self, number: usize) -> Vec<Bytes> {
-        let wait = async {
-            while self
-                .seen
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .len()
-                < number
-            {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), wait)
-            .await
-            .unwrap();
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-async fn call(port: &Port, payload: &'static str) -> Result<Option<Bytes>, PortError> {
-    port.call(
-        "out",
-        Bytes::from_static(payload.as_bytes()),
-        Duration::from_secs(10),
-    )
-    .await
 }
 
 #[tokio::test]
@@ -323,16 +165,6 @@ async fn memory_that_is_out_is_an_error_and_nothing_is_written_to_address_0() {
     assert!(error.to_string().contains("out of memory"), "{error}");
 }
 
-#[test]
-fn restarts_pause_longer_and_longer_until_there_are_too_many() {
-    let mut restarts = guest::Restarts::new(4, Duration::from_secs(60));
-    let at = |seconds| edgeless_types::Timestamp::from_unix(Duration::from_secs(seconds));
-    let pauses = [0, 10, 20, 40].map(|millis| Some(Duration::from_millis(millis)));
-    assert_eq!([1, 2, 3, 4].map(|second| restarts.next(at(second))), pauses);
-    assert_eq!(restarts.next(at(5)), None);
-    assert!(restarts.next(at(62)).is_some(), "the first is forgotten");
-}
-
 #[tokio::test]
 async fn saved_state_is_handed_to_the_next_incarnation() {
     let guests = Guests::start();
@@ -358,23 +190,28 @@ async fn code_that_is_no_function_is_refused_with_the_reason() {
     let guests = Guests::start();
     let load = async |code: &'static [u8]| {
         let code = Bytes::from_static(code);
-        guests.runtime.load(CodeDigest::of(&code), code).await
+        guests.runtimes.wasm.load(CodeDigest::of(&code), code).await
     };
     assert!(matches!(
         load(b"not wasm").await,
-        Err(ModuleError::Compile(_))
+        Err(CodeError::Kind { .. })
+    ));
+    assert!(matches!(
+        load(b"\0asm\x01\0\0\0\xff").await,
+        Err(CodeError::Compile(_))
     ));
     let code = wat::parse_str(r#"(module (import "env" "fly" (func)))"#).unwrap();
     let error = guests
-        .runtime
+        .runtimes
+        .wasm
         .load(CodeDigest::of(&code), code.into())
         .await
         .unwrap_err();
     assert!(error.to_string().contains("env.fly"), "{error}");
     let code = Bytes::from(wat::parse_str("(module)").unwrap());
     let digest = CodeDigest::of(&code);
-    guests.runtime.load(digest, code).await.unwrap();
-    let factory = guests.runtime.factory(digest, None, None).unwrap();
+    guests.runtimes.wasm.load(digest, code).await.unwrap();
+    let factory = guests.runtimes.wasm.factory(digest, None, None).unwrap();
     let error = guests.spawn(1, factory, 1).await.unwrap_err();
     assert!(error.to_string().contains("memory"), "{error}");
 }

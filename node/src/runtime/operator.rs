@@ -9,17 +9,18 @@ use edgeless_types::message::Message;
 use super::{
     guest::{self, Birth},
     io::{Finished, Given, Io},
+    kind::Kind,
 };
 
 /// Hands messages to the one future in which the guest lives.
-pub(super) struct WasmOperator {
+pub(super) struct GuestOperator {
     io: Io,
     life: Pin<Box<dyn Future<Output = ()>>>,
     actions: Vec<edgeless_dataflow::Action>,
 }
 
-impl WasmOperator {
-    pub(super) fn new(birth: Birth) -> Self {
+impl GuestOperator {
+    pub(super) fn new<K: Kind>(birth: Birth<K>) -> Self {
         let io = Io::default();
         let life = Box::pin(guest::run(birth, io.clone()));
         Self {
@@ -43,7 +44,7 @@ impl WasmOperator {
     }
 }
 
-impl Operator for WasmOperator {
+impl Operator for GuestOperator {
     fn start(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
         self.go_on(task, out)
     }

@@ -16,6 +16,23 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 #[derive(Clone)]
 pub(super) struct Ticker(Arc<State>);
 
+/// The owner of the thread: ends it when it is dropped.
+pub(super) struct Ticking {
+    ticker: Ticker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.ticker.end();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ticker of guests panicked");
+        }
+    }
+}
+
 struct State {
     /// A guest began to run since the ticker looked.
     touched: AtomicBool,
@@ -29,7 +46,7 @@ impl Ticker {
     pub(super) fn start(
         engine: &wasmtime::Engine,
         longest: Duration,
-    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+    ) -> std::io::Result<(Self, Ticking)> {
         let state = Arc::new(State {
             touched: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
@@ -59,7 +76,11 @@ impl Ticker {
                 }
             })?;
         ticker.0.thread.get_or_init(|| thread.thread().clone());
-        Ok((ticker, thread))
+        let ticking = Ticking {
+            ticker: ticker.clone(),
+            thread: Some(thread),
+        };
+        Ok((ticker, ticking))
     }
 
     /// A guest runs from now on.
@@ -70,8 +91,7 @@ impl Ticker {
         }
     }
 
-    /// Ends the thread.
-    pub(super) fn end(&self) {
+    fn end(&self) {
         self.0.ended.store(true, SeqCst);
         self.wake();
     }

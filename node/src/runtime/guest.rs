@@ -1,0 +1,154 @@
+//! The life of a guest: made, handed its messages, restarted after a trap.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use edgeless_dataflow::{Action, Answer, CallRef};
+use edgeless_types::InstanceId;
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+
+use super::{
+    arena::Arena,
+    io::{Finished, Io},
+    kind::Kind,
+    machine::Machine,
+    restarts::Restarts,
+    ticker::{TICK, Ticker},
+};
+
+/// All that is needed to make a guest, again and again.
+pub struct Birth<K: Kind> {
+    pub(super) machine: Machine,
+    pub(super) kind: Arc<K>,
+    pub(super) code: Arc<K::Ready>,
+    pub(super) me: InstanceId,
+    pub(super) init_payload: Option<Bytes>,
+    pub(super) state: Option<Bytes>,
+}
+
+/// What the host keeps in the store of a guest.
+pub struct GuestState<O> {
+    pub(super) io: Io,
+    pub(super) me: InstanceId,
+    pub(super) saved: Option<Bytes>,
+    /// The call that is being handled.
+    pub(super) call: Option<CallRef>,
+    pub(super) arena: Arena,
+    /// What its kind of code needs.
+    pub(super) own: O,
+    ticker: Ticker,
+    event_ticks: u64,
+    ticks_left: u64,
+    limits: StoreLimits,
+}
+
+impl<O> GuestState<O> {
+    /// The time of an event begins.
+    pub(super) fn begin(&mut self) {
+        self.ticks_left = self.event_ticks;
+        self.ticker.touch();
+    }
+
+    /// The guest goes on after it waited.
+    pub(super) fn resume(&self) {
+        self.ticker.touch();
+    }
+
+    /// The guest saves its state.
+    pub(super) fn save(&mut self, state: Bytes) {
+        self.saved = Some(state.clone());
+        self.io.act(Action::Save(state));
+    }
+
+    /// The guest logs; levels go from 1, error, to 5, trace.
+    pub(super) fn log(&self, level: i32, target: String, value: String) {
+        let instance = self.me.physical_id;
+        match level {
+            1 => tracing::error!(%instance, target, value, "function"),
+            2 => tracing::warn!(%instance, target, value, "function"),
+            3 => tracing::info!(%instance, target, value, "function"),
+            4 => tracing::debug!(%instance, target, value, "function"),
+            _ => tracing::trace!(%instance, target, value, "function"),
+        }
+        self.io.act(Action::Log(target, value));
+    }
+}
+
+/// Runs a guest for as long as its operator lives.
+pub(super) async fn run<K: Kind>(mut birth: Birth<K>, io: Io) {
+    let limits = birth.machine.limits;
+    let mut restarts = Restarts::new(limits.restarts, limits.restart_window);
+    loop {
+        let mut store = store(&birth, &io);
+        let guest = match K::make(&birth, &mut store).await {
+            Ok(guest) => guest,
+            Err(error) => return io.finish(Finished::Failed(reason(&error))),
+        };
+        let Err(error) = K::live(&mut store, guest).await else {
+            return; // It was told to stop.
+        };
+        let reason = reason(&error);
+        tracing::warn!(instance = %birth.me.physical_id, reason, "an event failed");
+        let state = store.data_mut();
+        io.act(Action::Fault(reason.clone()));
+        if let Some(call) = state.call.take() {
+            io.act(Action::Answer(call, Answer::Error(reason.clone())));
+        }
+        birth.state = state.saved.take().or(birth.state);
+        drop(store);
+        let Some(pause) = restarts.next((birth.machine.clock)()) else {
+            let text = format!("restarted too often; last: {reason}");
+            return io.finish(Finished::Failed(text));
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Why an event failed, in words.
+fn reason(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::Interrupt) => "the event took too long".to_owned(),
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    }
+}
+
+/// A new store, in which the guest is bounded.
+fn store<K: Kind>(birth: &Birth<K>, io: &Io) -> Store<GuestState<K::Own>> {
+    let machine = &birth.machine;
+    let limits = StoreLimitsBuilder::new()
+        .memory_size(machine.limits.memory_bytes)
+        .trap_on_grow_failure(true)
+        .build();
+    let state = GuestState {
+        io: io.clone(),
+        me: birth.me,
+        saved: birth.state.clone(),
+        call: None,
+        arena: Arena::default(),
+        own: K::Own::default(),
+        ticker: machine.ticker.clone(),
+        event_ticks: ticks(machine.limits.event_time),
+        ticks_left: 0,
+        limits,
+    };
+    let mut store = Store::new(&machine.engine, state);
+    store.limiter(|state| &mut state.limits);
+    store.epoch_deadline_callback(|mut context| {
+        let state = context.data_mut();
+        if state.ticks_left == 0 {
+            return Ok(UpdateDeadline::Interrupt);
+        }
+        state.ticks_left -= 1;
+        Ok(UpdateDeadline::Yield(1))
+    });
+    store.data_mut().begin();
+    store.set_epoch_deadline(1);
+    store
+}
+
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / TICK.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
