@@ -2,9 +2,11 @@
 //!
 //! Cycles of functions are allowed: a function may send to itself or back along the graph.
 
+mod component;
 mod cycle;
 mod document;
 mod module;
+mod runtime;
 mod strict;
 
 #[cfg(test)]
@@ -17,18 +19,15 @@ use bytes::Bytes;
 use edgeless_types::{
     CodeDigest, Requirements, resource,
     workflow::{
-        AT_LEAST_ONCE, CodeSource, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
-        WorkflowFunction, WorkflowResource, at_least_once,
+        AT_LEAST_ONCE, CodeSource, FunctionClass, FunctionSpec, OutputMapping, ResourceSpec,
+        VertexSpec, Workflow, WorkflowFunction, WorkflowResource, at_least_once,
     },
 };
 
-pub use document::{Format, parse};
-pub use module::check_module;
-
 use crate::problem::Fault;
+pub use document::{Format, parse};
+pub use runtime::{RUNTIMES, check_code};
 
-/// The only runtime so far.
-pub const RUNTIMES: [&str; 1] = ["RUST_WASM"];
 /// Vertices of one workflow.
 const MAX_VERTICES: usize = 10_000;
 
@@ -228,28 +227,7 @@ impl Checker<'_> {
             }
         }
         let registered = self.known.class(&class.id, &class.version);
-        let code = match (&class.code, &registered) {
-            (Some(CodeSource::Base64(text)), _) => self.inline_code(&place, text),
-            (Some(CodeSource::Uploaded { digest }), _) => {
-                if self.known.has_code(*digest) {
-                    Some(*digest)
-                } else {
-                    let detail = "no code of this digest was uploaded; POST it to /api/v1/code";
-                    self.fault(format!("{place}/code/digest"), detail);
-                    None
-                }
-            }
-            (None, Some(registered)) => Some(registered.code),
-            (None, None) => {
-                let detail = format!(
-                    "the registry has no `{}` version `{}`; PUT it to /api/v1/functions/{}/{}, \
-                     or give `code`",
-                    class.id, class.version, class.id, class.version
-                );
-                self.fault(format!("{place}/version"), detail);
-                None
-            }
-        };
+        let code = self.code(&place, class, registered.as_ref());
         let mut outputs: BTreeSet<String> = class.outputs.iter().cloned().collect();
         if outputs.is_empty()
             && let Some(registered) = registered
@@ -273,7 +251,48 @@ impl Checker<'_> {
             .push((spec, function.output_mapping.clone()));
     }
 
-    fn inline_code(&mut self, place: &str, text: &str) -> Option<CodeDigest> {
+    /// The code of a function, wherever it comes from.
+    fn code(
+        &mut self,
+        place: &str,
+        class: &FunctionClass,
+        registered: Option<&RegisteredClass>,
+    ) -> Option<CodeDigest> {
+        match (&class.code, registered) {
+            (Some(CodeSource::Base64(text)), _) => {
+                self.inline_code(place, &class.function_type, text)
+            }
+            (Some(CodeSource::Uploaded { digest }), _) => {
+                if self.known.has_code(*digest) {
+                    Some(*digest)
+                } else {
+                    let detail = "no code of this digest was uploaded; POST it to /api/v1/code";
+                    self.fault(format!("{place}/code/digest"), detail);
+                    None
+                }
+            }
+            (None, Some(registered)) if registered.function_type != class.function_type => {
+                let detail = format!(
+                    "the registry has `{}` version `{}` as {}",
+                    class.id, class.version, registered.function_type
+                );
+                self.fault(format!("{place}/function_type"), detail);
+                None
+            }
+            (None, Some(registered)) => Some(registered.code),
+            (None, None) => {
+                let detail = format!(
+                    "the registry has no `{}` version `{}`; PUT it to /api/v1/functions/{}/{}, \
+                     or give `code`",
+                    class.id, class.version, class.id, class.version
+                );
+                self.fault(format!("{place}/version"), detail);
+                None
+            }
+        }
+    }
+
+    fn inline_code(&mut self, place: &str, function_type: &str, text: &str) -> Option<CodeDigest> {
         let pointer = format!("{place}/code");
         let code = match STANDARD.decode(text) {
             Ok(code) => code,
@@ -282,7 +301,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        if let Err(problem) = check_module(&code) {
+        if let Err(problem) = check_code(Some(function_type), &code) {
             self.fault(pointer, problem);
             return None;
         }

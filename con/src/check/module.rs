@@ -39,7 +39,7 @@ const DELAYED: &str = "delayed_cast_asm";
 ///
 /// # Errors
 /// What is wrong, in words.
-pub fn check_module(code: &[u8]) -> Result<(), String> {
+pub(super) fn check_module(code: &[u8]) -> Result<(), String> {
     if !code.starts_with(b"\0asm") {
         return Err("the code is not WebAssembly: it does not begin with `\\0asm`".to_owned());
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{module::check_module, *};
 
 struct Registry;
 
@@ -176,6 +176,99 @@ fn exports_must_have_the_shapes_of_the_interface() {
     let says = module("(param i32)", "1").unwrap_err();
     assert!(says.contains("edgeless_mem_free"), "{says}");
     assert!(module("(param i32 i32)", "i64 1").is_err());
+}
+
+/// A component, with the types of the world, of imports and then exports.
+fn component(parts: &str) -> Result<(), String> {
+    let text = format!(
+        r#"(component
+          (import "edgeless:guest/types@0.1.0" (instance $types
+            (type $uuid-record (record (field "high" u64) (field "low" u64)))
+            (export "uuid" (type $uuid (eq $uuid-record)))
+            (type $id-record (record (field "node" $uuid) (field "instance" $uuid)))
+            (export "instance-id" (type (eq $id-record)))))
+          (alias export $types "instance-id" (type $id))
+          {parts})"#
+    );
+    super::check_code(Some("WASM_COMPONENT"), &wat::parse_str(text).unwrap())
+}
+
+/// Exports that are right but for the type of `stop`.
+fn exports(stop: &str) -> String {
+    format!(
+        r#"(core module $M
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0))
+            (func (export "init") (param i32 i32 i32 i32 i32 i32))
+            (func (export "cast") (param i64 i64 i64 i64 i32 i32))
+            (func (export "call") (param i64 i64 i64 i64 i32 i32) (result i32) (i32.const 0))
+            (func (export "stop") {stop}))
+          (core instance $m (instantiate $M))
+          (alias core export $m "memory" (core memory $memory))
+          (alias core export $m "realloc" (core func $realloc))
+          (func (export "init") (param "payload" (option (list u8))) (param "state" (option (list u8)))
+            (canon lift (core func $m "init") (memory $memory) (realloc $realloc)))
+          (func (export "handle-cast") (param "source" $id) (param "payload" (list u8))
+            (canon lift (core func $m "cast") (memory $memory) (realloc $realloc)))
+          (func (export "handle-call") (param "source" $id) (param "payload" (list u8))
+            (result (result (option (list u8)) (error string)))
+            (canon lift (core func $m "call") (memory $memory) (realloc $realloc)))
+          (func (export "stop") {} (canon lift (core func $m "stop")))"#,
+        stop.replace("i32", r#""now" u32"#)
+    )
+}
+
+#[test]
+fn components_of_the_world_are_accepted_and_others_named() {
+    assert_eq!(component(&exports("")), Ok(()));
+    let examples: [&[u8]; 2] = [
+        include_bytes!("../../../functions/component_noop/component_noop.wasm"),
+        include_bytes!("../../../functions/sum_in_c/sum_in_c.wasm"),
+    ];
+    assert_eq!(
+        examples.map(|code| check_code(None, code)),
+        [Ok(()), Ok(())]
+    );
+    let says = component("").unwrap_err();
+    let all = "lacks the exports init, handle-cast, handle-call, stop";
+    assert!(says.contains(all), "{says}");
+    let says = component(&exports("(param i32)")).unwrap_err();
+    let shapes = "exports `stop`, which must be func(), not func(now: u32)";
+    assert!(says.contains(shapes), "{says}");
+    for (import, named) in [
+        (r#""wasi:cli/stdout@0.2.0" (instance)"#, "wasi:cli/stdout"),
+        (
+            r#""edgeless:guest/state@0.1.0" (instance (export "load" (func)))"#,
+            "`load`, which it does not have",
+        ),
+        (
+            r#""edgeless:guest/state@0.1.0" (instance (export "save" (func (param "state" string))))"#,
+            "must be func(state: list<u8>), not func(state: string)",
+        ),
+        (
+            r#""edgeless:guest/env@0.1.0" (func)"#,
+            "must be an instance",
+        ),
+    ] {
+        let says = component(&format!("(import {import}) {}", exports(""))).unwrap_err();
+        assert!(says.contains(named), "{says}");
+    }
+}
+
+#[test]
+fn modules_and_components_are_not_mixed_up() {
+    let module = wat::parse_str("(module)").unwrap();
+    let says = check_code(Some("WASM_COMPONENT"), &module).unwrap_err();
+    let named = "is a core module; WASM_COMPONENT needs a component";
+    assert!(says.contains(named), "{says}");
+    assert!(check_code(Some("WASM_COMPONENT"), b"text").is_err());
+    // Without a type, code is what it is.
+    let says = check_code(None, &module).unwrap_err();
+    assert!(says.contains("handle_cast_asm"), "{says}");
+    let says = check_code(None, &wat::parse_str("(component)").unwrap()).unwrap_err();
+    assert!(says.contains("handle-cast"), "{says}");
+    let class = "/functions/0/class_specification/function_type";
+    wrong(class, json!("WASM_COMPONENT"), class);
 }
 
 #[test]

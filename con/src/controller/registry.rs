@@ -47,7 +47,8 @@ impl Controller {
             )));
         }
         // Also when it is published already: its code may have been lost.
-        self.upload(code).await?;
+        self.upload(Some(record.function_type.clone()), code)
+            .await?;
         if same {
             return Ok(false);
         }
@@ -60,14 +61,18 @@ impl Controller {
         Ok(self.state().functions.insert(name, record).is_none())
     }
 
-    /// Keeps code by its content.
+    /// Keeps code by its content; it must be a function of the runtime, or of any.
     ///
     /// # Errors
     /// The code is no function, or cannot be kept.
-    pub async fn upload(&self, code: Bytes) -> Result<CodeDigest, Refusal> {
+    pub async fn upload(
+        &self,
+        function_type: Option<String>,
+        code: Bytes,
+    ) -> Result<CodeDigest, Refusal> {
         let checked = code.clone();
         let digest = tokio::task::spawn_blocking(move || {
-            check::check_module(&checked).map(|()| CodeDigest::of(&checked))
+            check::check_code(function_type.as_deref(), &checked).map(|()| CodeDigest::of(&checked))
         });
         let digest = digest.await.map_err(|_| Refusal::Ending)?;
         let digest = digest.map_err(|problem| Refusal::fault("", problem))?;

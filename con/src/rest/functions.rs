@@ -161,6 +161,6 @@ pub(super) async fn upload(
     State(con): State<Controller>,
     code: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<Uploaded>), Problem> {
-    let digest = con.upload(body(code, CODE_BYTES)?).await?.to_string();
+    let digest = con.upload(None, body(code, CODE_BYTES)?).await?.to_string();
     Ok((StatusCode::CREATED, Json(Uploaded { digest })))
 }
