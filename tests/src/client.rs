@@ -72,7 +72,13 @@ impl Rest {
             .find_map(|line| line.strip_prefix("outputs = ["))
             .map(|list| list.replace(['"', ']', ' '], ""))
             .unwrap_or_default();
-        let path = format!("/api/v1/functions/{name}/0.1?outputs={outputs}");
+        let function_type = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("function_type = "))
+            .map(|text| text.replace('"', ""))
+            .unwrap_or_default();
+        let query = format!("function_type={function_type}&outputs={outputs}");
+        let path = format!("/api/v1/functions/{name}/0.1?{query}");
         let (status, body) = self.send(Method::PUT, &path, code).await?;
         if !status.is_success() {
             bail!("push {name}: {status} {body}");

@@ -66,5 +66,7 @@ async fn every_example_workflow_runs_and_does_what_it_says() {
     line(&cluster, "products.log", |line| line == "32").await;
     // 0, 1, 2, … doubled, from 10 on.
     line(&cluster, "chain.log", |line| line == "11").await;
+    // 0, 1, 2, … added up by a component.
+    line(&cluster, "sums.log", |line| line.ends_with("10")).await;
     line(&cluster, "averages.log", |line| line.ends_with(" 2")).await;
 }
