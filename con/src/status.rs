@@ -53,6 +53,9 @@ pub struct WorkflowStatus {
     /// Why it waits, as a whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// What of the document was left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Vertices that compute.
     pub functions: Vec<VertexStatus>,
     /// Vertices that touch the outside world.
@@ -248,6 +251,7 @@ fn summary(record: &WorkflowRecord) -> WorkflowStatus {
         domain_id: record.domain_id.as_ref().map(ToString::to_string),
         accepted: record.accepted,
         waiting: None,
+        notes: record.notes.clone(),
         functions,
         resources,
     }

@@ -33,6 +33,9 @@ pub struct WorkflowRecord {
     pub domain_id: Option<DomainId>,
     /// Its vertices.
     pub vertices: Vec<VertexRecord>,
+    /// What was left out, and why.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A vertex as it is kept.
@@ -327,6 +330,7 @@ mod tests {
             accepted: Timestamp::from_nanos(1),
             domain_id: Some(DomainId::new("d")),
             vertices: vec![],
+            notes: vec![],
         })
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{
-    NodeId, Timestamp,
+    InstanceId, NodeId, Timestamp,
     message::{Message, Signal},
 };
 
@@ -57,6 +57,12 @@ pub trait Remote: Send + Sync {
         reason = "the message itself comes back, unboxed"
     )]
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message>;
+
+    /// How many messages of a shard wait or are under way for an instance of another node.
+    fn waiting(&self, shard: usize, instance: InstanceId) -> usize {
+        let _ = (shard, instance);
+        0
+    }
 
     /// Sends a signal to the node of the instance it is for. It may be lost.
     fn signal(&self, shard: usize, signal: Signal);

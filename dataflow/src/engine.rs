@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     config::{EngineConfig, Remote},
     counters::Counters,
-    gate::Gate,
+    directory::Place,
     operator::Operator,
     output::Outputs,
     port::Port,
@@ -49,6 +49,8 @@ pub struct Spawn {
     pub physical_id: PhysicalId,
     /// The decision it comes from.
     pub generation: Generation,
+    /// The shard it runs on.
+    pub place: Place,
     /// Where its channels lead.
     pub outputs: Outputs,
     /// The channels on which messages are delivered at least once.
@@ -174,12 +176,12 @@ impl Engine {
         &self.shared.counters
     }
 
-    /// Starts an instance on the shard with the fewest; answers when it is ready for messages.
+    /// Starts an instance on the shard that its place says; answers when it is ready for messages.
     ///
     /// # Errors
     /// It does not start.
     pub async fn spawn(&self, spawn: Spawn) -> Result<(), SpawnError> {
-        let index = self.place(spawn.physical_id);
+        let index = self.place(spawn.physical_id, spawn.place);
         let physical_id = spawn.physical_id;
         let (done, ready) = oneshot::channel();
         let sent = self.shared.shards[index]
@@ -233,17 +235,13 @@ impl Engine {
         let shards = self.shards();
         let (mut controls, mut batches) = (vec![Vec::new(); shards], vec![Vec::new(); shards]);
         {
-            let directory = self
-                .shared
-                .directory
-                .read()
-                .unwrap_or_else(PoisonError::into_inner);
+            let directory = self.shared.directory();
             for message in messages {
                 if message.kind.is_answer() {
                     let mut origins = self.shared.origins.iter();
                     let index = origins.position(|&origin| origin == message.id.origin);
                     controls[index.unwrap_or(0)].push(message);
-                } else if let Some(gate) = directory.get(&message.target) {
+                } else if let Some(gate) = directory.get(message.target) {
                     gate.admit_all(1);
                     batches[gate.shard()].push(message);
                 } else {
@@ -371,21 +369,12 @@ impl Engine {
         }
     }
 
-    fn place(&self, physical_id: PhysicalId) -> usize {
-        let mut directory = self
-            .shared
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut numbers = vec![0_usize; self.shards()];
-        for gate in directory.values() {
-            numbers[gate.shard()] += 1;
-        }
-        let fewest = (0..numbers.len())
-            .min_by_key(|&index| numbers[index])
-            .unwrap_or(0);
-        let gate = Gate::new(fewest, self.shared.config.inbox);
-        directory.insert(physical_id, Arc::new(gate));
-        fewest
+    fn place(&self, physical_id: PhysicalId, place: Place) -> usize {
+        let now = self.now();
+        let loads: Vec<u64> = self.shared.loads.iter().map(|it| it.at(now)).collect();
+        let capacity = self.shared.config.inbox;
+        self.shared
+            .directory_mut()
+            .enter(physical_id, place, capacity, &loads)
     }
 }

@@ -73,6 +73,11 @@ impl Gate {
         false
     }
 
+    /// How many are admitted and not handled.
+    pub(crate) fn admitted(&self) -> usize {
+        self.admitted.load(SeqCst)
+    }
+
     /// Admits messages of another node; its credits are their bound.
     pub(crate) fn admit_all(&self, number: usize) {
         self.admitted.fetch_add(number, SeqCst);

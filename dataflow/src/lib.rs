@@ -12,8 +12,10 @@
 
 mod config;
 mod counters;
+mod directory;
 mod engine;
 mod gate;
+pub mod graph;
 mod operator;
 mod output;
 mod pending;
@@ -28,6 +30,7 @@ mod track;
 
 pub use config::{Clock, EngineConfig, FAR_TIMES, HOPS, Remote};
 pub use counters::{Counters, Drop, Faults};
+pub use directory::Place;
 pub use engine::{Engine, Factory, Failure, ShardRun, Spawn, SpawnContext, SpawnError};
 pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};
 pub use output::{ChannelName, Outputs};

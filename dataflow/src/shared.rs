@@ -1,25 +1,88 @@
 //! What the shards of an engine share: who runs where, what they tell one another, what is counted.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use edgeless_types::{PhysicalId, message::Message};
+use edgeless_types::{PhysicalId, Timestamp, message::Message};
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 
 use crate::{
     config::{EngineConfig, Remote},
     counters::Counters,
+    directory::Directory,
     engine::Failure,
     gate::{self, Gate},
     shard::{Inject, Woken},
 };
 
+/// How long a measured load is believed.
+const BELIEVED: Duration = Duration::from_millis(500);
+/// Over how long a load is measured.
+const MEASURED: Duration = Duration::from_millis(100);
+
+/// How much a shard has to do, as it last said.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    /// Thousandths of the time that it worked.
+    permille: AtomicU64,
+    /// When it said so, in nanoseconds.
+    said: AtomicU64,
+}
+
+impl Load {
+    /// Thousandths of the time; a shard that has said nothing lately sleeps.
+    pub(crate) fn at(&self, now: Timestamp) -> u64 {
+        let said = Timestamp::from_nanos(self.said.load(Relaxed));
+        match now.since(said) < BELIEVED {
+            true => self.permille.load(Relaxed),
+            false => 0,
+        }
+    }
+}
+
+/// Measures the load of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct LoadMeter {
+    began: Timestamp,
+    slept: Duration,
+}
+
+impl LoadMeter {
+    pub(crate) fn slept(&mut self, time: Duration) {
+        self.slept += time;
+    }
+
+    pub(crate) fn tell(&mut self, now: Timestamp, load: &Load) {
+        let time = now.since(self.began);
+        if time < MEASURED {
+            return;
+        }
+        let worked = time.saturating_sub(self.slept);
+        let permille = worked.as_nanos() * 1_000 / time.as_nanos().max(1);
+        let permille = u64::try_from(permille).unwrap_or(1_000);
+        load.permille.store(permille, Relaxed);
+        load.said.store(now.as_nanos(), Relaxed);
+        *self = Self {
+            began: now,
+            slept: Duration::ZERO,
+        };
+    }
+}
+
 /// What shards share.
 pub(crate) struct Shared {
     pub(crate) config: EngineConfig,
     pub(crate) counters: Counters,
-    pub(crate) directory: RwLock<FxHashMap<PhysicalId, Arc<Gate>>>,
+    directory: RwLock<Directory>,
+    /// How much each shard has to do.
+    pub(crate) loads: Vec<Load>,
     pub(crate) bells: Vec<Arc<Woken>>,
     pub(crate) origins: Vec<u64>,
     pub(crate) shards: Vec<mpsc::Sender<Inject>>,
@@ -39,7 +102,8 @@ impl Shared {
     ) -> Self {
         Self {
             counters: Counters::default(),
-            directory: RwLock::default(),
+            directory: RwLock::new(Directory::new(shards.len())),
+            loads: shards.iter().map(|_| Load::default()).collect(),
             bells: shards.iter().map(|_| Arc::default()).collect(),
             origins,
             shards,
@@ -53,20 +117,25 @@ impl Shared {
 
     /// The gate of an instance that runs here or is about to.
     pub(crate) fn gate(&self, physical_id: PhysicalId) -> Option<Arc<Gate>> {
-        let directory = self
-            .directory
+        self.directory().get(physical_id).map(Arc::clone)
+    }
+
+    pub(crate) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory
             .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        directory.get(&physical_id).map(Arc::clone)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An instance has ended: whoever waits for it looks again.
     pub(crate) fn forget(&self, physical_id: PhysicalId) {
-        let mut directory = self
-            .directory
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(gate) = directory.remove(&physical_id) {
+        let left = self.directory_mut().leave(physical_id);
+        if let Some(gate) = left {
             self.ring(gate.close());
         }
     }

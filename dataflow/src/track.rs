@@ -52,10 +52,12 @@ pub(crate) struct OpenKey {
 struct Outgoing {
     id: MessageId,
     from: PhysicalId,
+    /// The number of its channel among the tracked ones.
+    channel: usize,
     parent: Option<OpenKey>,
     attempts: u32,
-    /// The message and the number of its channel among the tracked ones, once it was sent.
-    sent: Option<(Message, usize)>,
+    /// The message, once it was sent.
+    sent: Option<Message>,
     /// When it is sent again, once it was sent.
     due: Timestamp,
 }
@@ -137,6 +139,7 @@ impl Tracker {
         &mut self,
         id: MessageId,
         from: PhysicalId,
+        channel: usize,
         parent: Option<OpenKey>,
     ) -> Option<Ticket> {
         if let Some(open) = parent.and_then(|key| self.open_mut(key)) {
@@ -145,6 +148,7 @@ impl Tracker {
         let slot = self.outgoing.insert(Outgoing {
             id,
             from,
+            channel,
             parent,
             attempts: 0,
             sent: None,
@@ -154,10 +158,10 @@ impl Tracker {
     }
 
     /// It was sent; unless it is acknowledged it is due again at `due`.
-    pub(crate) fn sent(&mut self, message: Message, channel: usize, due: Timestamp) {
+    pub(crate) fn sent(&mut self, message: Message, due: Timestamp) {
         let ticket = message.ticket;
         if let Some(outgoing) = self.outgoing_mut(ticket, message.id) {
-            outgoing.sent = Some((message, channel));
+            outgoing.sent = Some(message);
             outgoing.due = due;
         }
     }
@@ -266,12 +270,12 @@ impl Tracker {
     pub(crate) fn take_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.next_look = now + LOOK;
         for (_, outgoing) in &mut self.outgoing {
-            let Some((message, channel)) = &outgoing.sent else {
+            let Some(message) = &outgoing.sent else {
                 continue;
             };
             if outgoing.due <= now {
                 let message = Box::new(message.clone());
-                effects.push(Effect::Again(outgoing.from, *channel, message));
+                effects.push(Effect::Again(outgoing.from, outgoing.channel, message));
                 outgoing.sent = None;
             } else {
                 self.next_look = self.next_look.min(outgoing.due);
@@ -293,8 +297,8 @@ impl Tracker {
     ) {
         for (_, outgoing) in &mut self.outgoing {
             if outgoing.from == from
-                && let Some((message, channel)) = &outgoing.sent
-                && !leads_to(*channel, message.target)
+                && let Some(message) = &outgoing.sent
+                && !leads_to(outgoing.channel, message.target)
             {
                 outgoing.due = now;
                 self.next_look = now;
@@ -374,7 +378,7 @@ pub(crate) fn derived(parent: MessageId, number: u64) -> MessageId {
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)

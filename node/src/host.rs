@@ -1,11 +1,15 @@
 //! Where instances run: the engine, with runtimes for functions and providers of resources.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use edgeless_dataflow::{Engine, Factory, Outputs, Spawn};
+use edgeless_dataflow::{Engine, Factory, Outputs, Place, Spawn};
 use edgeless_types::{
     PhysicalId,
+    routing::{routing, shard},
     workflow::{FunctionSpec, VertexSpec, at_least_once},
 };
 
@@ -30,9 +34,20 @@ pub struct Host {
 
 impl agent::Host for Host {
     async fn start(&self, start: Start) -> Result<(), StartError> {
-        let tracked = match &start.spec {
-            VertexSpec::Function(function) => at_least_once(&function.annotations),
-            VertexSpec::Resource(_) => Vec::new(),
+        let none = BTreeMap::new();
+        let annotations = match &start.spec {
+            VertexSpec::Function(function) => &function.annotations,
+            VertexSpec::Resource(_) => &none,
+        };
+        let tracked = at_least_once(annotations);
+        let mut outputs = outputs(start.outputs);
+        for (channel, routing) in routing(annotations).map_err(StartError::Failed)? {
+            outputs.set_routing(&channel, routing);
+        }
+        let place = match shard(annotations).map_err(StartError::Failed)? {
+            Some(shard) => Place::Shard(shard),
+            // What talks to one another is best on one shard.
+            None => Place::With(start.instance.workflow_id.uuid().as_u128()),
         };
         let factory = match start.spec {
             VertexSpec::Function(function) => self.function(&function, start.state).await?,
@@ -45,7 +60,8 @@ impl agent::Host for Host {
         let spawn = Spawn {
             physical_id: start.instance.physical_id,
             generation: start.instance.generation,
-            outputs: outputs(start.outputs),
+            place,
+            outputs,
             tracked,
             factory,
         };

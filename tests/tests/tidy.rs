@@ -55,7 +55,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edgeless-daemon", vec!["edgeless-types"]),
         ("edgeless-dataflow", vec!["edgeless-types"]),
         ("edgeless-dataset", vec!["edgeless-types"]),
-        ("edgeless-con", with(&[])),
+        ("edgeless-con", with(&["edgeless-dataflow"])),
         ("edgeless-orc", with(&["edgeless-dataset"])),
         ("edgeless-node", with(&["edgeless-dataflow"])),
         ("edgeless-cli", with(&daemons)),

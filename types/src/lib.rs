@@ -13,6 +13,7 @@ pub mod message;
 pub mod mirror;
 mod requirement;
 pub mod resource;
+pub mod routing;
 mod sample;
 mod time;
 pub mod workflow;

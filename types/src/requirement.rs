@@ -47,7 +47,15 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 2] = ["init-payload", crate::workflow::AT_LEAST_ONCE];
+const OTHER_ANNOTATIONS: [&str; 7] = [
+    "init-payload",
+    crate::workflow::AT_LEAST_ONCE,
+    crate::workflow::GIVES,
+    crate::workflow::ROLE,
+    crate::workflow::TAKES,
+    crate::routing::ROUTING,
+    crate::routing::SHARD,
+];
 
 impl Requirements {
     /// Reads the requirements among `annotations`. Lists are separated by commas; `tee` and

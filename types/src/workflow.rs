@@ -158,6 +158,23 @@ impl VertexSpec {
 /// least once: tracked to the end of their way, and sent again when they are lost.
 pub const AT_LEAST_ONCE: &str = "at_least_once";
 
+/// The annotation of a workflow that says what kind of graph it is: `workflow` (the default) or
+/// `dataflow`, which has no cycles, and whose parts that are on no way from a receiver to an exporter
+/// are left out.
+pub const GRAPH: &str = "graph";
+
+/// The annotation with what a function is for in a dataflow: `receiver`, `processor` (the default) or
+/// `exporter`.
+pub const ROLE: &str = "role";
+
+/// The annotation with the kinds of messages a function takes, such as `metrics+logs`; `any` is the
+/// default.
+pub const TAKES: &str = "takes";
+
+/// The annotation with the kinds of messages that channels give: `logs` for all of them, or
+/// `out=metrics, err=logs`; `any` is the default.
+pub const GIVES: &str = "gives";
+
 /// The channels that annotations name for delivery at least once; empty items are kept.
 pub fn at_least_once(annotations: &BTreeMap<String, String>) -> Vec<String> {
     let channels = annotations.get(AT_LEAST_ONCE);

@@ -3,8 +3,8 @@
 //! Cycles of functions are allowed: a function may send to itself or back along the graph.
 
 mod component;
-mod cycle;
 mod document;
+mod graph;
 mod module;
 mod runtime;
 mod strict;
@@ -19,8 +19,8 @@ use bytes::Bytes;
 use edgeless_types::{
     CodeDigest, Requirements, resource,
     workflow::{
-        AT_LEAST_ONCE, CodeSource, FunctionClass, FunctionSpec, OutputMapping, ResourceSpec,
-        VertexSpec, Workflow, WorkflowFunction, WorkflowResource, at_least_once,
+        CodeSource, FunctionClass, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
+        WorkflowFunction, WorkflowResource,
     },
 };
 
@@ -57,6 +57,8 @@ pub struct Checked {
     pub vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
     /// Code that came inline.
     pub code: Vec<(CodeDigest, Bytes)>,
+    /// What was left out, and why.
+    pub notes: Vec<String>,
 }
 
 /// Checks everything and reports everything that is wrong.
@@ -74,16 +76,10 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
     for (index, function) in workflow.functions.iter().enumerate() {
         checker.check_function(&format!("/functions/{index}"), function, &names);
     }
-    if let Some(names) = cycle::tracked(workflow) {
-        let detail = format!(
-            "delivery at least once cannot go round in a circle: {}; leave one of its channels out",
-            names.join(" → ")
-        );
-        checker.fault("/functions".to_owned(), detail);
-    }
     for (index, resource) in workflow.resources.iter().enumerate() {
         checker.check_resource(&format!("/resources/{index}"), resource, &names);
     }
+    checker.check_graph(workflow, &names);
     if checker.faults.is_empty() {
         Ok(checker.checked)
     } else {
@@ -203,12 +199,7 @@ impl Checker<'_> {
             let place = format!("{pointer}/annotations/{}", escape(&error.key));
             self.fault(place, error.problem);
         }
-        for channel in at_least_once(&function.annotations) {
-            if !function.output_mapping.contains_key(&channel) {
-                let place = format!("{pointer}/annotations/{AT_LEAST_ONCE}");
-                self.fault(place, format!("`{channel}` is not in the output_mapping"));
-            }
-        }
+        self.check_routing(pointer, function);
         let class = &function.class_specification;
         let place = format!("{pointer}/class_specification");
         if !RUNTIMES.contains(&class.function_type.as_str()) {

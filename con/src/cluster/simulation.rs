@@ -29,6 +29,7 @@ pub(super) fn record(number: u128, class: &str) -> WorkflowRecord {
             }),
             outputs: OutputMapping::new(),
         }],
+        notes: Vec::new(),
     }
 }
 

@@ -120,12 +120,16 @@ impl Controller {
         key: Option<(String, CodeDigest)>,
     ) -> Result<WorkflowStatus, Refusal> {
         let name = workflow.name.clone().unwrap_or_default();
-        let Checked { vertices, code } = self.check(workflow).await?;
+        let Checked {
+            vertices,
+            code,
+            notes,
+        } = self.check(workflow).await?;
         for (digest, code) in code {
             let put = self.0.code.put(digest, code).await;
             put.map_err(|error| Refusal::Store(error.to_string()))?;
         }
-        let mut record = new_record(name, vertices);
+        let mut record = new_record(name, vertices, notes);
         let choice = self.state().cluster.choose(&record, &BTreeSet::new());
         match (choice, wait) {
             (Ok(domain_id), _) => record.domain_id = Some(domain_id),
@@ -288,6 +292,7 @@ pub(super) fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
 fn new_record(
     name: String,
     vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
+    notes: Vec<String>,
 ) -> WorkflowRecord {
     let mut rng = rand::rng();
     let ids: BTreeMap<String, LogicalId> = vertices
@@ -305,5 +310,6 @@ fn new_record(
         accepted: now(),
         domain_id: None,
         vertices: vertices.into_iter().map(vertex).collect(),
+        notes,
     }
 }

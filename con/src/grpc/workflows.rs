@@ -125,6 +125,7 @@ fn to_wire(status: WorkflowStatus) -> v1::WorkflowStatus {
         state: status.state.word().to_owned(),
         domain_id: status.domain_id,
         vertices: vertices.map(vertex_to_wire).collect(),
+        notes: status.notes,
     }
 }
 

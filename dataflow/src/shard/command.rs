@@ -195,7 +195,7 @@ impl Shard {
             let slot = &mut self.slots[key];
             if generation >= slot.generation {
                 slot.generation = generation;
-                slot.outputs = outputs;
+                slot.outputs.become_those(outputs);
                 slot.unhold();
                 self.reroute(key);
                 self.retry(key);
@@ -216,10 +216,13 @@ impl Shard {
         let Some(&key) = self.by_id.get(&from) else {
             return;
         };
+        if let Some(instances) = self.slots[key].outputs.broadcast(&channel) {
+            return self.cast_to_all(key, &channel, &instances, &payload, None, Some(done));
+        }
         let mut message = self.message(key, MessageKind::Cast, payload);
         let to = Destination::Channel(channel);
-        if self.slots[key].tracks(&to) {
-            self.track(key, &mut message, None);
+        if let Some(channel) = self.slots[key].tracks(&to) {
+            self.track(key, channel, &mut message, None);
         }
         self.dispatch(key, to, message, Some(done));
     }

@@ -35,7 +35,7 @@ use crate::{
     pending::Pending,
     port::{Handled, PortError},
     sample::Recorder,
-    shared::Shared,
+    shared::{LoadMeter, Shared},
     stats::OperatorView,
     timers::Timers,
     track::{Effect, Tracker},
@@ -143,6 +143,7 @@ pub(crate) struct Shard {
     recorder: Recorder,
     rng: SmallRng,
     sequence: u64,
+    meter: LoadMeter,
     /// Messages handled and not yet added to the counters.
     handled: u64,
     /// Whether an inbox has got room since what is blocked was tried.
@@ -180,6 +181,7 @@ impl Shard {
             recorder: Recorder::new(shared.config.samples),
             rng: SmallRng::seed_from_u64(seed),
             sequence: 0,
+            meter: LoadMeter::default(),
             handled: 0,
             made_room: false,
             hand: None,
@@ -241,10 +243,14 @@ impl Shard {
             self.count_handled();
             let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
             let idle = self.ready.is_empty() && inbox.is_empty() && data.is_empty();
+            self.meter.tell(self.now, &self.shared.loads[self.index]);
             if idle && !blocked_may_go_on {
+                let before = self.now;
                 if let Some(batch) = self.sleep(&mut inbox, &mut data, &mut injected).await {
                     self.accept_all(batch);
                 }
+                let now = (self.shared.config.clock)();
+                self.meter.slept(now.since(before));
             } else {
                 tokio::task::yield_now().await;
             }
@@ -327,7 +333,7 @@ impl Shard {
         let slot = self.by_id.get(&from).map(|&key| &self.slots[key]);
         match slot.map(|slot| slot.outputs.peek(channel)) {
             Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
-            Some(Route::To(_) | Route::Unmapped) | None => PortError::Deadline,
+            Some(Route::To(_) | Route::Several | Route::Unmapped) | None => PortError::Deadline,
         }
     }
 

@@ -6,6 +6,8 @@ use edgeless_types::{
     message::{Envelope, Message, MessageId, MessageKind},
 };
 
+use rand::{SeedableRng, rngs::SmallRng};
+
 use super::{
     Shard,
     park::accepted,
@@ -17,6 +19,7 @@ use crate::{
     operator::{Answer, CallRef, Destination},
     output::{ChannelName, Route},
     port::PortError,
+    track::OpenKey,
 };
 
 /// The largest payload that goes to another node, in bytes.
@@ -88,8 +91,9 @@ impl Shard {
             Destination::Channel(name) if !slot.held.is_empty() && slot.holds(name) => {
                 return self.hold(key, name, message, done);
             }
-            Destination::Channel(name) => match slot.outputs.route(name, &mut self.rng) {
+            Destination::Channel(name) => match slot.outputs.route(name) {
                 Route::To(instance) => instance,
+                Route::Several => self.choose(key, name, &message),
                 Route::Hold => return self.hold(key, name, message, done),
                 Route::Unmapped => {
                     self.unmapped(name, &message, done);
@@ -99,7 +103,8 @@ impl Shard {
         };
         message.target = target.physical_id;
         if message.ticket.is_some() {
-            self.remember_sent(key, to, &message);
+            let due = self.now + self.shared.config.ack_timeout;
+            self.tracker.sent(message.clone(), due);
         }
         match self.send_to(target, message, times) {
             Ok(()) => {
@@ -116,16 +121,52 @@ impl Shard {
         }
     }
 
-    /// A message that is delivered at least once is about to be sent: a copy is kept.
-    fn remember_sent(&mut self, key: usize, to: &Destination, message: &Message) {
-        let Destination::Channel(name) = to else {
-            return;
-        };
-        let mut tracked = self.slots[key].tracked.iter();
-        let channel = tracked.position(|it| it.as_bytes() == name.as_slice());
-        let due = self.now + self.shared.config.ack_timeout;
-        self.tracker
-            .sent(message.clone(), channel.unwrap_or(usize::MAX), due);
+    /// Sends a cast to each instance of a channel; a port waits until the last is sent.
+    pub(super) fn cast_to_all(
+        &mut self,
+        key: usize,
+        name: &ChannelName,
+        instances: &[InstanceId],
+        payload: &Bytes,
+        parent: Option<OpenKey>,
+        mut done: Done,
+    ) {
+        let channel = Destination::Channel(name.clone());
+        for (index, &instance) in instances.iter().enumerate() {
+            let mut message = self.message(key, MessageKind::Cast, payload.clone());
+            if let Some(channel) = self.slots[key].tracks(&channel) {
+                self.track(key, channel, &mut message, parent);
+            }
+            self.slots[key].outputs.sent(name, instance);
+            let last = index + 1 == instances.len();
+            let done = if last { done.take() } else { None };
+            self.dispatch(key, Destination::Instance(instance), message, done);
+        }
+    }
+
+    /// Chooses one of the several instances of a channel.
+    fn choose(&mut self, key: usize, name: &ChannelName, message: &Message) -> InstanceId {
+        let slot = &mut self.slots[key];
+        let (me, mut outputs) = (slot.me, std::mem::take(&mut slot.outputs));
+        let mut rng = std::mem::replace(&mut self.rng, SmallRng::seed_from_u64(0));
+        let chosen = outputs.choose(name, message, &mut rng, |instance| self.waiting(instance));
+        self.rng = rng;
+        self.slots[key].outputs = outputs;
+        chosen.unwrap_or(me)
+    }
+
+    /// How many messages wait for an instance, as far as that is known here.
+    fn waiting(&self, instance: InstanceId) -> usize {
+        if instance.node_id != self.shared.config.node_id {
+            return self.shared.remote.waiting(self.index, instance);
+        }
+        match self.by_id.get(&instance.physical_id) {
+            Some(&key) => self.slots[key].inbox.len(),
+            None => self
+                .shared
+                .gate(instance.physical_id)
+                .map_or(0, |gate| gate.admitted()),
+        }
     }
 
     #[expect(

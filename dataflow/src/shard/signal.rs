@@ -29,14 +29,20 @@ impl Shard {
     }
 
     /// A message of an operator on a channel that is delivered at least once, and what it comes of.
-    pub(super) fn track(&mut self, key: usize, message: &mut Message, parent: Option<OpenKey>) {
+    pub(super) fn track(
+        &mut self,
+        key: usize,
+        channel: usize,
+        message: &mut Message,
+        parent: Option<OpenKey>,
+    ) {
         let slot = &mut self.slots[key];
         if let Some(id) = parent.and_then(|parent| self.tracker.derive(parent)) {
             message.id = id;
         }
         slot.outstanding += 1;
         let me = slot.me.physical_id;
-        message.ticket = self.tracker.expect(message.id, me, parent);
+        message.ticket = self.tracker.expect(message.id, me, channel, parent);
     }
 
     /// Says to the sender of a message that it will not be handled here.
@@ -96,7 +102,7 @@ impl Shard {
         }
         let leads_to = |channel: usize, target| {
             let name = slot.tracked.get(channel);
-            name.is_some_and(|name| slot.outputs.leads_to(name.as_bytes(), target))
+            name.is_some_and(|name| slot.outputs.target(name.as_bytes(), target).is_some())
         };
         self.tracker
             .rerouted(slot.me.physical_id, leads_to, self.now);
@@ -158,12 +164,20 @@ impl Shard {
         let Some(name) = self.slots[key].tracked.get(channel) else {
             return;
         };
+        let outputs = &self.slots[key].outputs;
+        let one_of_all = outputs.broadcast(name.as_bytes()).is_some();
+        let again = outputs.target(name.as_bytes(), message.target);
         let channel = ChannelName::from_slice(name.as_bytes());
         self.shared
             .counters
             .redelivered
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        self.dispatch(key, Destination::Channel(channel), message, None);
+        let to = match again {
+            // Of a broadcast, the others have theirs.
+            Some(instance) if one_of_all => Destination::Instance(instance),
+            _ => Destination::Channel(channel),
+        };
+        self.dispatch(key, to, message, None);
     }
 
     /// Sends what waits for other shards; what finds no room waits for the next time.

@@ -148,14 +148,15 @@ impl Slot {
         stats.event(source, times);
     }
 
-    /// Whether messages to this destination are delivered at least once.
-    pub(super) fn tracks(&self, to: &Destination) -> bool {
+    /// The number among the tracked channels of a destination to which messages are delivered at
+    /// least once.
+    pub(super) fn tracks(&self, to: &Destination) -> Option<usize> {
         match to {
-            Destination::Channel(name) if !self.tracked.is_empty() => self
-                .tracked
-                .iter()
-                .any(|it| it.as_bytes() == name.as_slice()),
-            Destination::Channel(_) | Destination::Instance(_) => false,
+            Destination::Channel(name) if !self.tracked.is_empty() => {
+                let mut tracked = self.tracked.iter();
+                tracked.position(|it| it.as_bytes() == name.as_slice())
+            }
+            Destination::Channel(_) | Destination::Instance(_) => None,
         }
     }
 

@@ -289,9 +289,14 @@ impl Shard {
         payload: Bytes,
         parent: Option<OpenKey>,
     ) {
+        if let Destination::Channel(name) = &to
+            && let Some(instances) = self.slots[key].outputs.broadcast(name)
+        {
+            return self.cast_to_all(key, name, &instances, &payload, parent, None);
+        }
         let mut message = self.message(key, MessageKind::Cast, payload);
-        if self.slots[key].tracks(&to) {
-            self.track(key, &mut message, parent);
+        if let Some(channel) = self.slots[key].tracks(&to) {
+            self.track(key, channel, &mut message, parent);
         }
         self.dispatch(key, to, message, None);
     }
@@ -305,10 +310,10 @@ impl Shard {
         message.envelope.created = self.now;
         message.ticket = None;
         let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
-        if slot.tracks(&to) {
+        if let Some(channel) = slot.tracks(&to) {
             let current = slot.current.as_ref();
             let parent = current.and_then(|current| current.open);
-            self.track(key, &mut message, parent);
+            self.track(key, channel, &mut message, parent);
         }
         self.dispatch(key, to, message, None);
     }

@@ -145,12 +145,12 @@ impl World {
             kind: MessageKind::Cast,
             ticket: self.places[from]
                 .tracker
-                .expect(id, source.physical_id, parent),
+                .expect(id, source.physical_id, to, parent),
             envelope: Envelope::default(),
             payload,
         };
         let due = self.now + TIMEOUT;
-        self.places[from].tracker.sent(message.clone(), to, due);
+        self.places[from].tracker.sent(message.clone(), due);
         self.under_way.push(UnderWay::Message(message));
     }
 
@@ -232,7 +232,7 @@ impl World {
                     message.target = self.places[to].me.physical_id;
                     let due = self.now + TIMEOUT;
                     let copy = message.as_ref().clone();
-                    self.places[index].tracker.sent(copy, to, due);
+                    self.places[index].tracker.sent(copy, due);
                     self.under_way.push(UnderWay::Message(*message));
                 }
                 Effect::Settled(..) => {}

@@ -11,7 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Engine, EngineConfig, Operator, Outbox, Outputs, Port, Progress, Remote, Spawn,
+    Answer, CallRef, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port, Progress,
+    Remote, Spawn,
 };
 use edgeless_types::{
     Generation, InstanceId, NodeId, PhysicalId, Timestamp,
@@ -112,6 +113,7 @@ pub(crate) async fn relay(
     let spawn = Spawn {
         physical_id: id(number).physical_id,
         generation: Generation(1),
+        place: Place::Anywhere,
         outputs: Outputs::new(out.map(|to| ("out".to_owned(), to)).into_iter().collect()),
         tracked: Vec::new(),
         factory: Box::new(move |context| {
@@ -206,6 +208,7 @@ where
     let spawn = Spawn {
         physical_id: id(number).physical_id,
         generation: Generation(1),
+        place: Place::Anywhere,
         outputs: Outputs::new(outs.collect()),
         tracked: tracked.iter().map(|&name| name.to_owned()).collect(),
         factory: Box::new(move |context| {
@@ -215,6 +218,37 @@ where
     };
     engine.spawn(spawn).await.unwrap();
     ports.recv().await.unwrap()
+}
+
+/// Does nothing.
+pub(crate) struct NoOp;
+
+impl Operator for NoOp {
+    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn on_message(&mut self, _: Message, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn on_answer(
+        &mut self,
+        _: u64,
+        _: Answer,
+        _: &mut task::Context<'_>,
+        _: &mut Outbox,
+    ) -> Progress {
+        Progress::Done
+    }
+
+    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
+        None
+    }
 }
 
 /// An instance that is stuck with its first message until the door is opened.

@@ -61,7 +61,7 @@ async fn what_is_passed_on_keeps_its_id_and_what_came_of_it_counts() {
     let (_, port) = relay(&engine, 7, Some(vec![id(1)])).await;
     port.cast("out", Bytes::new()).await.unwrap();
     until("it came through", || ids.lock().unwrap().len() == 3).await;
-    let ids = ids.lock().unwrap();
+    let ids = std::mem::take(&mut *ids.lock().unwrap());
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
     let views = engine.inspect().await;
     let last = views.iter().find(|it| it.physical_id == id(3).physical_id);

@@ -5,4 +5,5 @@ mod common;
 mod fused;
 mod messages;
 mod pressure;
+mod routed;
 mod tracked;

@@ -85,6 +85,12 @@ impl Windows {
         room
     }
 
+    /// What is queued for a target or under way to it.
+    pub(super) fn used(&self, target: PhysicalId) -> usize {
+        let used = self.0.get(&target).copied().unwrap_or_default();
+        usize::try_from(used).unwrap_or(usize::MAX)
+    }
+
     /// The peer says that a target has room again.
     pub(super) fn grant(&mut self, target: PhysicalId, weight: u64) {
         if let Some(used) = self.0.get_mut(&target) {

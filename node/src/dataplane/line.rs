@@ -74,6 +74,11 @@ impl Line {
         Ok(())
     }
 
+    /// How much waits for a target or is under way to it, by weight.
+    pub(super) fn waiting(&self, target: PhysicalId) -> usize {
+        self.state().windows.used(target)
+    }
+
     /// Adds a signal; signals go before everything else.
     pub(super) fn push_signal(&self, signal: Signal) {
         let mut state = self.state();

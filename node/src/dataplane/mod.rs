@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
 use edgeless_dataflow::Remote;
 use edgeless_types::{
-    NodeId,
+    InstanceId, NodeId,
     message::{Message, Signal},
 };
 use rustc_hash::FxHashMap;
@@ -130,6 +130,13 @@ impl Remote for DataPlane {
             .entry(node_id)
             .or_insert_with(|| self.connect(node_id));
         line.push(message)
+    }
+
+    fn waiting(&self, shard: usize, instance: InstanceId) -> usize {
+        let links = &self.0.links[shard % self.0.links.len()];
+        let links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = links.get(&instance.node_id);
+        line.map_or(0, |line| line.waiting(instance.physical_id))
     }
 
     fn signal(&self, shard: usize, signal: Signal) {

@@ -62,6 +62,7 @@ pub(crate) async fn spawn(
     let spawn = Spawn {
         physical_id: pid(id),
         generation: Generation(1),
+        place: edgeless_dataflow::Place::Anywhere,
         outputs: Outputs::new(outputs.iter().map(lead).collect()),
         tracked: Vec::new(),
         factory,

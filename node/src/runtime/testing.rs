@@ -143,6 +143,7 @@ impl Guests {
             .spawn(Spawn {
                 physical_id,
                 generation,
+                place: edgeless_dataflow::Place::Anywhere,
                 outputs,
                 tracked: Vec::new(),
                 factory,

@@ -229,6 +229,7 @@ async fn spawn(
     let spawn = Spawn {
         physical_id: id(0, number).physical_id,
         generation: Generation(1),
+        place: edgeless_dataflow::Place::Anywhere,
         outputs: Outputs::new(outputs.into_iter().collect()),
         tracked: Vec::new(),
         factory,

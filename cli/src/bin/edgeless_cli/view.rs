@@ -43,6 +43,7 @@ pub(crate) struct Workflow {
     pub(crate) state: String,
     pub(crate) domain_id: Option<String>,
     pub(crate) waiting: Option<String>,
+    pub(crate) notes: Vec<String>,
     pub(crate) functions: Vec<Vertex>,
     pub(crate) resources: Vec<Vertex>,
 }

@@ -184,7 +184,11 @@ fn tell(workflow: &Workflow, style: Style) -> String {
     ];
     let table = table(style, header, rows, "it has no vertices");
     match style {
-        Style::Terminal => format!("workflow {workflow_id}{name} is {state}{place}{why}\n{table}"),
+        Style::Terminal => {
+            let notes = workflow.notes.iter();
+            let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
+            format!("workflow {workflow_id}{name} is {state}{place}{why}\n{notes}{table}")
+        }
         Style::Pipe | Style::Json => table,
     }
 }
