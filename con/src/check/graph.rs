@@ -209,3 +209,6 @@ fn gives(annotations: &Annotations) -> Result<BTreeMap<String, Kinds>, String> {
     };
     items.into_iter().flatten().map(read).collect()
 }
+
+#[cfg(test)]
+mod tests;
