@@ -114,9 +114,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     tasks.spawn(ended("DomainRegistration", serve));
     readiness.started();
     let metrics = Arc::new(registry);
-    let routes = Status { readiness, metrics }
-        .router()
-        .merge(rest::router(con.clone()));
+    let routes = Status {
+        readiness,
+        metrics,
+        refresh: None,
+    }
+    .router()
+    .merge(rest::router(con.clone()));
     tasks.spawn(ended(
         "REST",
         status::serve(rest_port, routes, shutdown.clone()),

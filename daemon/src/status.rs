@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -85,6 +87,21 @@ pub struct Status {
     pub readiness: Readiness,
     /// Behind `/metrics`.
     pub metrics: Arc<Registry>,
+    /// Done before `/metrics` is read; what must be asked of others is asked here.
+    pub refresh: Option<Refresh>,
+}
+
+/// Something to be done before metrics are read.
+#[derive(Clone)]
+pub struct Refresh(pub Arc<dyn Fn() -> BoxFuture + Send + Sync>);
+
+/// A future that ends with nothing to say.
+pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+impl fmt::Debug for Refresh {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh").finish_non_exhaustive()
+    }
 }
 
 impl Status {
@@ -108,6 +125,9 @@ async fn readyz(State(status): State<Status>) -> impl IntoResponse {
 }
 
 async fn metrics(State(status): State<Status>) -> impl IntoResponse {
+    if let Some(Refresh(refresh)) = &status.refresh {
+        refresh().await;
+    }
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &status.metrics) {
         Ok(()) => {

@@ -27,7 +27,6 @@ use crate::{
     port::Port,
     shard::{Inject, Shard},
     shared::Shared,
-    stats::OperatorView,
 };
 
 /// Makes an operator on its shard; the operator itself need not be `Send`.
@@ -82,7 +81,7 @@ pub struct Failure {
 /// The engine of a node; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     runtimes: Arc<[Handle]>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
@@ -299,34 +298,6 @@ impl Engine {
             }
         }
         all
-    }
-
-    /// Every instance, as it is now.
-    pub async fn inspect(&self) -> Vec<OperatorView> {
-        let mut all = Vec::new();
-        for shard in &self.shared.shards {
-            let (done, views) = oneshot::channel();
-            if shard.send(Inject::Inspect(done)).await.is_ok() {
-                all.append(&mut views.await.unwrap_or_default());
-            }
-        }
-        all
-    }
-
-    /// Pauses an instance, or lets it go on: while it is paused it handles nothing, its queue holds as
-    /// many messages as ever, and then its senders wait. Answers whether it runs here.
-    pub async fn pause(&self, physical_id: PhysicalId, paused: bool) -> bool {
-        let Some(gate) = self.shared.gate(physical_id) else {
-            return false;
-        };
-        let (done, known) = oneshot::channel();
-        let inject = Inject::Pause {
-            physical_id,
-            paused,
-            done,
-        };
-        let sent = self.shared.shards[gate.shard()].send(inject).await;
-        sent.is_ok() && known.await.unwrap_or(false)
     }
 
     /// Takes the instances that ended by themselves since the last time.

@@ -16,6 +16,8 @@ mod directory;
 mod engine;
 mod gate;
 pub mod graph;
+mod look;
+mod names;
 mod operator;
 mod output;
 mod pending;
@@ -25,6 +27,7 @@ mod seen;
 mod shard;
 mod shared;
 mod stats;
+mod tap;
 mod timers;
 mod track;
 
@@ -36,3 +39,4 @@ pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progr
 pub use output::{ChannelName, Outputs};
 pub use port::{Handled, Port, PortError};
 pub use stats::{ChannelView, EdgeView, OperatorView, Phase, Times};
+pub use tap::{Direction, TapPlan, Tapped};

@@ -11,7 +11,7 @@ use rand::Rng;
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 
-use crate::{stats::ChannelView, track::mix};
+use crate::{names::mix, stats::ChannelView};
 
 /// The name of an output channel, inline where it is short.
 pub type ChannelName = SmallVec<[u8; 24]>;
@@ -118,6 +118,12 @@ impl Outputs {
             Some(None) => Route::Hold,
             Some(Some(target)) => Route::To(target.instance),
         }
+    }
+
+    /// Whether messages on a channel go to every instance.
+    pub fn is_broadcast(&self, name: &[u8]) -> bool {
+        let channel = self.channel(name);
+        channel.is_some_and(|channel| channel.routing == Routing::Broadcast)
     }
 
     /// All instances of a channel whose messages go to every one of several.

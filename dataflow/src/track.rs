@@ -17,7 +17,10 @@ use edgeless_types::{
 };
 use slab::Slab;
 
-use crate::seen::{Known, Seen};
+use crate::{
+    names::{derived, fingerprint},
+    seen::{Known, Seen},
+};
 
 /// How often a message is sent anew after a negative acknowledgement before it is given up.
 const ATTEMPTS: u32 = 5;
@@ -223,6 +226,18 @@ impl Tracker {
         }
     }
 
+    /// A message needs no acknowledgement any more.
+    pub(crate) fn settle(
+        &mut self,
+        ticket: Option<Ticket>,
+        id: MessageId,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(ticket) = ticket {
+            self.acknowledged(ticket, id, effects);
+        }
+    }
+
     fn acknowledged(&mut self, ticket: Ticket, id: MessageId, effects: &mut Vec<Effect>) {
         if self.outgoing_mut(Some(ticket), id).is_none() {
             return;
@@ -353,35 +368,6 @@ fn key(slot: usize, id: MessageId) -> OpenKey {
         slot: u32::try_from(slot).unwrap_or(u32::MAX),
         id,
     }
-}
-
-/// A message at a receiver in 64 bits; that two of those remembered are alike is less likely than one
-/// in 2^49.
-fn fingerprint(me: PhysicalId, id: MessageId) -> u64 {
-    let (high, low) = me.uuid().as_u64_pair();
-    mix(mix(id.origin ^ high) ^ id.sequence ^ low)
-}
-
-/// The id of the `number`th message that comes of another: the same each time.
-pub(crate) fn derived(parent: MessageId, number: u64) -> MessageId {
-    let half = |seed: u64| {
-        let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        for word in [parent.origin, parent.sequence] {
-            mixed = mix(mixed ^ word);
-        }
-        mixed
-    };
-    MessageId {
-        origin: half(0x243f_6a88_85a3_08d3),
-        sequence: half(0x1319_8a2e_0370_7344),
-    }
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-pub(crate) fn mix(word: u64) -> u64 {
-    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    word ^ (word >> 31)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The gRPC service at `agent_url`: takes requests apart, asks the agent, shapes the answers.
 
+mod tap;
+
 use std::time::Duration;
 
 use edgeless_proto::{
@@ -69,6 +71,20 @@ impl<H: Host, P: Peers> node_agent_server::NodeAgent for Service<H, P> {
         let outcomes = self.agent.apply(steps).await;
         let outcomes = outcomes.into_iter().map(outcome_to_wire).collect();
         Ok(Response::new(v1::ApplyReply { outcomes }))
+    }
+
+    type TapStream = tap::Messages;
+
+    async fn tap(
+        &self,
+        request: Request<v1::TapRequest>,
+    ) -> Result<Response<Self::TapStream>, Status> {
+        let (physical_id, plan) = tap::plan(request.into_inner())?;
+        let messages = self.agent.host().tap(physical_id, plan).await;
+        let messages = messages.ok_or_else(|| {
+            Status::not_found(format!("instance {physical_id} does not run here"))
+        })?;
+        Ok(Response::new(tap::messages(messages)))
     }
 
     async fn put_code(

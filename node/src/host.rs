@@ -6,12 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Engine, Factory, Outputs, Place, Spawn};
+use edgeless_dataflow::{Engine, Factory, Outputs, Place, Spawn, TapPlan, Tapped};
 use edgeless_types::{
     PhysicalId,
     routing::{routing, shard},
     workflow::{FunctionSpec, VertexSpec, at_least_once},
 };
+use tokio::sync::mpsc;
 
 use crate::{
     agent::{self, Output, Patch, Start, StartError},
@@ -75,6 +76,10 @@ impl agent::Host for Host {
             .patch(patch.physical_id, patch.generation, outputs)
             .await;
         Ok(())
+    }
+
+    async fn tap(&self, id: PhysicalId, plan: TapPlan) -> Option<mpsc::Receiver<Tapped>> {
+        self.engine.tap(id, plan).await
     }
 
     async fn stop(&self, id: PhysicalId, drain: Duration) -> Option<Bytes> {

@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod health;
 pub mod host;
 pub mod identity;
+mod instances;
 pub mod metrics;
 mod ranges;
 pub mod registration;
@@ -16,6 +17,7 @@ pub mod resource;
 pub mod runtime;
 mod source;
 mod start;
+mod status;
 mod work;
 
 pub use config::Config;

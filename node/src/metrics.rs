@@ -13,12 +13,13 @@ use prometheus_client::{
     collector::Collector, encoding::DescriptorEncoder, metrics::MetricType, registry::Registry,
 };
 
-use crate::{agent::Agent, dataplane::DataPlane, host::Host};
+use crate::{agent::Agent, dataplane::DataPlane, host::Host, instances::Seen};
 
 /// A registry that shows what a node counts.
-pub fn registry(agent: Agent<Host>, plane: DataPlane) -> Arc<Registry> {
+pub(crate) fn registry(agent: Agent<Host>, plane: DataPlane, seen: &Seen) -> Arc<Registry> {
     let mut registry = Registry::with_prefix("edgeless_node");
     registry.register_collector(Box::new(Node { agent, plane }));
+    registry.register_collector(Box::new(seen.clone()));
     Arc::new(registry)
 }
 

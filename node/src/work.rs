@@ -16,7 +16,7 @@ use crate::{
     dataplane::{self, DataPlane},
     grpc,
     host::Host,
-    metrics,
+    instances, metrics,
     registration::Registration,
     resource::http_ingress,
     source::NodeSource,
@@ -101,11 +101,16 @@ impl Node {
         self.servers.spawn(report("invocation", invocation));
         self.servers.spawn(report("agent", agent));
         if let Some(bound) = ports.status {
+            let seen = instances::Seen::default();
             let status = Status {
                 readiness: self.readiness.clone(),
-                metrics: metrics::registry(self.agent.clone(), self.plane.clone()),
+                metrics: metrics::registry(self.agent.clone(), self.plane.clone(), &seen),
+                refresh: Some(seen.refresh(self.agent.clone())),
             };
-            let serving = status::serve(bound, status.router(), self.closed.clone());
+            let router = status
+                .router()
+                .merge(crate::status::router(self.agent.clone()));
+            let serving = status::serve(bound, router, self.closed.clone());
             self.servers.spawn(report("status", serving));
         }
     }

@@ -174,6 +174,7 @@ fn spawn_all(
     let routes = Status {
         readiness: readiness.clone(),
         metrics,
+        refresh: None,
     }
     .router()
     .merge(shown);

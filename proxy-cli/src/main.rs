@@ -12,7 +12,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{
-    commands::{CommandError, dump, intent, now, show, top},
+    commands::{CommandError, dump, instances::Instances, intent, now, show, top},
     output::Form,
     source::Source,
 };
@@ -88,15 +88,24 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
             let rows = show::show(&mut source, what, now()).await?;
             output::print(&rows.render(form))?;
         }
+        Verb::Top {
+            by: top::Top::Instances { node_url },
+            once,
+        } => {
+            tokio::select! {
+                ended = live_instances(node_url, *once, form) => ended?,
+                interrupted = tokio::signal::ctrl_c() => interrupted?,
+            }
+        }
         Verb::Top { by, once: true } => {
             let mut source = connect(&cli).await?;
-            let rows = top::top(&mut source, *by, now()).await?;
+            let rows = top::top(&mut source, by, now()).await?;
             output::print(&rows.render(form))?;
         }
         Verb::Top { by, once: false } => {
             let mut source = connect(&cli).await?;
             tokio::select! {
-                ended = live(&mut source, *by, form) => ended?,
+                ended = live(&mut source, by, form) => ended?,
                 interrupted = tokio::signal::ctrl_c() => interrupted?,
             }
         }
@@ -120,7 +129,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
 }
 
 /// Shows the times each second for as long as somebody reads.
-async fn live(source: &mut Source, by: top::Top, form: Form) -> Result<(), CommandError> {
+async fn live(source: &mut Source, by: &top::Top, form: Form) -> Result<(), CommandError> {
     let clear = match form {
         Form::Table => "\x1b[H\x1b[2J",
         Form::Tabs | Form::Json => "",
@@ -131,6 +140,23 @@ async fn live(source: &mut Source, by: top::Top, form: Form) -> Result<(), Comma
         seconds.tick().await;
         let rows = top::top(source, by, now()).await?;
         if !output::print(&format!("{clear}{}", rows.render(form)))? {
+            return Ok(());
+        }
+    }
+}
+
+/// Shows what runs on a node: once after a second, in which rates are measured, or each second.
+async fn live_instances(node_url: &str, once: bool, form: Form) -> Result<(), CommandError> {
+    let clear = match (form, once) {
+        (Form::Table, false) => "\x1b[H\x1b[2J",
+        (Form::Table, true) | (Form::Tabs | Form::Json, _) => "",
+    };
+    let mut instances = Instances::new(node_url);
+    instances.look().await?;
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let rows = instances.look().await?;
+        if !output::print(&format!("{clear}{}", rows.render(form)))? || once {
             return Ok(());
         }
     }

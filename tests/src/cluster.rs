@@ -44,6 +44,8 @@ pub struct NodePlan {
     pub labels: Vec<String>,
     /// How often it refreshes its registration; its deadline is five times that.
     pub refresh_interval: Duration,
+    /// How many shards its engine has.
+    pub shards: usize,
 }
 
 /// How often nodes of tests refresh: soon lost, soon found.
@@ -58,6 +60,8 @@ pub struct Node {
     pub node_id: String,
     /// Where its HTTP ingress listens.
     pub ingress_url: String,
+    /// Its status port.
+    pub status_url: String,
     /// Its files.
     pub files: PathBuf,
 }
@@ -239,11 +243,13 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
     let ingress_url = format!("http://127.0.0.1:{}", free_port()?);
     let folder = path.join(&name);
     let files = folder.join("files");
+    let status_url = format!("http://127.0.0.1:{}", free_port()?);
     let url = || Ok::<_, anyhow::Error>(quoted(&format!("http://127.0.0.1:{}", free_port()?)));
     let mut text = format!(
         "[general]\nnode_id = {}\nagent_url = {}\ninvocation_url = {}\n\
          node_register_url = {}\nrefresh_interval = \"{}ms\"\nrefresh_deadline = \"{}ms\"\n\
-         leave_timeout = \"5s\"\ndata_dir = {}\n\n[engine]\nshards = 1\n\n[resources]\n",
+         leave_timeout = \"5s\"\ndata_dir = {}\nstatus_url = {}\n\n[engine]\nshards = {}\n\n\
+         [resources]\n",
         quoted(&node_id),
         url()?,
         url()?,
@@ -251,6 +257,8 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
         plan.refresh_interval.as_millis(),
         plan.refresh_interval.as_millis() * 5,
         quoted(&folder.join("state").display().to_string()),
+        quoted(&status_url),
+        plan.shards,
     );
     if plan.resources {
         let files = quoted(&files.display().to_string());
@@ -268,6 +276,7 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
         daemon,
         node_id,
         ingress_url,
+        status_url,
         files,
     })
 }

@@ -71,20 +71,7 @@ impl Shard {
                     tracing::debug!("nobody took the samples");
                 }
             }
-            Inject::Inspect(done) => {
-                if done.send(self.inspect()).is_err() {
-                    tracing::debug!("nobody looks any more");
-                }
-            }
-            Inject::Pause {
-                physical_id,
-                paused,
-                done,
-            } => {
-                if done.send(self.set_paused(physical_id, paused)).is_err() {
-                    tracing::debug!(%physical_id, "nobody waited for the pause");
-                }
-            }
+            Inject::Look(look) => self.look(look),
             Inject::End => {}
         }
     }
@@ -157,6 +144,7 @@ impl Shard {
             saved: None,
             stats: None,
             faults: 0,
+            taps: Vec::new(),
             paused: false,
             samples: Place::default(),
         });

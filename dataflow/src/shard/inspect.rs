@@ -1,20 +1,49 @@
 //! What operators do at the moment, for whoever looks; and their pauses.
 
 use edgeless_types::PhysicalId;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Shard, slot::Slot};
-use crate::stats::{OperatorView, Phase, Times};
+use crate::{
+    stats::{OperatorView, Phase, Times},
+    tap::{Tap, TapPlan, Tapped},
+};
+
+/// What whoever looks at operators wants.
+pub(crate) enum Look {
+    /// All of them, as they are now.
+    All(oneshot::Sender<Vec<OperatorView>>),
+    /// One is paused, or goes on; whether it runs here.
+    Pause(PhysicalId, bool, oneshot::Sender<bool>),
+    /// The messages of one, if it runs here.
+    Tap(
+        PhysicalId,
+        TapPlan,
+        oneshot::Sender<Option<mpsc::Receiver<Tapped>>>,
+    ),
+}
 
 impl Shard {
+    pub(super) fn look(&mut self, look: Look) {
+        let waited = match look {
+            Look::All(done) => done.send(self.inspect()).is_ok(),
+            Look::Pause(id, paused, done) => done.send(self.set_paused(id, paused)).is_ok(),
+            Look::Tap(id, plan, done) => done.send(self.tap(id, plan)).is_ok(),
+        };
+        if !waited {
+            tracing::debug!("nobody looks any more");
+        }
+    }
+
     /// Every operator of this shard, as it is now.
-    pub(super) fn inspect(&self) -> Vec<OperatorView> {
+    fn inspect(&self) -> Vec<OperatorView> {
         let slots = self.slots.iter();
         slots.map(|(_, slot)| slot.view(self.index)).collect()
     }
 
     /// An operator takes no more messages, or takes them again: what is queued stays, and its senders
     /// wait once its inbox is full.
-    pub(super) fn set_paused(&mut self, physical_id: PhysicalId, paused: bool) -> bool {
+    fn set_paused(&mut self, physical_id: PhysicalId, paused: bool) -> bool {
         let Some(&key) = self.by_id.get(&physical_id) else {
             return false;
         };
@@ -23,6 +52,16 @@ impl Shard {
             self.make_ready(key);
         }
         true
+    }
+}
+
+impl Shard {
+    /// Lets somebody look at the messages of an operator.
+    fn tap(&mut self, physical_id: PhysicalId, plan: TapPlan) -> Option<mpsc::Receiver<Tapped>> {
+        let &key = self.by_id.get(&physical_id)?;
+        let (tap, messages) = Tap::new(plan);
+        self.slots[key].taps.push(tap);
+        Some(messages)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One shard: a loop that owns its operators.
 
 mod command;
+mod end;
 mod inspect;
 mod park;
 mod receive;
@@ -36,10 +37,10 @@ use crate::{
     port::{Handled, PortError},
     sample::Recorder,
     shared::{LoadMeter, Shared},
-    stats::OperatorView,
     timers::Timers,
     track::{Effect, Tracker},
 };
+pub(crate) use inspect::Look;
 use slot::Slot;
 pub(crate) use slot::Woken;
 
@@ -83,12 +84,7 @@ pub(crate) enum Inject {
         messages: Vec<Handled>,
     },
     DrainSamples(oneshot::Sender<Samples>),
-    Inspect(oneshot::Sender<Vec<OperatorView>>),
-    Pause {
-        physical_id: PhysicalId,
-        paused: bool,
-        done: oneshot::Sender<bool>,
-    },
+    Look(Look),
     End,
 }
 

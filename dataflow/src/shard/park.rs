@@ -26,9 +26,12 @@ impl Shard {
         message: Message,
         mut done: Done,
     ) {
-        if !self.slots[key].parked.is_empty() {
-            let parked = Parked { to, message, done };
-            self.slots[key].parked.push_back(parked);
+        let slot = &mut self.slots[key];
+        if !slot.taps.is_empty() {
+            slot.show(self.now, Some(&to), &message);
+        }
+        if !slot.parked.is_empty() {
+            slot.parked.push_back(Parked { to, message, done });
         } else if let Err((wait, message)) = self.try_send(key, &to, message, &mut done, 1) {
             self.park(key, wait, Parked { to, message, done });
         }

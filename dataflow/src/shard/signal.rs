@@ -165,18 +165,21 @@ impl Shard {
             return;
         };
         let outputs = &self.slots[key].outputs;
-        let one_of_all = outputs.broadcast(name.as_bytes()).is_some();
         let again = outputs.target(name.as_bytes(), message.target);
-        let channel = ChannelName::from_slice(name.as_bytes());
+        let to = match (outputs.is_broadcast(name.as_bytes()), again) {
+            (true, Some(instance)) => Destination::Instance(instance),
+            // The others have theirs, and who has left needs none.
+            (true, None) => {
+                self.tracker
+                    .settle(message.ticket, message.id, &mut self.effects);
+                return;
+            }
+            (false, _) => Destination::Channel(ChannelName::from_slice(name.as_bytes())),
+        };
         self.shared
             .counters
             .redelivered
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let to = match again {
-            // Of a broadcast, the others have theirs.
-            Some(instance) if one_of_all => Destination::Instance(instance),
-            _ => Destination::Channel(channel),
-        };
         self.dispatch(key, to, message, None);
     }
 

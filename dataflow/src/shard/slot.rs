@@ -18,6 +18,7 @@ use crate::{
     port::PortError,
     sample::{Place, Recorder},
     stats::Stats,
+    tap::{Direction, Tap},
     track::OpenKey,
 };
 
@@ -59,6 +60,8 @@ pub(super) struct Slot {
     pub(super) stats: Option<Box<Stats>>,
     /// Events that ended with an error.
     pub(super) faults: u64,
+    /// Those who look at its messages.
+    pub(super) taps: Vec<Tap>,
     /// Whether it takes no messages until it is resumed.
     pub(super) paused: bool,
     pub(super) samples: Place,
@@ -146,6 +149,24 @@ impl Slot {
         recorder.event(self.me.physical_id, &mut self.samples, times);
         let stats = self.stats.get_or_insert_with(|| Box::new(Stats::new()));
         stats.event(source, times);
+    }
+
+    /// Shows a message to those who look.
+    #[cold]
+    pub(super) fn show(
+        &mut self,
+        now: Timestamp,
+        channel: Option<&Destination>,
+        message: &Message,
+    ) {
+        let direction = || match channel {
+            None => Direction::In(message.source),
+            Some(Destination::Channel(name)) => {
+                Direction::Out(String::from_utf8_lossy(name).into_owned())
+            }
+            Some(Destination::Instance(instance)) => Direction::Out(instance.to_string()),
+        };
+        self.taps.retain_mut(|tap| tap.see(now, direction, message));
     }
 
     /// The number among the tracked channels of a destination to which messages are delivered at

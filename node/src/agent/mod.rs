@@ -13,9 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgeless_dataflow::{TapPlan, Tapped};
 use edgeless_types::{CodeDigest, Generation, PhysicalId, RunningInstance};
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -34,6 +35,12 @@ pub trait Host: Send + Sync + 'static {
     fn patch(&self, patch: Patch) -> impl Future<Output = Result<(), String>> + Send;
     /// Ends an instance after at most `drain`; what it last saved.
     fn stop(&self, id: PhysicalId, drain: Duration) -> impl Future<Output = Option<Bytes>> + Send;
+    /// Looks at the messages of an instance; none: it does not run.
+    fn tap(
+        &self,
+        id: PhysicalId,
+        plan: TapPlan,
+    ) -> impl Future<Output = Option<mpsc::Receiver<Tapped>>> + Send;
 }
 
 /// Why an instance was not started.
@@ -344,6 +351,10 @@ mod tests {
         async fn stop(&self, id: PhysicalId, _: Duration) -> Option<Bytes> {
             self.note("stop", id);
             Some(Bytes::from_static(b"saved"))
+        }
+
+        async fn tap(&self, _: PhysicalId, _: TapPlan) -> Option<mpsc::Receiver<Tapped>> {
+            None
         }
     }
 

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod dump;
+pub(crate) mod instances;
 pub(crate) mod intent;
 pub(crate) mod show;
 pub(crate) mod top;

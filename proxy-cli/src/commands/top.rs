@@ -9,14 +9,14 @@ use edgeless_types::{
 };
 use serde_json::{Value, json};
 
-use super::{CommandError, show::instances_by_node};
+use super::{CommandError, instances::Instances, show::instances_by_node};
 use crate::{domain::Domain, output::Rows, source::Source};
 
 /// The time over which is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// By what the times are summed up.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Top {
     /// Nodes, with their load
     Nodes,
@@ -24,6 +24,12 @@ pub(crate) enum Top {
     Workflow,
     /// Functions and resources
     Functions,
+    /// What runs on one node, with its queues and rates
+    Instances {
+        /// The status port of the node, such as http://127.0.0.1:7005
+        #[arg(long, value_name = "URL")]
+        node_url: String,
+    },
 }
 
 /// The times of one instance or of several, in seconds.
@@ -38,7 +44,7 @@ type Measured = BTreeMap<PhysicalId, Times>;
 /// Sums up the minute before `now`.
 pub(crate) async fn top(
     source: &mut Source,
-    by: Top,
+    by: &Top,
     now: Timestamp,
 ) -> Result<Rows, CommandError> {
     let mut domain = Domain::load(source).await?;
@@ -51,6 +57,7 @@ pub(crate) async fn top(
         }
         Top::Workflow => workflows(&domain, &measured),
         Top::Functions => functions(&domain, &measured),
+        Top::Instances { node_url } => Instances::new(node_url).look().await?,
     })
 }
 
@@ -241,13 +248,13 @@ mod tests {
             Source::http(&url).await.unwrap(),
         ] {
             for by in [Top::Nodes, Top::Workflow, Top::Functions] {
-                let rows = top(&mut source, by, NOW).await.unwrap().rows;
+                let rows = top(&mut source, &by, NOW).await.unwrap().rows;
                 let times = &rows[0][rows[0].len() - 5..];
                 assert_eq!(
                     *times,
                     [json!(1), json!(2.0), json!(2.0), json!(1.0), json!(1.0)]
                 );
-                let later = top(&mut source, by, NOW + WINDOW).await.unwrap().rows;
+                let later = top(&mut source, &by, NOW + WINDOW).await.unwrap().rows;
                 assert_eq!(later[0][rows[0].len() - 5], json!(0), "{by:?}");
             }
         }

@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use super::{
     Measured, Options,
-    main_suite::{self, Delivery},
+    main_suite::{self, Delivery, Load},
     quantile,
 };
 use crate::{
@@ -466,8 +466,14 @@ async fn at_least_once(options: &Options) -> anyhow::Result<Vec<f64>> {
     let cluster = main_suite::cluster(1, Mirror::Without).await?;
     let mut values = Vec::new();
     for _ in 0..options.runs() {
-        let plain = main_suite::chain_rate(&cluster, 1, Delivery::AtMostOnce, options).await?;
-        let tracked = main_suite::chain_rate(&cluster, 1, Delivery::AtLeastOnce, options).await?;
+        let load = |delivery| Load {
+            nodes: 1,
+            chains: 1,
+            delivery,
+        };
+        let plain = main_suite::chain_rate(&cluster, load(Delivery::AtMostOnce), options).await?;
+        let tracked =
+            main_suite::chain_rate(&cluster, load(Delivery::AtLeastOnce), options).await?;
         values.push(tracked / plain);
     }
     Ok(values)
@@ -482,6 +488,8 @@ async fn idle(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
                 resources: true,
                 labels: Vec::new(),
                 refresh_interval: Duration::from_secs(1),
+
+                shards: 1,
             }],
             mirror: Mirror::Without,
         })

@@ -60,21 +60,23 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     Ok(results)
 }
 
-pub(super) fn nodes(number: usize) -> Vec<NodePlan> {
+pub(super) fn nodes(number: usize, shards: usize) -> Vec<NodePlan> {
     let node = |index| NodePlan {
         resources: true,
         labels: vec![format!("name=n{index}")],
         refresh_interval: OFTEN,
+
+        shards,
     };
     (0..number).map(node).collect()
 }
 
 pub(super) async fn cluster(number: usize, mirror: Mirror) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::start(Plan {
-        nodes: nodes(number),
-        mirror,
-    })
-    .await?;
+    cluster_of(nodes(number, 1), mirror).await
+}
+
+async fn cluster_of(nodes: Vec<NodePlan>, mirror: Mirror) -> anyhow::Result<Cluster> {
+    let cluster = Cluster::start(Plan { nodes, mirror }).await?;
     for name in ["noop", "echo", "relay", "bench_source", "bench_sink"] {
         cluster.rest.push(name).await?;
     }
@@ -236,10 +238,20 @@ impl Chain {
         if !options.wants(&[self.rate_name, self.tail_name]) {
             return Ok(Vec::new());
         }
-        let cluster = cluster(self.nodes, Mirror::Without).await?;
+        // One node works with all cores: one shard each, and one chain each.
+        let shards = match self.nodes {
+            1 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            _ => 1,
+        };
+        let cluster = cluster_of(nodes(self.nodes, shards), Mirror::Without).await?;
         let (mut rates, mut tails) = (Vec::new(), Vec::new());
         for _ in 0..options.runs() {
-            rates.push(chain_rate(&cluster, self.nodes, Delivery::AtMostOnce, options).await?);
+            let load = Load {
+                nodes: self.nodes,
+                chains: shards,
+                delivery: Delivery::AtMostOnce,
+            };
+            rates.push(chain_rate(&cluster, load, options).await?);
             tails.push(chain_tail(&cluster, self.nodes, options).await?);
         }
         Ok(vec![
@@ -260,7 +272,7 @@ pub(super) enum Delivery {
 const SINK: usize = 4;
 
 /// A chain whose links alternate between the nodes.
-fn chain(number: usize, load: &str, delivery: Delivery) -> Value {
+fn chain(number: usize, host: &str, load: &str, delivery: Delivery) -> Value {
     let on = |index: usize| {
         let mut annotations = json!({"label_match_all": format!("name=n{}", index % number)});
         if delivery == Delivery::AtLeastOnce && index != SINK {
@@ -279,39 +291,62 @@ fn chain(number: usize, load: &str, delivery: Delivery) -> Value {
             function("sink", "bench_sink", &json!({}), &on(SINK)),
         ],
         "resources": [resource(
-            "entry", "http-ingress", &json!({"new_request": "sink"}), &json!({"host": "sink"}),
+            "entry", "http-ingress", &json!({"new_request": "sink"}), &json!({"host": host}),
         )],
     })
 }
 
-async fn counted(http: &reqwest::Client, cluster: &Cluster) -> anyhow::Result<u64> {
-    for node in &cluster.nodes {
-        let response = http
-            .post(&node.ingress_url)
-            .header("host", "sink")
-            .send()
-            .await?;
-        if response.status().is_success() {
-            return Ok(response.text().await?.trim().parse()?);
+/// What all sinks have counted.
+async fn counted(
+    http: &reqwest::Client,
+    cluster: &Cluster,
+    hosts: &[String],
+) -> anyhow::Result<u64> {
+    let mut all = 0;
+    for host in hosts {
+        let mut answer = None;
+        for node in &cluster.nodes {
+            let request = http.post(&node.ingress_url).header("host", host);
+            let response = request.send().await?;
+            if response.status().is_success() {
+                answer = Some(response.text().await?.trim().parse::<u64>()?);
+            }
         }
+        all += answer.ok_or_else(|| anyhow::anyhow!("the sink `{host}` does not answer"))?;
     }
-    anyhow::bail!("the sink does not answer")
+    Ok(all)
+}
+
+/// What is put on a cluster.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    /// Over how many nodes each chain goes.
+    pub(super) nodes: usize,
+    /// How many chains there are, each a workflow of its own.
+    pub(super) chains: usize,
+    pub(super) delivery: Delivery,
 }
 
 pub(super) async fn chain_rate(
     cluster: &Cluster,
-    number: usize,
-    delivery: Delivery,
+    load: Load,
     options: &Options,
 ) -> anyhow::Result<f64> {
-    let id = cluster.rest.start(&chain(number, "0", delivery)).await?;
+    let hosts: Vec<String> = (0..load.chains).map(|it| format!("sink-{it}")).collect();
+    let mut ids = Vec::new();
+    for host in &hosts {
+        let document = chain(load.nodes, host, "0", load.delivery);
+        ids.push(cluster.rest.start(&document).await?);
+    }
     let http = reqwest::Client::new();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let duration = Duration::from_secs(if options.quick { 1 } else { 4 });
-    let (first, begin) = (counted(&http, cluster).await?, Instant::now());
+    let (first, begin) = (counted(&http, cluster, &hosts).await?, Instant::now());
     tokio::time::sleep(duration).await;
-    let (last, time) = (counted(&http, cluster).await?, begin.elapsed());
-    stop(cluster, &id).await?;
+    let (last, time) = (counted(&http, cluster, &hosts).await?, begin.elapsed());
+    for id in ids {
+        stop(cluster, &id).await?;
+    }
     anyhow::ensure!(last > first, "nothing came through the chain");
     Ok((last - first) as f64 / time.as_secs_f64())
 }
@@ -321,7 +356,7 @@ pub(super) async fn chain_rate(
 async fn chain_tail(cluster: &Cluster, number: usize, options: &Options) -> anyhow::Result<f64> {
     let id = cluster
         .rest
-        .start(&chain(number, "1000", Delivery::AtMostOnce))
+        .start(&chain(number, "sink", "1000", Delivery::AtMostOnce))
         .await?;
     let seconds = if options.quick { 2 } else { 5 };
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -443,7 +478,7 @@ async fn idle(options: &Options) -> anyhow::Result<[Option<Measured>; 3]> {
     let mut memory = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..options.runs() {
         let cluster = Cluster::start(Plan {
-            nodes: nodes(1),
+            nodes: nodes(1, 1),
             mirror: Mirror::Without,
         })
         .await?;

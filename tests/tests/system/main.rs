@@ -5,6 +5,7 @@ mod configuration;
 mod examples;
 mod failures;
 mod input;
+mod looking;
 mod mirror;
 mod placing;
 mod story;
@@ -26,6 +27,8 @@ fn plan(functions: usize, mirror: Mirror) -> Plan {
         resources: true,
         labels: vec!["zone=resources".to_owned()],
         refresh_interval: OFTEN,
+
+        shards: 1,
     }];
     for number in 0..functions {
         let labels = vec!["zone=functions".to_owned(), format!("name=f{number}")];
@@ -33,6 +36,7 @@ fn plan(functions: usize, mirror: Mirror) -> Plan {
             resources: false,
             labels,
             refresh_interval: OFTEN,
+            shards: 1,
         });
     }
     Plan { nodes, mirror }

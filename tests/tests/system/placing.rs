@@ -52,6 +52,8 @@ async fn what_nobody_can_run_is_refused_or_waits_and_says_why() {
         resources: false,
         labels: vec!["zone=moon".to_owned()],
         refresh_interval: OFTEN,
+
+        shards: 1,
     };
     cluster.add_node(&node, &register).unwrap();
     until("it runs when the node is there", async || {

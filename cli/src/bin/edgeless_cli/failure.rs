@@ -52,6 +52,14 @@ pub(crate) enum Failure {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// A node does not do what it is asked.
+    #[error("node at {url}: {problem}")]
+    Node {
+        /// Its agent.
+        url: String,
+        /// Why.
+        problem: String,
+    },
     /// There is no such thing in any domain.
     #[error("there is no {what} `{id}`")]
     Unknown {
@@ -82,6 +90,7 @@ impl Failure {
             | Self::File { .. }
             | Self::Content { .. }
             | Self::Unknown { .. }
+            | Self::Node { .. }
             | Self::Build(_)
             | Self::Runtime(_)
             | Self::Output(_) => 1,

@@ -12,6 +12,7 @@ mod failure;
 mod function;
 mod node;
 mod output;
+mod tap;
 mod view;
 mod workflow;
 
@@ -66,6 +67,8 @@ enum Command {
     /// Build, publish and show functions
     #[command(subcommand)]
     Function(function::Command),
+    /// Show the messages of a running function or resource as they pass, until Ctrl-C
+    Tap(tap::Tap),
     /// Write completions for a shell to standard output
     Completions {
         /// The shell
@@ -122,6 +125,7 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
             Command::Domain(command) => domain::run(command, &client, output).await,
             Command::Node(command) => node::run(command, &client, output).await,
             Command::Function(command) => function::run(command, &client, output).await,
+            Command::Tap(tap) => tap::run(tap, &client, output).await,
             Command::Completions { .. } => Ok(()),
         }
     })

@@ -53,6 +53,28 @@ impl Output {
         }
     }
 
+    /// Shows one of many: a line of JSON where that is asked for, else as `tell` puts it. False: nobody
+    /// reads any more.
+    ///
+    /// # Errors
+    /// Standard output is full.
+    pub(crate) fn line(
+        &self,
+        answer: &Value,
+        tell: impl FnOnce(Style) -> String,
+    ) -> Result<bool, Failure> {
+        let text = match self.style {
+            Style::Json => format!("{answer}\n"),
+            Style::Terminal | Style::Pipe => tell(self.style),
+        };
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::Output(error)),
+        }
+    }
+
     /// Writes text to standard output. A reader that has gone away wants no more: that is no error.
     ///
     /// # Errors

@@ -1,0 +1,56 @@
+//! Looks at what runs in an engine, and pauses it.
+
+use edgeless_types::PhysicalId;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    engine::Engine,
+    shard::{Inject, Look},
+    stats::OperatorView,
+    tap::{TapPlan, Tapped},
+};
+
+impl Engine {
+    /// Every instance, as it is now.
+    pub async fn inspect(&self) -> Vec<OperatorView> {
+        let mut all = Vec::new();
+        for shard in &self.shared.shards {
+            let (done, views) = oneshot::channel();
+            if shard.send(Inject::Look(Look::All(done))).await.is_ok() {
+                all.append(&mut views.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
+    /// Pauses an instance, or lets it go on: while it is paused it handles nothing, its queue holds as
+    /// many messages as ever, and then its senders wait. Answers whether it runs here.
+    pub async fn pause(&self, physical_id: PhysicalId, paused: bool) -> bool {
+        let (done, known) = oneshot::channel();
+        let look = Look::Pause(physical_id, paused, done);
+        self.ask(physical_id, look).await && known.await.unwrap_or(false)
+    }
+
+    /// Looks at the messages of an instance from now on, until the receiver is dropped; none: it does not
+    /// run here.
+    pub async fn tap(
+        &self,
+        physical_id: PhysicalId,
+        plan: TapPlan,
+    ) -> Option<mpsc::Receiver<Tapped>> {
+        let (done, messages) = oneshot::channel();
+        let look = Look::Tap(physical_id, plan, done);
+        match self.ask(physical_id, look).await {
+            true => messages.await.ok()?,
+            false => None,
+        }
+    }
+
+    async fn ask(&self, physical_id: PhysicalId, look: Look) -> bool {
+        let Some(gate) = self.shared.gate(physical_id) else {
+            return false;
+        };
+        let shard = &self.shared.shards[gate.shard()];
+        shard.send(Inject::Look(look)).await.is_ok()
+    }
+}
