@@ -11,7 +11,7 @@ use rand::Rng;
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 
-use crate::{names::mix, stats::ChannelView};
+use crate::{names::mix, operator::OUT, stats::ChannelView};
 
 /// The name of an output channel, inline where it is short.
 pub type ChannelName = SmallVec<[u8; 24]>;
@@ -22,6 +22,8 @@ pub struct Outputs {
     channels: Vec<Channel>,
     /// Whether messages on some channel go to all of several.
     broadcasts: bool,
+    /// The channel `out`, where it leads to one instance.
+    out: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -68,8 +70,12 @@ impl Outputs {
                 .map(|instance| Target { instance, sent: 0 })
                 .collect(),
         };
+        let channels: Vec<Channel> = channels.into_iter().map(channel).collect();
+        let mut all = channels.iter();
+        let out = all.position(|it| it.name == OUT && it.targets.len() == 1);
         Self {
-            channels: channels.into_iter().map(channel).collect(),
+            out,
+            channels,
             broadcasts: false,
         }
     }
@@ -173,6 +179,21 @@ impl Outputs {
         let channel = self.channel_mut(name)?;
         let mut targets = channel.targets.iter_mut();
         targets.find(|target| target.instance == instance)
+    }
+
+    /// The one instance to which the channel `out` leads.
+    pub(crate) fn only_out(&self) -> Option<InstanceId> {
+        let channel = &self.channels[self.out?];
+        channel.targets.first().map(|target| target.instance)
+    }
+
+    /// A message went there.
+    pub(crate) fn count_out(&mut self) {
+        if let Some(out) = self.out
+            && let Some(target) = self.channels[out].targets.first_mut()
+        {
+            target.sent += 1;
+        }
     }
 
     /// Where the next message on a channel goes.

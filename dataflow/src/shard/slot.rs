@@ -130,6 +130,14 @@ impl Slot {
             && self.outstanding == 0
     }
 
+    /// Whether what it sends needs no more than to be sent.
+    pub(super) fn is_plain(&self) -> bool {
+        self.tracked.is_empty()
+            && self.parked.is_empty()
+            && self.held.is_empty()
+            && self.taps.is_empty()
+    }
+
     /// Whether it would handle a message now; so many on its tracked channels may be outstanding.
     pub(super) fn takes(&self, window: usize) -> bool {
         !self.busy

@@ -312,6 +312,21 @@ impl Shard {
         message.kind = MessageKind::Cast;
         message.envelope.created = self.now;
         message.ticket = None;
+        if slot.is_plain()
+            && self.hops_left > 0
+            && self.hand.is_none()
+            && let Some(target) = slot.outputs.only_out()
+            && target.node_id == self.shared.config.node_id
+            && let Some(next) = self.key_of(target.physical_id)
+            && self.is_at_leisure(next)
+        {
+            // The edge is fused: nothing else is to be looked up or to be waited for.
+            self.slots[key].outputs.count_out();
+            message.target = target.physical_id;
+            self.hand = Some((next, message));
+            return;
+        }
+        let slot = &self.slots[key];
         let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
         if let Some(channel) = slot.tracks(&to) {
             let current = slot.current.as_ref();

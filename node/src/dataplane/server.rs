@@ -28,6 +28,8 @@ use super::{
 
 /// The largest frame that is taken.
 const FRAME_BYTES: usize = 64 << 20;
+/// The largest piece in which HTTP/2 carries a frame: large payloads come in few pieces.
+const HTTP_FRAME: u32 = 512 << 10;
 /// Connections that wait for one server.
 const CONNECTIONS: usize = 64;
 /// How long nothing is accepted after a connection was not, as descriptors may be out.
@@ -64,6 +66,7 @@ pub async fn serve(
         let service = InvocationServer::new(service).max_decoding_message_size(FRAME_BYTES);
         let server = tonic::transport::Server::builder()
             .initial_stream_window_size(4 << 20)
+            .max_frame_size(HTTP_FRAME)
             .initial_connection_window_size(8 << 20)
             .add_service(service)
             .serve_with_incoming_shutdown(

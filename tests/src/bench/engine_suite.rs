@@ -4,27 +4,23 @@
 use std::{
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{
-    Answer, CallRef, Clock, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Port,
-    Progress, Remote, Spawn,
-};
+use edgeless_dataflow::{Engine, Factory};
 use edgeless_node::{
     dataplane::{DataPlane, server},
     runtime::{Kind, Limits, Runtime, Runtimes},
 };
-use edgeless_types::{CodeDigest, Generation, InstanceId, NodeId, PhysicalId, message::Message};
+use edgeless_types::{CodeDigest, NodeId};
 use serde_json::json;
-use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
     Measured, Options,
+    hops::{self, BURST, HOPS, Hop, Nowhere, clock, config, id, pass, sink, source, spawn},
     main_suite::{self, Delivery, Load},
     quantile,
 };
@@ -49,9 +45,9 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
             results.push(measured);
         }
     };
-    for (name, shards) in [("queued_hop_ns", 1), ("shard_hop_ns", 2)] {
+    for (name, hop) in HOPS {
         if options.wants(&[name]) {
-            keep(name, "ns", hops(options, shards).await?);
+            keep(name, "ns", hops::measure(options, hop).await?);
         }
     }
     let folder = tempfile::tempdir()?;
@@ -99,217 +95,6 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     Ok(results)
 }
 
-struct Nowhere;
-
-impl Remote for Nowhere {
-    fn send(&self, _: usize, _: NodeId, message: Message) -> Result<(), Message> {
-        Err(message)
-    }
-
-    fn signal(&self, _: usize, _: edgeless_types::message::Signal) {}
-}
-
-fn clock() -> Clock {
-    Arc::new(edgeless_daemon::wall_clock)
-}
-
-fn config(node: u128, shards: usize) -> EngineConfig {
-    EngineConfig {
-        node_id: NodeId::new(Uuid::from_u128(node)),
-        shards,
-        inbox: 1_024,
-        hops: edgeless_dataflow::HOPS,
-        call_timeout: Duration::from_secs(5),
-        park_timeout: Duration::from_secs(5),
-        ack_timeout: Duration::from_secs(15),
-        samples: 20_000,
-        clock: clock(),
-        seed: 1,
-    }
-}
-
-fn id(node: u128, number: u128) -> InstanceId {
-    InstanceId {
-        node_id: NodeId::new(Uuid::from_u128(node)),
-        physical_id: PhysicalId::new(Uuid::from_u128(number)),
-    }
-}
-
-/// Sends bursts of events to `out` until so many were sent; begins when it gets its first message.
-struct Source {
-    left: u64,
-    payload: Bytes,
-}
-
-/// Passes everything on to `out`.
-struct Relay;
-
-/// Counts events, and says when all have come.
-struct Sink {
-    left: u64,
-    done: Option<oneshot::Sender<Instant>>,
-}
-
-/// Events in one burst.
-const BURST: u64 = 256;
-
-/// What all operators here have in common: they never wait.
-macro_rules! operator {
-    ($name:ty, $me:ident, $message:ident, $out:ident, $body:block) => {
-        impl Operator for $name {
-            fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-                Progress::Done
-            }
-
-            fn on_message(
-                &mut self,
-                $message: Message,
-                _: &mut task::Context<'_>,
-                $out: &mut Outbox,
-            ) -> Progress {
-                let $me = self;
-                $body
-                Progress::Done
-            }
-
-            fn on_answer(
-                &mut self,
-                _: u64,
-                _: Answer,
-                _: &mut task::Context<'_>,
-                _: &mut Outbox,
-            ) -> Progress {
-                Progress::Done
-            }
-
-            fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-                Progress::Done
-            }
-
-            fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-                None
-            }
-        }
-    };
-}
-
-operator!(Source, me, _message, out, {
-    let number = me.left.min(BURST);
-    for _ in 0..number {
-        out.cast("out", me.payload.clone());
-    }
-    me.left -= number;
-    if me.left > 0 {
-        out.cast("self", Bytes::new());
-    }
-});
-operator!(Relay, _me, message, out, {
-    match CallRef::of_call(&message) {
-        Some(call) => out.answer(call, Answer::Reply(message.payload)),
-        None => out.cast("out", message.payload),
-    }
-});
-operator!(Sink, me, _message, _out, {
-    me.left = me.left.saturating_sub(1);
-    if me.left == 0
-        && let Some(done) = me.done.take()
-    {
-        done.send(Instant::now())
-            .expect("somebody waits for the end");
-    }
-});
-
-async fn spawn(
-    engine: &Engine,
-    number: u128,
-    out: Option<InstanceId>,
-    factory: Factory,
-) -> anyhow::Result<()> {
-    let outputs = out.map(|to| ("out".to_owned(), vec![to]));
-    let spawn = Spawn {
-        physical_id: id(0, number).physical_id,
-        generation: Generation(1),
-        place: edgeless_dataflow::Place::Anywhere,
-        outputs: Outputs::new(outputs.into_iter().collect()),
-        tracked: Vec::new(),
-        factory,
-    };
-    Ok(engine.spawn(spawn).await?)
-}
-
-/// Starts a source; answers the port that starts it.
-async fn source(
-    engine: &Engine,
-    number: u128,
-    out: InstanceId,
-    left: u64,
-    payload: usize,
-) -> anyhow::Result<Port> {
-    let (give, port) = oneshot::channel();
-    let payload = Bytes::from(vec![7; payload]);
-    let factory: Factory = Box::new(move |context| {
-        give.send(context.port)
-            .map_err(|_| "nobody waits".to_owned())?;
-        Ok(Box::new(Source { left, payload }))
-    });
-    spawn(engine, number, Some(out), factory).await?;
-    Ok(port.await?)
-}
-
-async fn sink(
-    engine: &Engine,
-    number: u128,
-    left: u64,
-) -> anyhow::Result<oneshot::Receiver<Instant>> {
-    let (done, end) = oneshot::channel();
-    let factory: Factory = Box::new(move |_| {
-        Ok(Box::new(Sink {
-            left,
-            done: Some(done),
-        }))
-    });
-    spawn(engine, number, None, factory).await?;
-    Ok(end)
-}
-
-/// Nanoseconds that one event takes through so many relays.
-async fn pass(shards: usize, relays: u128, events: u64) -> anyhow::Result<f64> {
-    let engine = Engine::start(config(0, shards), Arc::new(Nowhere))?;
-    let end = sink(&engine, 1_000, events).await?;
-    let mut next = id(0, 1_000);
-    for number in 0..relays {
-        spawn(
-            &engine,
-            number,
-            Some(next),
-            Box::new(|_| Ok(Box::new(Relay))),
-        )
-        .await?;
-        next = id(0, number);
-    }
-    let port = source(&engine, 2_000, next, events, 64).await?;
-    let begin = Instant::now();
-    port.cast("self", Bytes::new()).await?;
-    let time = end.await?.duration_since(begin);
-    tokio::task::spawn_blocking(move || engine.end()).await?;
-    Ok(time.as_secs_f64() * 1e9 / events as f64)
-}
-
-/// What one more relay costs. Instances are spread evenly, so that with two shards each hop of a chain
-/// goes from one to the other; both work at once, and the time of both is counted.
-async fn hops(options: &Options, shards: usize) -> anyhow::Result<Vec<f64>> {
-    let events = if options.quick { 50_000 } else { 500_000 };
-    let (few, many) = (2, 34);
-    let mut values = Vec::new();
-    for _ in 0..options.runs() {
-        let short = pass(shards, few, events).await?;
-        let long = pass(shards, many, events).await?;
-        let hop = (long - short) / (many - few) as f64;
-        values.push(hop * shards as f64);
-    }
-    Ok(values)
-}
-
 fn guest(name: &str) -> anyhow::Result<(CodeDigest, Bytes)> {
     let path = root().join(format!("functions/{name}/{name}.wasm"));
     let code = Bytes::from(std::fs::read(path)?);
@@ -333,27 +118,62 @@ async fn guest_casts<K: Kind>(
     name: &str,
 ) -> anyhow::Result<Vec<f64>> {
     let events = if options.quick { 100_000 } else { 1_000_000 };
-    let (digest, code) = guest(name)?;
-    runtime.load(digest, code).await?;
     let mut values = Vec::new();
     for _ in 0..options.runs() {
-        let built_in = pass(1, 0, events).await?;
-        let engine = Engine::start(config(0, 1), Arc::new(Nowhere))?;
-        spawn(&engine, 1, None, made(runtime, digest)?).await?;
-        let port = source(&engine, 2, id(0, 1), events, 64).await?;
-        let begin = Instant::now();
-        port.cast("self", Bytes::new()).await?;
-        let bursts = events.div_ceil(BURST);
-        until("all events are handled", async || {
-            let handled = engine.counters().handled.load(Relaxed);
-            Ok((handled >= events + bursts).then_some(()))
-        })
-        .await?;
-        let time = begin.elapsed().as_secs_f64() * 1e9 / events as f64;
-        values.push(time - built_in);
-        tokio::task::spawn_blocking(move || engine.end()).await?;
+        let built_in = pass(Hop::PLAIN, 0, events).await?;
+        values.push(guest_pass(runtime, name, events).await? - built_in);
     }
     Ok(values)
+}
+
+/// Nanoseconds that one event takes from a source to a guest.
+async fn guest_pass<K: Kind>(runtime: &Runtime<K>, name: &str, events: u64) -> anyhow::Result<f64> {
+    let (digest, code) = guest(name)?;
+    runtime.load(digest, code).await?;
+    let engine = Engine::start(config(0, Hop::PLAIN), Arc::new(Nowhere))?;
+    spawn(&engine, 1, None, made(runtime, digest)?).await?;
+    let port = source(&engine, 2, id(0, 1), events, 64, false).await?;
+    let begin = Instant::now();
+    port.cast("self", Bytes::new()).await?;
+    let bursts = events.div_ceil(BURST);
+    until("all events are handled", async || {
+        let handled = engine.counters().handled.load(Relaxed);
+        Ok((handled >= events + bursts).then_some(()))
+    })
+    .await?;
+    let time = begin.elapsed().as_secs_f64() * 1e9 / events as f64;
+    tokio::task::spawn_blocking(move || engine.end()).await?;
+    Ok(time)
+}
+
+/// What is counted under [`super::instructions`], in this process: so many events.
+///
+/// # Errors
+/// There is no such case, or it does not do what it is asked.
+pub async fn count(case: &str, number: u64) -> anyhow::Result<()> {
+    if let Some((_, hop)) = HOPS.iter().find(|(name, _)| *name == case) {
+        pass(*hop, number.into(), super::instructions::EVENTS).await?;
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    match case {
+        "wasm_cast_ns" => {
+            let runtime = runtimes(folder.path())?.wasm;
+            guest_pass(&runtime, "noop", number).await?;
+        }
+        "component_cast_ns" => {
+            let runtime = runtimes(folder.path())?.component;
+            guest_pass(&runtime, "component_noop", number).await?;
+        }
+        "source" => {
+            pass(Hop::PLAIN, 0, number).await?;
+        }
+        "node_hop" => {
+            link_pass(number, 64).await?;
+        }
+        other => anyhow::bail!("`{other}` is no case"),
+    }
+    Ok(())
 }
 
 /// From the request until an instance is ready: with its module in memory, and on disk.
@@ -364,7 +184,7 @@ async fn wasm_starts(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> 
         let (digest, code) = guest("noop")?;
         let runtimes = runtimes(folder.path())?;
         let runtime = &runtimes.wasm;
-        let engine = Engine::start(config(0, 1), Arc::new(Nowhere))?;
+        let engine = Engine::start(config(0, Hop::PLAIN), Arc::new(Nowhere))?;
         let begin = Instant::now();
         runtime.load(digest, code).await?;
         spawn(&engine, 1, None, made(runtime, digest)?).await?;
@@ -391,36 +211,42 @@ async fn link(options: &Options) -> anyhow::Result<Vec<f64>> {
     let events: u64 = if options.quick { 4_000 } else { 40_000 };
     let mut values = Vec::new();
     for _ in 0..options.runs() {
-        let shutdown = CancellationToken::new();
-        let plane = |node: u128| {
-            let name = NodeId::new(Uuid::from_u128(node));
-            DataPlane::new(name, String::new(), 1, shutdown.clone())
-        };
-        let (near, far) = (plane(1), plane(2));
-        let sender = Engine::start(config(1, 1), Arc::new(near.clone()))?;
-        let receiver = Engine::start(config(2, 1), Arc::new(far.clone()))?;
-        let bound = edgeless_daemon::net::Listen::loopback()
-            .bind("bench")
-            .await?;
-        near.peers().learn(id(2, 0).node_id, &bound.url.to_string());
-        let serving = server::serve(bound, receiver.clone(), far, shutdown.clone());
-        let serving = tokio::spawn(serving);
-        let end = sink(&receiver, 1, events).await?;
-        let port = source(&sender, 2, id(2, 1), events, SIZE).await?;
-        let begin = Instant::now();
-        port.cast("self", Bytes::new()).await?;
-        let time = end.await?.duration_since(begin).as_secs_f64();
+        let time = link_pass(events, SIZE).await?;
         values.push((events as usize * SIZE) as f64 / (1 << 20) as f64 / time);
-        shutdown.cancel();
-        serving.await??;
-        near.ended().await;
-        tokio::task::spawn_blocking(move || {
-            sender.end();
-            receiver.end();
-        })
-        .await?;
     }
     Ok(values)
+}
+
+/// Seconds that so many events take from one engine to another.
+async fn link_pass(events: u64, size: usize) -> anyhow::Result<f64> {
+    let shutdown = CancellationToken::new();
+    let plane = |node: u128| {
+        let name = NodeId::new(Uuid::from_u128(node));
+        DataPlane::new(name, String::new(), 1, shutdown.clone())
+    };
+    let (near, far) = (plane(1), plane(2));
+    let sender = Engine::start(config(1, Hop::PLAIN), Arc::new(near.clone()))?;
+    let receiver = Engine::start(config(2, Hop::PLAIN), Arc::new(far.clone()))?;
+    let bound = edgeless_daemon::net::Listen::loopback()
+        .bind("bench")
+        .await?;
+    near.peers().learn(id(2, 0).node_id, &bound.url.to_string());
+    let serving = server::serve(bound, receiver.clone(), far, shutdown.clone());
+    let serving = tokio::spawn(serving);
+    let end = sink(&receiver, 1, events).await?;
+    let port = source(&sender, 2, id(2, 1), events, size, false).await?;
+    let begin = Instant::now();
+    port.cast("self", Bytes::new()).await?;
+    let time = end.await?.duration_since(begin).as_secs_f64();
+    shutdown.cancel();
+    serving.await??;
+    near.ended().await;
+    tokio::task::spawn_blocking(move || {
+        sender.end();
+        receiver.end();
+    })
+    .await?;
+    Ok(time)
 }
 
 /// A function that calls another on another node, once a millisecond: its execution time is that of

@@ -1,6 +1,8 @@
 //! Measuring: results, their table, and the machine's facts.
 
 pub mod engine_suite;
+mod hops;
+pub mod instructions;
 pub mod main_suite;
 
 use std::{fmt::Write as _, process::Command};

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use edgeless_tests::bench::{Options, engine_suite, machine, main_suite, table};
+use edgeless_tests::bench::{Options, engine_suite, instructions, machine, main_suite, table};
 
 /// Measures the real daemons and prints what it found.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The suite: `main` or `engine`
-    #[arg(default_value = "main", value_parser = ["main", "engine"])]
+    /// The suite: `main`, `engine` or `instructions` (needs valgrind)
+    #[arg(default_value = "main", value_parser = ["main", "engine", "instructions"])]
     suite: String,
     /// One short run of each, to see that all works
     #[arg(long)]
@@ -23,11 +23,17 @@ struct Arguments {
     /// Build everything from nothing as well, and say how long that took
     #[arg(long)]
     cold: bool,
+    /// Pass so many events in this process: what the suite `instructions` counts
+    #[arg(long, value_name = "CASE:NUMBER", hide = true)]
+    count: Option<String>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some((case, number)) = arguments.count.as_deref().and_then(|it| it.split_once(':')) {
+        return engine_suite::count(case, number.parse()?).await;
+    }
     println!("{}", machine());
     let options = Options {
         only: arguments.only,
@@ -36,6 +42,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let results = match arguments.suite.as_str() {
         "engine" => engine_suite::run(&options).await?,
+        "instructions" => instructions::run(&options)?,
         _ => main_suite::run(&options).await?,
     };
     print!("{}", table(&results));
