@@ -72,6 +72,8 @@ pub struct Counters {
     pub redelivered: AtomicU64,
     /// Custom log entries that found no room among the samples.
     pub log_entries_lost: AtomicU64,
+    /// Calls that waited for themselves, and were answered with an error.
+    pub circles: AtomicU64,
     /// Events that ended with an error, such as a trap.
     pub faults: AtomicU64,
 }

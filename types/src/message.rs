@@ -57,7 +57,12 @@ pub struct Envelope {
 pub struct Extra {
     /// Further headers, such as `traceparent` or `content-type`.
     pub headers: Vec<(Header, Bytes)>,
+    /// Of a call: the instances that wait for it, from the first caller to its sender.
+    pub callers: Callers,
 }
+
+/// Instances that each wait for the answer of the next.
+pub type Callers = std::sync::Arc<[InstanceId]>;
 
 impl Envelope {
     /// Further headers.

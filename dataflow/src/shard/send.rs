@@ -1,5 +1,7 @@
 //! Where messages go: to an inbox, another shard, another node, or to wait.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bytes::Bytes;
 use edgeless_types::{
     InstanceId, PhysicalId,
@@ -102,6 +104,9 @@ impl Shard {
             },
         };
         message.target = target.physical_id;
+        if message.kind == MessageKind::Call && self.goes_round(key, &message, target) {
+            return Ok(());
+        }
         if message.ticket.is_some() {
             let due = self.now + self.shared.config.ack_timeout;
             self.tracker.sent(message.clone(), due);
@@ -119,6 +124,25 @@ impl Shard {
                 Err((wait, message))
             }
         }
+    }
+
+    /// Answers a call that waits for itself: its target waits for it, directly or over others.
+    fn goes_round(&mut self, key: usize, message: &Message, target: InstanceId) -> bool {
+        let extra = message.envelope.extra.as_ref();
+        let callers = extra.map_or(&[][..], |extra| &extra.callers);
+        let Some(from) = callers.iter().position(|&caller| caller == target) else {
+            return false;
+        };
+        let path: Vec<String> = callers[from..]
+            .iter()
+            .chain([&target])
+            .map(|caller| caller.physical_id.to_string())
+            .collect();
+        let text = format!("a circle of calls: {}", path.join(" → "));
+        self.shared.counters.circles.fetch_add(1, Relaxed);
+        self.log(key, "fault".to_owned(), text.clone());
+        self.answered(message.id, Answer::Error(text));
+        true
     }
 
     /// Sends a cast to each instance of a channel; a port waits until the last is sent.

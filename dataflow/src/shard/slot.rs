@@ -7,7 +7,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_types::{Generation, InstanceId, PhysicalId, Timestamp, message::Message};
+use edgeless_types::{
+    Generation, InstanceId, PhysicalId, Timestamp,
+    message::{Callers, Message},
+};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
@@ -112,6 +115,8 @@ pub(super) struct Current {
     pub(super) call: Option<CallRef>,
     /// Its name among the tracked messages, where it is one.
     pub(super) open: Option<OpenKey>,
+    /// Those who wait for it, where it is a call.
+    pub(super) callers: Option<Callers>,
 }
 
 /// A slot that stops as soon as it has nothing left to do.

@@ -1,14 +1,14 @@
 //! Turns of operators, and where what they do goes.
 
 use std::{
-    sync::{PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     task,
 };
 
 use bytes::Bytes;
 use edgeless_types::{
     LogEntry,
-    message::{Message, MessageKind},
+    message::{Extra, Message, MessageKind},
 };
 
 use super::{
@@ -111,6 +111,11 @@ impl Shard {
             begin: self.now,
             call,
             open,
+            callers: message
+                .envelope
+                .extra
+                .as_ref()
+                .map(|it| Arc::clone(&it.callers)),
         });
         self.step(key, |operator, task, out| {
             operator.on_message(message, task, out)
@@ -271,7 +276,7 @@ impl Shard {
         }
     }
 
-    fn log(&mut self, key: usize, target: String, value: String) {
+    pub(super) fn log(&mut self, key: usize, target: String, value: String) {
         let entry = LogEntry {
             physical_id: self.slots[key].me.physical_id,
             target,
@@ -340,7 +345,17 @@ impl Shard {
         let mut message = self.message(key, MessageKind::Call, payload);
         let deadline = self.now + self.shared.config.call_timeout;
         message.envelope.deadline = Some(deadline);
-        let physical_id = self.slots[key].me.physical_id;
+        let slot = &self.slots[key];
+        if slot.busy {
+            let current = slot.current.as_ref();
+            let before = current.and_then(|current| current.callers.as_deref());
+            let callers = before.unwrap_or_default().iter().copied().chain([slot.me]);
+            message.envelope.extra = Some(Box::new(Extra {
+                callers: callers.collect(),
+                ..Extra::default()
+            }));
+        }
+        let physical_id = slot.me.physical_id;
         let sequence = message.id.sequence;
         self.pending
             .insert(sequence, deadline, Waiter::Operator(physical_id, token));

@@ -33,6 +33,8 @@ pub struct GuestState<O> {
     pub(super) saved: Option<Bytes>,
     /// The call that is being handled.
     pub(super) call: Option<CallRef>,
+    /// Why the last call of the event failed.
+    pub(super) failed_call: Option<String>,
     pub(super) arena: Arena,
     /// What its kind of code needs.
     pub(super) own: O,
@@ -46,6 +48,7 @@ impl<O> GuestState<O> {
     /// The time of an event begins.
     pub(super) fn begin(&mut self) {
         self.ticks_left = self.event_ticks;
+        self.failed_call = None;
         self.ticker.touch();
     }
 
@@ -125,6 +128,7 @@ fn store<K: Kind>(birth: &Birth<K>, io: &Io) -> Store<GuestState<K::Own>> {
         me: birth.me,
         saved: birth.state.clone(),
         call: None,
+        failed_call: None,
         arena: Arena::default(),
         own: K::Own::default(),
         ticker: machine.ticker.clone(),

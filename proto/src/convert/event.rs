@@ -2,7 +2,9 @@
 
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
-    message::{Envelope, Extra, Message, MessageId, MessageKind, Signal, SignalKind, Ticket},
+    message::{
+        Callers, Envelope, Extra, Message, MessageId, MessageKind, Signal, SignalKind, Ticket,
+    },
 };
 use uuid::Uuid;
 
@@ -14,8 +16,9 @@ impl From<Message> for v1::Event {
         let (source_node_high, source_node_low) = message.source.node_id.uuid().as_u64_pair();
         let (source_high, source_low) = message.source.physical_id.uuid().as_u64_pair();
         let (target_high, target_low) = message.target.uuid().as_u64_pair();
-        let headers = message.envelope.extra.map(|extra| extra.headers);
-        let headers = headers.into_iter().flatten();
+        let extra = message.envelope.extra.map(|extra| *extra);
+        let (headers, callers) = extra.map_or_else(Default::default, |it| (it.headers, it.callers));
+        let headers = headers.into_iter();
         let headers = headers.map(|(name, value)| v1::EventHeader {
             name: name.as_ref().to_owned(),
             value,
@@ -33,9 +36,23 @@ impl From<Message> for v1::Event {
             created_ns: message.envelope.created.as_nanos(),
             deadline_ns: message.envelope.deadline.map_or(0, Timestamp::as_nanos),
             headers: headers.collect(),
+            callers: callers.iter().flat_map(halves).collect(),
             payload: message.payload,
             ticket: message.ticket.map_or(0, Ticket::get),
         }
+    }
+}
+
+fn halves(caller: &InstanceId) -> [u64; 4] {
+    let (node_high, node_low) = caller.node_id.uuid().as_u64_pair();
+    let (high, low) = caller.physical_id.uuid().as_u64_pair();
+    [node_high, node_low, high, low]
+}
+
+fn caller(halves: &[u64]) -> InstanceId {
+    InstanceId {
+        node_id: NodeId::new(Uuid::from_u64_pair(halves[0], halves[1])),
+        physical_id: PhysicalId::new(Uuid::from_u64_pair(halves[2], halves[3])),
     }
 }
 
@@ -114,7 +131,9 @@ impl TryFrom<v1::Event> for Message {
         let headers = event.headers.into_iter();
         let headers = headers.map(|header| (header.name.into(), header.value));
         let headers: Vec<_> = headers.collect();
-        let extra = (!headers.is_empty()).then(|| Box::new(Extra { headers }));
+        let callers: Callers = event.callers.chunks_exact(4).map(caller).collect();
+        let is_plain = headers.is_empty() && callers.is_empty();
+        let extra = (!is_plain).then(|| Box::new(Extra { headers, callers }));
         Ok(Self {
             id: MessageId {
                 origin: event.id_origin,

@@ -131,7 +131,12 @@ fn answer(mut guest: Guest<'_>, kind: i32, out: i32) -> wasmtime::Result<(i32, i
             (Answer::Reply(reply), range)
         }
         _ => {
-            let text = "the function answered with an error".to_owned();
+            let text = match guest.data_mut().failed_call.take() {
+                Some(why) => {
+                    format!("the function answered with an error after its call failed: {why}")
+                }
+                None => "the function answered with an error".to_owned(),
+            };
             (Answer::Error(text), (0, 0))
         }
     };

@@ -146,7 +146,7 @@ async fn call(
             Ok(1)
         }
         Answer::Error(text) => {
-            tracing::debug!(instance = %guest.data().me.physical_id, text, "a call failed");
+            guest.data_mut().failed_call = Some(text);
             Ok(2)
         }
     }

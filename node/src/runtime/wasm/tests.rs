@@ -166,6 +166,47 @@ async fn memory_that_is_out_is_an_error_and_nothing_is_written_to_address_0() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_for_themselves_are_answered_with_their_path() {
+    let guests = Guests::start();
+    // One that calls itself, and two that call one another.
+    guests.guest(1, "", "", CALL_ON, 1).await.unwrap();
+    guests.guest(2, "", "", CALL_ON, 3).await.unwrap();
+    guests.guest(3, "", "", CALL_ON, 2).await.unwrap();
+    for (first, path) in [(1, vec![1, 1]), (2, vec![2, 3, 2])] {
+        let port = guests.port_to(first).await;
+        let error = call(&port, "x").await.unwrap_err().to_string();
+        let path: Vec<String> = path
+            .into_iter()
+            .map(|it| id(it).physical_id.to_string())
+            .collect();
+        let path = format!("a circle of calls: {}", path.join(" → "));
+        assert!(error.contains(&path), "{error}");
+    }
+    let circles = &guests.engine.counters().circles;
+    assert_eq!(circles.load(std::sync::atomic::Ordering::SeqCst), 2);
+    // Each is ready for the next event.
+    guests.guest(4, "", "", ECHO, 4).await.unwrap();
+    guests.guest(5, "", "", CALL_ON, 4).await.unwrap();
+    let port = guests.port_to(5).await;
+    assert!(call(&port, "x").await.is_ok());
+}
+
+#[tokio::test]
+async fn payloads_larger_than_the_memory_are_refused_and_all_of_the_memory_is_a_payload() {
+    let guests = Guests::start();
+    let giant = "(call $cast (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 0x7fffffff)) \
+        (i32.const 0)";
+    guests.guest(1, "", "", giant, 1_001).await.unwrap();
+    let error = call(&guests.port_to(1).await, "x").await.unwrap_err();
+    assert!(error.to_string().contains("pointer"), "{error}");
+    let all = "(call $cast (i32.const 0) (i32.const 3) (i32.const 0) (i32.const 131072)) \
+        (i32.const 0)";
+    guests.guest(2, "", "", all, 1_001).await.unwrap();
+    assert_eq!(call(&guests.port_to(2).await, "x").await, Ok(None));
+    assert_eq!(guests.seen(1).await[0].len(), 131_072);
+}
+
+#[tokio::test]
 async fn saved_state_is_handed_to_the_next_incarnation() {
     let guests = Guests::start();
     // The start saves "out" when there is no state, else the cast handler is what forwards it.
