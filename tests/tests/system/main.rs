@@ -8,6 +8,7 @@ mod input;
 mod looking;
 mod mirror;
 mod placing;
+mod slow;
 mod story;
 
 use std::sync::{
