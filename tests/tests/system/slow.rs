@@ -64,7 +64,8 @@ async fn watched() -> Watched {
     for name in ["bench_source", "relay", "bench_sink"] {
         cluster.rest.push(name).await.unwrap();
     }
-    let on = |zone: &str| json!({"label_match_all": format!("zone={zone}"), "at_least_once": "out"});
+    let on =
+        |zone: &str| json!({"label_match_all": format!("zone={zone}"), "at_least_once": "out"});
     let mut source = on("resources");
     source["init-payload"] = Value::from("0");
     let document = json!({
@@ -81,7 +82,11 @@ async fn watched() -> Watched {
     let placed = cluster.rest.placed(&id).await.unwrap();
     let status = |node_id: &String| {
         let mut nodes = cluster.nodes.iter();
-        nodes.find(|it| it.node_id == *node_id).unwrap().status_url.clone()
+        nodes
+            .find(|it| it.node_id == *node_id)
+            .unwrap()
+            .status_url
+            .clone()
     };
     let vertices = placed
         .iter()
@@ -110,12 +115,19 @@ async fn a_sink_that_takes_nothing_for_a_minute_slows_its_source_and_loses_nothi
         for (most, now) in most.iter_mut().zip(watched.memory()) {
             *most = most.max(now);
         }
-        handled.push(watched.seen("relay").await.unwrap()["events"].as_u64().unwrap());
+        handled.push(
+            watched.seen("relay").await.unwrap()["events"]
+                .as_u64()
+                .unwrap(),
+        );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     println!("memory before {before:.1?} MiB, at most {most:.1?} MiB");
     for (before, most) in before.iter().zip(&most) {
-        assert!(most - before < GROWTH, "a node grew from {before} to {most} MiB");
+        assert!(
+            most - before < GROWTH,
+            "a node grew from {before} to {most} MiB"
+        );
     }
     // Whoever sends to the sink waits, and so back to the source.
     let (middle, last) = (handled[handled.len() / 2], handled[handled.len() - 1]);
@@ -138,6 +150,12 @@ async fn a_sink_that_takes_nothing_for_a_minute_slows_its_source_and_loses_nothi
     })
     .await
     .unwrap();
-    let relayed = watched.seen("relay").await.unwrap()["events"].as_u64().unwrap();
-    assert_eq!(watched.counted().await.unwrap(), relayed, "counted at the sink");
+    let relayed = watched.seen("relay").await.unwrap()["events"]
+        .as_u64()
+        .unwrap();
+    assert_eq!(
+        watched.counted().await.unwrap(),
+        relayed,
+        "counted at the sink"
+    );
 }
