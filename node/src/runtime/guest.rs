@@ -144,6 +144,9 @@ fn store<K: Kind>(birth: &Birth<K>, io: &Io) -> Store<GuestState<K::Own>> {
             return Ok(UpdateDeadline::Interrupt);
         }
         state.ticks_left -= 1;
+        // The ticks of a guest that others keep waiting are further apart than those of the ticker, which
+        // sleeps when nobody has run for the time of an event.
+        state.ticker.touch();
         Ok(UpdateDeadline::Yield(1))
     });
     store.data_mut().begin();

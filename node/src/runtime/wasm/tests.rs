@@ -124,6 +124,22 @@ async fn an_endless_loop_is_ended_and_neighbours_run_meanwhile() {
 }
 
 #[tokio::test]
+async fn endless_loops_at_once_are_all_ended() {
+    let guests = Guests::start();
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 1..=4 {
+        let body = "(loop (br 0)) (i32.const 0)";
+        guests.guest(number, "", "", body, 1).await.unwrap();
+        let port = guests.port_to(number).await;
+        calls.spawn(async move { call(&port, "x").await });
+    }
+    for ended in calls.join_all().await {
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains("too long"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn memory_bombs_bad_pointers_and_deep_recursion_end_as_errors() {
     let guests = Guests::start();
     let bomb = "(loop (drop (memory.grow (i32.const 1))) (br 0)) (i32.const 0)";
