@@ -61,8 +61,11 @@ pub struct Extra {
     pub callers: Callers,
 }
 
-/// Instances that each wait for the answer of the next.
+/// Instances that each wait for the answer of the next; at most [`MAX_CALLERS`].
 pub type Callers = std::sync::Arc<[InstanceId]>;
+
+/// The most instances that may wait for one another in calls.
+pub const MAX_CALLERS: usize = 64;
 
 impl Envelope {
     /// Further headers.

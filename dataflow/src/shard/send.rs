@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use edgeless_types::{
     InstanceId, PhysicalId,
-    message::{Envelope, Message, MessageId, MessageKind},
+    message::{Envelope, MAX_CALLERS, Message, MessageId, MessageKind},
 };
 
 use rand::{SeedableRng, rngs::SmallRng};
@@ -126,20 +126,23 @@ impl Shard {
         }
     }
 
-    /// Answers a call that waits for itself: its target waits for it, directly or over others.
+    /// Answers a call that waits for itself: its target waits for it, directly or over others. So is one
+    /// for which too many wait.
     fn goes_round(&mut self, key: usize, message: &Message, target: InstanceId) -> bool {
         let extra = message.envelope.extra.as_ref();
         let callers = extra.map_or(&[][..], |extra| &extra.callers);
-        let Some(from) = callers.iter().position(|&caller| caller == target) else {
-            return false;
+        let text = match callers.iter().position(|&caller| caller == target) {
+            Some(from) => {
+                let path = callers[from..].iter().chain([&target]);
+                let path: Vec<String> = path.map(|it| it.physical_id.to_string()).collect();
+                self.shared.counters.circles.fetch_add(1, Relaxed);
+                format!("a circle of calls: {}", path.join(" → "))
+            }
+            None if callers.len() > MAX_CALLERS => {
+                format!("more than {MAX_CALLERS} instances wait for one another's answers")
+            }
+            None => return false,
         };
-        let path: Vec<String> = callers[from..]
-            .iter()
-            .chain([&target])
-            .map(|caller| caller.physical_id.to_string())
-            .collect();
-        let text = format!("a circle of calls: {}", path.join(" → "));
-        self.shared.counters.circles.fetch_add(1, Relaxed);
         self.log(key, "fault".to_owned(), text.clone());
         self.answered(message.id, Answer::Error(text));
         true

@@ -3,7 +3,8 @@
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
     message::{
-        Callers, Envelope, Extra, Message, MessageId, MessageKind, Signal, SignalKind, Ticket,
+        Callers, Envelope, Extra, MAX_CALLERS, Message, MessageId, MessageKind, Signal, SignalKind,
+        Ticket,
     },
 };
 use uuid::Uuid;
@@ -49,11 +50,20 @@ fn halves(caller: &InstanceId) -> [u64; 4] {
     [node_high, node_low, high, low]
 }
 
-fn caller(halves: &[u64]) -> InstanceId {
-    InstanceId {
-        node_id: NodeId::new(Uuid::from_u64_pair(halves[0], halves[1])),
-        physical_id: PhysicalId::new(Uuid::from_u64_pair(halves[2], halves[3])),
+fn callers(halves: &[u64]) -> Result<Callers, ConvertError> {
+    let (callers, rest) = halves.as_chunks();
+    if !rest.is_empty() || callers.len() > MAX_CALLERS {
+        let problem = format!(
+            "{} halves are no list of at most {MAX_CALLERS} ids",
+            halves.len()
+        );
+        return Err(ConvertError::new("callers", problem));
     }
+    let caller = |&[node_high, node_low, high, low]: &[u64; 4]| InstanceId {
+        node_id: NodeId::new(Uuid::from_u64_pair(node_high, node_low)),
+        physical_id: PhysicalId::new(Uuid::from_u64_pair(high, low)),
+    };
+    Ok(callers.iter().map(caller).collect())
 }
 
 impl From<Signal> for v1::Signal {
@@ -131,7 +141,7 @@ impl TryFrom<v1::Event> for Message {
         let headers = event.headers.into_iter();
         let headers = headers.map(|header| (header.name.into(), header.value));
         let headers: Vec<_> = headers.collect();
-        let callers: Callers = event.callers.chunks_exact(4).map(caller).collect();
+        let callers = callers(&event.callers)?;
         let is_plain = headers.is_empty() && callers.is_empty();
         let extra = (!is_plain).then(|| Box::new(Extra { headers, callers }));
         Ok(Self {
@@ -154,5 +164,35 @@ impl TryFrom<v1::Event> for Message {
             },
             payload: event.payload,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(callers: Vec<u64>) -> v1::Event {
+        v1::Event {
+            kind: v1::EventKind::Call.into(),
+            callers,
+            ..v1::Event::default()
+        }
+    }
+
+    #[test]
+    fn those_who_wait_for_a_call_travel_with_it() {
+        let halves: Vec<u64> = (1..=8).collect();
+        let message = Message::try_from(call(halves.clone())).unwrap();
+        let extra = message.envelope.extra.as_ref().unwrap();
+        assert_eq!(extra.callers.len(), 2);
+        assert_eq!(v1::Event::from(message).callers, halves);
+    }
+
+    #[test]
+    fn lists_of_callers_that_are_torn_or_too_long_are_refused() {
+        for halves in [3, 4 * MAX_CALLERS + 4] {
+            let error = Message::try_from(call(vec![7; halves])).unwrap_err();
+            assert!(error.to_string().contains("callers"), "{error}");
+        }
     }
 }
