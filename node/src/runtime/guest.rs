@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Answer, CallRef};
+use edgeless_dataflow::{Action, Answer, CallRef, ChannelName};
 use edgeless_types::InstanceId;
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
@@ -15,6 +15,12 @@ use super::{
     restarts::Restarts,
     ticker::{TICK, Ticker},
 };
+
+/// The longest text of a log entry in bytes, of its target and of its value each; more is cut off.
+pub(super) const LOG_BYTES: usize = 16 << 10;
+
+/// The longest name of a channel in bytes.
+const CHANNEL_BYTES: usize = 4 << 10;
 
 /// All that is needed to make a guest, again and again.
 pub struct Birth<K: Kind> {
@@ -41,6 +47,10 @@ pub struct GuestState<O> {
     ticker: Ticker,
     event_ticks: u64,
     ticks_left: u64,
+    event_actions: usize,
+    actions_left: usize,
+    event_bytes: usize,
+    bytes_left: usize,
     limits: StoreLimits,
 }
 
@@ -48,6 +58,7 @@ impl<O> GuestState<O> {
     /// The time of an event begins.
     pub(super) fn begin(&mut self) {
         self.ticks_left = self.event_ticks;
+        (self.actions_left, self.bytes_left) = (self.event_actions, self.event_bytes);
         self.failed_call = None;
         self.ticker.touch();
     }
@@ -57,14 +68,54 @@ impl<O> GuestState<O> {
         self.ticker.touch();
     }
 
-    /// The guest saves its state.
-    pub(super) fn save(&mut self, state: Bytes) {
-        self.saved = Some(state.clone());
-        self.io.act(Action::Save(state));
+    /// The guest asks for something; what it asks for in one event waits in the host and is bounded.
+    ///
+    /// # Errors
+    /// It is more than an event may ask for.
+    pub(super) fn act(&mut self, action: Action) -> wasmtime::Result<()> {
+        let bytes = match &action {
+            Action::Cast(_, payload) | Action::Call(_, payload, _) => payload.len(),
+            Action::Delayed(_, _, payload) | Action::Save(payload) => payload.len(),
+            Action::Log(target, value) => target.len() + value.len(),
+            Action::Answer(..) | Action::Fault(_) => 0,
+        };
+        let (actions_left, bytes_left) = (
+            self.actions_left.checked_sub(1),
+            self.bytes_left.checked_sub(bytes),
+        );
+        let (Some(actions_left), Some(bytes_left)) = (actions_left, bytes_left) else {
+            return Err(wasmtime::Error::msg(format!(
+                "the event sends too much: more than {} messages or {} bytes",
+                self.event_actions, self.event_bytes
+            )));
+        };
+        (self.actions_left, self.bytes_left) = (actions_left, bytes_left);
+        self.io.act(action);
+        Ok(())
     }
 
-    /// The guest logs; levels go from 1, error, to 5, trace.
-    pub(super) fn log(&self, level: i32, target: String, value: String) {
+    /// The guest saves its state.
+    ///
+    /// # Errors
+    /// The event has sent too much.
+    pub(super) fn save(&mut self, state: Bytes) -> wasmtime::Result<()> {
+        self.saved = Some(state.clone());
+        self.act(Action::Save(state))
+    }
+
+    /// The guest logs; levels go from 1, error, to 5, trace. Of long texts the end is cut off.
+    ///
+    /// # Errors
+    /// The event has sent too much.
+    pub(super) fn log(
+        &mut self,
+        level: i32,
+        mut target: String,
+        mut value: String,
+    ) -> wasmtime::Result<()> {
+        for text in [&mut target, &mut value] {
+            text.truncate(text.floor_char_boundary(LOG_BYTES));
+        }
         let instance = self.me.physical_id;
         match level {
             1 => tracing::error!(%instance, target, value, "function"),
@@ -73,8 +124,19 @@ impl<O> GuestState<O> {
             4 => tracing::debug!(%instance, target, value, "function"),
             _ => tracing::trace!(%instance, target, value, "function"),
         }
-        self.io.act(Action::Log(target, value));
+        self.act(Action::Log(target, value))
     }
+}
+
+/// The name of a channel; longer ones than any workflow has are an error.
+pub(super) fn channel_name(bytes: &[u8]) -> wasmtime::Result<ChannelName> {
+    if bytes.len() > CHANNEL_BYTES {
+        return Err(wasmtime::Error::msg(format!(
+            "the name of a channel has {} bytes, more than {CHANNEL_BYTES}",
+            bytes.len()
+        )));
+    }
+    Ok(ChannelName::from_slice(bytes))
 }
 
 /// Runs a guest for as long as its operator lives.
@@ -134,6 +196,10 @@ fn store<K: Kind>(birth: &Birth<K>, io: &Io) -> Store<GuestState<K::Own>> {
         ticker: machine.ticker.clone(),
         event_ticks: ticks(machine.limits.event_time),
         ticks_left: 0,
+        event_actions: machine.limits.event_actions,
+        actions_left: 0,
+        event_bytes: machine.limits.event_bytes,
+        bytes_left: 0,
         limits,
     };
     let mut store = Store::new(&machine.engine, state);

@@ -17,6 +17,10 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// Time for one event, of computing alone.
     pub event_time: Duration,
+    /// Messages, log entries and states that one event may send.
+    pub event_actions: usize,
+    /// Bytes of payloads, log entries and states that one event may send.
+    pub event_bytes: usize,
     /// Instances at once; reserves address space, no memory.
     pub instances: u32,
     /// Restarts of an instance within `restart_window` before it counts as failed.
@@ -30,6 +34,8 @@ impl Default for Limits {
         Self {
             memory_bytes: 32 << 20,
             event_time: Duration::from_secs(1),
+            event_actions: 1 << 16,
+            event_bytes: 128 << 20,
             instances: 2_000,
             restarts: 5,
             restart_window: Duration::from_secs(60),

@@ -103,6 +103,8 @@ impl Guests {
         let limits = Limits {
             memory_bytes: 1 << 20,
             event_time: Duration::from_millis(100),
+            event_actions: 2_000,
+            event_bytes: 8 << 20,
             instances: 20,
             restarts: 2,
             ..Limits::default()

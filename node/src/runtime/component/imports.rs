@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Answer, ChannelName, Destination};
+use edgeless_dataflow::{Action, Answer, Destination};
 use wasmtime::{
     StoreContextMut,
     component::{ComponentType, Lift, Linker, Lower, WasmList, WasmStr},
 };
 
 use super::{GuestState, guest::WireId};
+use crate::runtime::guest::channel_name;
 
 /// Names of everything a component may import.
 pub(super) const NAMES: [&str; 5] = [TYPES, MESSAGES, LOGS, STATE, ENV];
@@ -47,18 +48,16 @@ pub(super) fn define(linker: &mut Linker<GuestState>) -> Outcome<()> {
     define_messages(linker)?;
     linker.instance(LOGS)?.func_wrap(
         "log",
-        |guest: Guest<'_>, (level, target, text): (Level, String, String)| {
+        |mut guest: Guest<'_>, (level, target, text): (Level, String, String)| {
             // Levels are counted from 1.
-            guest.data().log(level as i32 + 1, target, text);
-            Ok(())
+            guest.data_mut().log(level as i32 + 1, target, text)
         },
     )?;
     linker.instance(STATE)?.func_wrap(
         "save",
         |mut guest: Guest<'_>, (state,): (WasmList<u8>,)| {
             let state = bytes(&mut guest, &state);
-            guest.data_mut().save(state);
-            Ok(())
+            guest.data_mut().save(state)
         },
     )?;
     let mut env = linker.instance(ENV)?;
@@ -77,8 +76,7 @@ fn define_messages(linker: &mut Linker<GuestState>) -> Outcome<()> {
         |mut guest: Guest<'_>, (to, payload): (WasmStr, WasmList<u8>)| {
             let to = channel(&guest, &to)?;
             let payload = bytes(&mut guest, &payload);
-            guest.data().io.act(Action::Cast(to, payload));
-            Ok(())
+            guest.data_mut().act(Action::Cast(to, payload))
         },
     )?;
     messages.func_wrap(
@@ -86,8 +84,7 @@ fn define_messages(linker: &mut Linker<GuestState>) -> Outcome<()> {
         |mut guest: Guest<'_>, (to, payload): (WireId, WasmList<u8>)| {
             let payload = bytes(&mut guest, &payload);
             let to = Destination::Instance(to.into());
-            guest.data().io.act(Action::Cast(to, payload));
-            Ok(())
+            guest.data_mut().act(Action::Cast(to, payload))
         },
     )?;
     messages.func_wrap(
@@ -96,8 +93,7 @@ fn define_messages(linker: &mut Linker<GuestState>) -> Outcome<()> {
             let to = channel(&guest, &to)?;
             let payload = bytes(&mut guest, &payload);
             let delay = Duration::from_millis(delay_ms);
-            guest.data().io.act(Action::Delayed(delay, to, payload));
-            Ok(())
+            guest.data_mut().act(Action::Delayed(delay, to, payload))
         },
     )?;
     messages.func_wrap_async(
@@ -132,8 +128,7 @@ fn bytes(guest: &mut Guest<'_>, list: &WasmList<u8>) -> Bytes {
 
 fn channel(guest: &Guest<'_>, name: &WasmStr) -> Outcome<Destination> {
     let name = name.to_str(guest)?;
-    let name = ChannelName::from_slice(name.as_bytes());
-    Ok(Destination::Channel(name))
+    channel_name(name.as_bytes()).map(Destination::Channel)
 }
 
 async fn call(guest: Guest<'_>, to: Destination, payload: Bytes) -> Result<Option<Bytes>, String> {

@@ -11,6 +11,8 @@ use crate::runtime::guest;
 pub struct Own {
     pub(super) memory: Option<Memory>,
     pub(super) allocate: Option<TypedFunc<i32, i32>>,
+    /// It allocates memory for the answer to a call.
+    pub(super) allocates: bool,
     /// The event that is being handled.
     pub(super) event: Option<Message>,
 }

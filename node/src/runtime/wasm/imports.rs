@@ -67,8 +67,7 @@ fn cast(
 ) -> Outcome<()> {
     let to = Destination::Channel(memory::channel(&guest, (target, target_length))?);
     let payload = memory::bytes(&mut guest, (pointer, length))?;
-    guest.data().io.act(Action::Cast(to, payload));
-    Ok(())
+    guest.data_mut().act(Action::Cast(to, payload))
 }
 
 fn cast_raw(
@@ -80,8 +79,7 @@ fn cast_raw(
 ) -> Outcome<()> {
     let to = Destination::Instance(memory::instance(&guest, node, component)?);
     let payload = memory::bytes(&mut guest, (pointer, length))?;
-    guest.data().io.act(Action::Cast(to, payload));
-    Ok(())
+    guest.data_mut().act(Action::Cast(to, payload))
 }
 
 fn delayed_cast(
@@ -95,16 +93,11 @@ fn delayed_cast(
     let delay = Duration::from_millis(u64::try_from(delay_ms).unwrap_or(0));
     let to = Destination::Channel(memory::channel(&guest, (target, target_length))?);
     let payload = memory::bytes(&mut guest, (pointer, length))?;
-    guest.data().io.act(Action::Delayed(delay, to, payload));
-    Ok(())
+    guest.data_mut().act(Action::Delayed(delay, to, payload))
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the linker passes callers by value"
-)]
 fn telemetry_log(
-    guest: Guest<'_>,
+    mut guest: Guest<'_>,
     level: i32,
     target: i32,
     target_length: i32,
@@ -113,8 +106,7 @@ fn telemetry_log(
 ) -> Outcome<()> {
     let target = memory::text(&guest, (target, target_length))?;
     let value = memory::text(&guest, (message, message_length))?;
-    guest.data().log(level, target, value);
-    Ok(())
+    guest.data_mut().log(level, target, value)
 }
 
 fn slf(mut guest: Guest<'_>, out_node: i32, out_component: i32) -> Outcome<()> {
@@ -125,8 +117,7 @@ fn slf(mut guest: Guest<'_>, out_node: i32, out_component: i32) -> Outcome<()> {
 
 fn sync(mut guest: Guest<'_>, pointer: i32, length: i32) -> Outcome<()> {
     let state = memory::bytes(&mut guest, (pointer, length))?;
-    guest.data_mut().save(state);
-    Ok(())
+    guest.data_mut().save(state)
 }
 
 async fn call(
@@ -135,6 +126,12 @@ async fn call(
     payload: memory::Range,
     (out_pointer, out_length): (i32, i32),
 ) -> Outcome<i32> {
+    if guest.data().own.allocates {
+        // Else each answer could ask for another, each on a stack of its own.
+        return Err(wasmtime::Error::msg(
+            "edgeless_mem_alloc calls while it is asked for memory for an answer",
+        ));
+    }
     let payload = memory::bytes(&mut guest, payload)?;
     let io = guest.data().io.clone();
     let answer = io.call(to, payload).await;
@@ -160,7 +157,9 @@ async fn write_answer(
 ) -> Outcome<()> {
     let allocate = guest.data().own.allocate()?;
     let length = i32::try_from(answer.len())?;
+    guest.data_mut().own.allocates = true;
     let allocated = allocate.call_async(&mut *guest, length).await;
+    guest.data_mut().own.allocates = false;
     let pointer = allocated.and_then(super::guest::allocated)?;
     memory::write(guest, pointer, answer)?;
     memory::write(guest, out_pointer, &pointer.to_le_bytes())?;

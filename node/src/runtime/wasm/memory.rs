@@ -7,6 +7,7 @@ use uuid::Uuid;
 use wasmtime::{Caller, Memory};
 
 use super::GuestState;
+use crate::runtime::guest::{LOG_BYTES, channel_name};
 
 /// A pointer and a length as the guest passes them.
 pub(super) type Range = (i32, i32);
@@ -59,12 +60,15 @@ pub(super) fn channel(
     caller: &Caller<'_, GuestState>,
     range: Range,
 ) -> wasmtime::Result<ChannelName> {
-    slice(caller, range).map(ChannelName::from_slice)
+    channel_name(slice(caller, range)?)
 }
 
-/// Text; what is not UTF-8 in it is replaced.
+/// Text of a log entry; what is not UTF-8 in it is replaced, and what is too long is not copied.
 pub(super) fn text(caller: &Caller<'_, GuestState>, range: Range) -> wasmtime::Result<String> {
-    slice(caller, range).map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    let bytes = slice(caller, range)?;
+    // A character that is torn here lies beyond what is kept.
+    let bytes = &bytes[..bytes.len().min(LOG_BYTES + 4)];
+    Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
 /// The ids of an instance, 16 bytes each.

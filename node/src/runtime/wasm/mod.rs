@@ -9,6 +9,8 @@ mod imports;
 mod memory;
 
 #[cfg(test)]
+mod bad_guests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
