@@ -5,13 +5,16 @@ use std::{pin::Pin, sync::atomic::Ordering::Relaxed, time::Duration};
 use edgeless_daemon::net::Bound;
 use edgeless_dataflow::Engine;
 use edgeless_proto::{
-    convert::{id_from_wire, signal_from_wire},
+    convert::{ConvertError, id_from_wire, signal_from_wire},
     v1::{
         self,
         invocation_server::{Invocation, InvocationServer},
     },
 };
-use edgeless_types::{NodeId, PhysicalId, message::Message};
+use edgeless_types::{
+    NodeId, PhysicalId,
+    message::{Message, Signal},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::mpsc,
@@ -160,22 +163,12 @@ async fn take(
             frames.message().await
         };
         let Ok(Some(frame)) = frame else { return };
-        if !frame.signals.is_empty() {
-            let here = plane.node_id();
-            let signals = frame.signals.into_iter();
-            let signals = signals.filter_map(|signal| match signal_from_wire(signal, here) {
-                Ok(signal) => Some(signal),
-                Err(error) => {
-                    plane.counters().malformed.fetch_add(1, Relaxed);
-                    tracing::debug!(%error, "a signal cannot be read");
-                    None
-                }
-            });
-            engine.deliver_signals(signals.collect()).await;
-        }
         let number = frame.events.len();
+        let (signals, messages) = read(frame, plane.node_id(), plane.counters());
+        if !signals.is_empty() {
+            engine.deliver_signals(signals).await;
+        }
         if number > 0 {
-            let messages = read(frame.events, plane.counters());
             grants.taken(&messages);
             grants.discarded((number - messages.len()) as u64);
             engine.deliver(messages).await;
@@ -203,17 +196,34 @@ fn receipt(due: Due) -> v1::Receipt {
     }
 }
 
-fn read(events: Vec<v1::Event>, counters: &LinkCounters) -> Vec<Message> {
-    counters.received.fetch_add(events.len() as u64, Relaxed);
-    let mut messages = Vec::with_capacity(events.len());
-    for event in events {
-        match Message::try_from(event) {
-            Ok(message) => messages.push(message),
+/// What a frame brings to the node `here`: signals, which are to be delivered first, and messages. What
+/// cannot be read is left out and counted.
+pub fn read(
+    frame: v1::Frame,
+    here: NodeId,
+    counters: &LinkCounters,
+) -> (Vec<Signal>, Vec<Message>) {
+    let events = frame.events.len() as u64;
+    counters.received.fetch_add(events, Relaxed);
+    let signals = frame.signals.into_iter();
+    let signals = signals.map(|signal| signal_from_wire(signal, here));
+    let messages = frame.events.into_iter().map(Message::try_from);
+    (readable(signals, counters), readable(messages, counters))
+}
+
+fn readable<T>(
+    read: impl ExactSizeIterator<Item = Result<T, ConvertError>>,
+    counters: &LinkCounters,
+) -> Vec<T> {
+    let mut into = Vec::with_capacity(read.len());
+    for outcome in read {
+        match outcome {
+            Ok(it) => into.push(it),
             Err(error) => {
                 counters.malformed.fetch_add(1, Relaxed);
-                tracing::debug!(%error, "an event cannot be read");
+                tracing::debug!(%error, "a part of a frame cannot be read");
             }
         }
     }
-    messages
+    into
 }
