@@ -18,12 +18,7 @@ impl Shard {
     }
 
     fn end(&mut self, key: usize) {
-        let slot = &mut self.slots[key];
-        slot.busy = false;
-        if let Some(call) = slot.current.take().and_then(|current| current.call) {
-            let text = "the instance has stopped".to_owned();
-            self.answer(key, call, Answer::Error(text));
-        }
+        self.cut_off(key, "the instance has stopped");
         self.lose_unsent(key);
         let mut saved = None;
         if let Some(mut operator) = self.slots[key].operator.take() {
@@ -41,6 +36,19 @@ impl Shard {
             tracing::debug!("nobody waited for the stop");
         }
         self.remove(key);
+    }
+
+    /// What an operator that ends is handling is not handled, and counted.
+    pub(super) fn cut_off(&mut self, key: usize, why: &str) {
+        let slot = &mut self.slots[key];
+        slot.busy = false;
+        let Some(current) = slot.current.take() else {
+            return;
+        };
+        self.shared.counters.dropped(Drop::Stopped, 1);
+        if let Some(call) = current.call {
+            self.answer(key, call, Answer::Error(why.to_owned()));
+        }
     }
 
     /// What an operator that ends has not sent is lost, and counted.

@@ -313,6 +313,9 @@ impl Shard {
                     if let Some(&key) = self.by_id.get(&physical_id) {
                         self.slots[key].delayed -= 1;
                         self.cast(key, to, payload, None);
+                    } else {
+                        // Its sender ended before it was due.
+                        self.shared.counters.dropped(Drop::Stopped, 1);
                     }
                 }
                 Due::StopEnd(physical_id) => {

@@ -190,13 +190,7 @@ impl Shard {
     }
 
     fn failed(&mut self, key: usize, message: String) {
-        let slot = &mut self.slots[key];
-        slot.busy = false;
-        if let Some(current) = slot.current.take()
-            && let Some(call) = current.call
-        {
-            self.answer(key, call, Answer::Error(message.clone()));
-        }
+        self.cut_off(key, &message);
         let slot = &mut self.slots[key];
         if let Some(started) = slot.starting.take() {
             if started.send(Err(SpawnError::Failed(message))).is_err() {

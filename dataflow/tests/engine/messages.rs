@@ -3,7 +3,9 @@
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Answer, CallRef, Drop, Handled, Outputs, PortError, Progress};
+use edgeless_dataflow::{
+    Action, Answer, CallRef, Drop, Handled, Outputs, Port, PortError, Progress,
+};
 use edgeless_types::Generation;
 
 use crate::common::{Door, does, engine, id, relay, until};
@@ -152,4 +154,23 @@ async fn what_a_task_took_over_is_measured_when_the_task_says_so() {
     let samples = engine.drain_samples().await;
     assert_eq!(samples.times.len(), 2, "one transfer, one execution");
     assert_eq!(samples.times[0].physical_id, id(1).physical_id);
+}
+
+#[tokio::test]
+async fn what_an_instance_was_at_and_what_it_delayed_is_counted_when_it_ends() {
+    let engine = engine(1, 16);
+    let begun = Door::default();
+    let for_operator = begun.clone();
+    does(&engine, 2, &[], move |_, task, out| {
+        let to = Port::channel("out");
+        out.push(Action::Delayed(Duration::from_millis(20), to, Bytes::new()));
+        for_operator.pass(task)
+    })
+    .await;
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    port.cast("out", Bytes::new()).await.unwrap();
+    until("it is begun", || begun.is_reached()).await;
+    engine.stop(id(2).physical_id, Duration::ZERO).await;
+    let stopped = engine.counters().of(Drop::Stopped);
+    until("both are counted", || stopped.load(SeqCst) == 2).await;
 }

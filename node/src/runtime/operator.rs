@@ -10,22 +10,26 @@ use super::{
     guest::{self, Birth},
     io::{Finished, Given, Io},
     kind::Kind,
+    ticker::Ticker,
 };
 
 /// Hands messages to the one future in which the guest lives.
 pub(super) struct GuestOperator {
     io: Io,
     life: Pin<Box<dyn Future<Output = ()>>>,
+    ticker: Ticker,
     actions: Vec<edgeless_dataflow::Action>,
 }
 
 impl GuestOperator {
     pub(super) fn new<K: Kind>(birth: Birth<K>) -> Self {
         let io = Io::default();
+        let ticker = birth.machine.ticker.clone();
         let life = Box::pin(guest::run(birth, io.clone()));
         Self {
             io,
             life,
+            ticker,
             actions: Vec::new(),
         }
     }
@@ -71,6 +75,8 @@ impl Operator for GuestOperator {
     }
 
     fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
+        // Others may have had their turn for so long that the ticker sleeps.
+        self.ticker.touch();
         self.go_on(task, out)
     }
 

@@ -11,6 +11,9 @@ use std::{
 
 /// How often guests that compute are looked at.
 pub(super) const TICK: Duration = Duration::from_millis(5);
+/// How often they are looked at while nobody seems to run: whoever was kept waiting on its way from saying
+/// that it runs to running is ended all the same.
+const RARE_TICK: Duration = Duration::from_secs(1);
 
 /// A handle of the ticker; cheap to clone.
 #[derive(Clone)]
@@ -70,7 +73,7 @@ impl Ticker {
                         false => quiet + 1,
                     };
                     if quiet > patience {
-                        state.sleep();
+                        state.sleep(&weak);
                         quiet = 0;
                     }
                 }
@@ -106,12 +109,42 @@ impl Ticker {
 }
 
 impl State {
-    fn sleep(&self) {
+    fn sleep(&self, engine: &wasmtime::EngineWeak) {
         self.asleep.store(true, SeqCst);
         // Said before it is asked, so that whoever touches sees it or is seen.
         while !self.touched.load(SeqCst) && !self.ended.load(SeqCst) {
-            std::thread::park();
+            std::thread::park_timeout(RARE_TICK);
+            if let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+            }
         }
         self.asleep.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Config, Engine, Instance, Module, Store, Trap};
+
+    use super::*;
+
+    #[test]
+    fn whoever_runs_while_the_ticker_sleeps_is_interrupted_all_the_same() {
+        let engine = Engine::new(Config::new().epoch_interruption(true)).unwrap();
+        let (ticker, _ticking) = Ticker::start(&engine, TICK).unwrap();
+        while !ticker.0.asleep.load(SeqCst) {
+            std::thread::yield_now();
+        }
+        // It is on its way since before the ticker slept, but sets its deadline only now.
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        let code = wat::parse_str("(module (func (export \"run\") (loop (br 0))))").unwrap();
+        let module = Module::new(&engine, code).unwrap();
+        let instance = Instance::new(&mut store, &module, &[]).unwrap();
+        let run = instance
+            .get_typed_func::<(), ()>(&mut store, "run")
+            .unwrap();
+        let error = run.call(&mut store, ()).unwrap_err();
+        assert_eq!(error.downcast_ref::<Trap>(), Some(&Trap::Interrupt));
     }
 }
