@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{
     InstanceId, NodeId, Timestamp,
-    message::{Message, Signal},
+    message::{Message, Signal, Upward},
 };
 
 /// Reads the wall clock; an argument, so that tests have their own.
@@ -66,4 +66,10 @@ pub trait Remote: Send + Sync {
 
     /// Sends a signal to the node of the instance it is for. It may be lost.
     fn signal(&self, shard: usize, signal: Signal);
+
+    /// Tells all nodes that send messages to this one what an instance of this one says to those who
+    /// send to it. It may be lost.
+    fn upward(&self, shard: usize, upward: &Upward) {
+        let _ = (shard, upward);
+    }
 }

@@ -25,11 +25,13 @@ pub enum Drop {
     Duplicate,
     /// It was to be delivered at least once, and was refused for good.
     Refused,
+    /// Nobody waited for it any more.
+    Cancelled,
 }
 
 impl Drop {
     /// Every reason, with its name in metrics.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Unmapped, "unmapped"),
         (Self::NoInstance, "no_instance"),
         (Self::Deadline, "deadline"),
@@ -40,6 +42,7 @@ impl Drop {
         (Self::TooLarge, "too_large"),
         (Self::Duplicate, "duplicate"),
         (Self::Refused, "refused"),
+        (Self::Cancelled, "cancelled"),
     ];
 }
 
@@ -68,6 +71,8 @@ pub struct Counters {
     pub duplicate: AtomicU64,
     /// Dropped: see [`Drop::Refused`].
     pub refused: AtomicU64,
+    /// Dropped: see [`Drop::Cancelled`].
+    pub cancelled: AtomicU64,
     /// Messages that were sent once more, as nobody had acknowledged them.
     pub redelivered: AtomicU64,
     /// Custom log entries that found no room among the samples.
@@ -100,6 +105,7 @@ impl Counters {
             Drop::TooLarge => &self.too_large,
             Drop::Duplicate => &self.duplicate,
             Drop::Refused => &self.refused,
+            Drop::Cancelled => &self.cancelled,
         }
     }
 }

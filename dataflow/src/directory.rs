@@ -35,12 +35,16 @@ pub(crate) struct Directory {
     /// Instances of each shard.
     numbers: Vec<usize>,
     groups: FxHashMap<u128, Group>,
+    /// Instances, here or elsewhere, and those here that have an output to them.
+    senders: FxHashMap<PhysicalId, Vec<PhysicalId>>,
 }
 
 #[derive(Debug)]
 struct Entry {
     gate: Arc<Gate>,
     group: Option<u128>,
+    /// Whom its outputs lead to.
+    leads_to: Vec<PhysicalId>,
 }
 
 /// Where the newest members of a group went.
@@ -57,6 +61,7 @@ impl Directory {
             gates: FxHashMap::default(),
             numbers: vec![0; shards],
             groups: FxHashMap::default(),
+            senders: FxHashMap::default(),
         }
     }
 
@@ -92,9 +97,14 @@ impl Directory {
         }
         self.numbers[shard] += 1;
         let gate = Arc::new(Gate::new(shard, capacity));
-        let before = self.gates.insert(physical_id, Entry { gate, group });
-        if let Some(before) = before {
-            self.left(&before);
+        let leads_to = Vec::new();
+        let entry = Entry {
+            gate,
+            group,
+            leads_to,
+        };
+        if let Some(before) = self.gates.insert(physical_id, entry) {
+            self.left(physical_id, &before);
         }
         shard
     }
@@ -116,11 +126,45 @@ impl Directory {
     /// An instance has ended; its gate.
     pub(crate) fn leave(&mut self, physical_id: PhysicalId) -> Option<Arc<Gate>> {
         let entry = self.gates.remove(&physical_id)?;
-        self.left(&entry);
+        self.left(physical_id, &entry);
         Some(entry.gate)
     }
 
-    fn left(&mut self, entry: &Entry) {
+    /// The outputs of an instance lead there from now on.
+    pub(crate) fn leads_to(&mut self, from: PhysicalId, to: impl Iterator<Item = PhysicalId>) {
+        let Some(entry) = self.gates.get_mut(&from) else {
+            return;
+        };
+        let mut to: Vec<_> = to.collect();
+        to.sort_unstable();
+        to.dedup();
+        let before = std::mem::replace(&mut entry.leads_to, to.clone());
+        self.sends_no_more(from, &before);
+        for target in to {
+            self.senders.entry(target).or_default().push(from);
+        }
+    }
+
+    fn sends_no_more(&mut self, from: PhysicalId, to: &[PhysicalId]) {
+        for target in to {
+            if let Some(senders) = self.senders.get_mut(target) {
+                senders.retain(|&sender| sender != from);
+                if senders.is_empty() {
+                    self.senders.remove(target);
+                }
+            }
+        }
+    }
+
+    /// The instances here that have an output to that one, and their shards.
+    pub(crate) fn senders_to(&self, to: PhysicalId) -> Vec<(PhysicalId, usize)> {
+        let senders = self.senders.get(&to).into_iter().flatten();
+        let known = senders.filter_map(|&sender| Some((sender, self.get(sender)?.shard())));
+        known.collect()
+    }
+
+    fn left(&mut self, physical_id: PhysicalId, entry: &Entry) {
+        self.sends_no_more(physical_id, &entry.leads_to);
         let shard = entry.gate.shard();
         self.numbers[shard] -= 1;
         let Some(name) = entry.group else { return };
@@ -181,14 +225,21 @@ mod tests {
     #[test]
     fn who_leaves_leaves_nothing_behind() {
         let mut directory = Directory::new(2);
+        let id = |number| PhysicalId::new(Uuid::from_u128(number));
         for number in 0..10 {
             enter(&mut directory, number, Place::With(number % 3), &[0, 0]);
+            directory.leads_to(id(number), [id(5), id(20), id(5)].into_iter());
         }
+        let senders = directory.senders_to(id(20));
+        assert_eq!(senders.len(), 10);
+        directory.leads_to(id(0), std::iter::empty());
+        assert_eq!(directory.senders_to(id(5)).len(), 9);
         for number in 0..10 {
             let left = directory.leave(PhysicalId::new(Uuid::from_u128(number)));
             assert!(left.is_some());
         }
         assert_eq!(directory.numbers, [0, 0]);
+        assert!(directory.senders.is_empty());
         assert!(directory.groups.is_empty() && directory.gates.is_empty());
     }
 }

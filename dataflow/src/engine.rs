@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_types::{
-    Generation, InstanceId, PhysicalId, Samples, Timestamp,
-    message::{Message, Signal},
+    Generation, InstanceId, NodeId, PhysicalId, Samples, Timestamp,
+    message::{Message, Signal, Upward},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     config::{EngineConfig, Remote},
+    control::Propagation,
     counters::Counters,
     directory::Place,
     operator::Operator,
@@ -27,6 +28,7 @@ use crate::{
     port::Port,
     shard::{Inject, Shard},
     shared::Shared,
+    track::Policy,
 };
 
 /// Makes an operator on its shard; the operator itself need not be `Send`.
@@ -52,10 +54,31 @@ pub struct Spawn {
     pub place: Place,
     /// Where its channels lead.
     pub outputs: Outputs,
-    /// The channels on which messages are delivered at least once.
-    pub tracked: Vec<String>,
+    /// How what it sends is delivered.
+    pub delivery: Delivery,
     /// Makes its operator.
     pub factory: Factory,
+}
+
+/// How what an instance sends is delivered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// The channels on which messages are delivered at least once.
+    pub tracked: Vec<String>,
+    /// When a message that messages on them came of counts as handled.
+    pub policy: Policy,
+    /// What it sends is of no use after this long; what comes of that neither.
+    pub deadline: Option<Duration>,
+}
+
+impl Delivery {
+    /// At least once on these channels.
+    pub fn at_least_once(channels: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            tracked: channels.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Why an instance did not start.
@@ -270,6 +293,52 @@ impl Engine {
         }
         for (shard, signals) in self.shared.shards.iter().zip(by_shard) {
             if !signals.is_empty() && shard.send(Inject::Signals(signals)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands over what instances of other nodes say to those who send to them.
+    pub async fn deliver_upwards(&self, upwards: Vec<Upward>) {
+        let mut by_shard = vec![Vec::new(); self.shards()];
+        for upward in upwards {
+            let senders = self.shared.directory().senders_to(upward.of);
+            for (to, shard) in senders {
+                by_shard[shard].push((to, upward.clone()));
+            }
+        }
+        for (shard, upwards) in self.shared.shards.iter().zip(by_shard) {
+            if !upwards.is_empty() && shard.send(Inject::Upwards(upwards)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The way to a node broke: messages that are delivered at least once and went there are sent again
+    /// at once. Those that it has are not handled twice.
+    pub async fn lost(&self, peer: NodeId) {
+        for shard in &self.shared.shards {
+            if shard.send(Inject::Lost(peer)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Configures an instance anew ([`Control::Configure`](crate::Control::Configure)); what it says to
+    /// that. None: it does not run here, or takes no configuration while it runs.
+    pub async fn configure(&self, physical_id: PhysicalId, config: Bytes) -> Option<Propagation> {
+        let index = self.shared.gate(physical_id)?.shard();
+        let (done, told) = oneshot::channel();
+        let inject = Inject::Configure(physical_id, config, done);
+        self.shared.shards[index].send(inject).await.ok()?;
+        told.await.ok()?
+    }
+
+    /// Tells those who want to know that the node is about to end
+    /// ([`Control::Shutdown`](crate::Control::Shutdown)).
+    pub async fn announce_shutdown(&self) {
+        for shard in &self.shared.shards {
+            if shard.send(Inject::Shutdown).await.is_err() {
                 return;
             }
         }

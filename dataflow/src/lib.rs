@@ -10,7 +10,9 @@
 //! and nobody else. Full inboxes that wait for one another in a circle go over their bound, up to
 //! four times; only then is a message dropped. Nothing is dropped without a counter ([`Counters`]).
 
+mod budget;
 mod config;
+mod control;
 mod counters;
 mod directory;
 mod engine;
@@ -20,7 +22,6 @@ mod look;
 mod names;
 mod operator;
 mod output;
-mod pending;
 mod port;
 mod sample;
 mod seen;
@@ -32,11 +33,13 @@ mod timers;
 mod track;
 
 pub use config::{Clock, EngineConfig, FAR_TIMES, HOPS, Remote};
+pub use control::{Control, Interests, Propagation};
 pub use counters::{Counters, Drop, Faults};
 pub use directory::Place;
-pub use engine::{Engine, Factory, Failure, ShardRun, Spawn, SpawnContext, SpawnError};
+pub use engine::{Delivery, Engine, Factory, Failure, ShardRun, Spawn, SpawnContext, SpawnError};
 pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};
 pub use output::{ChannelName, Outputs};
 pub use port::{Handled, Port, PortError};
 pub use stats::{ChannelView, EdgeView, OperatorView, Phase, Times};
 pub use tap::{Direction, TapPlan, Tapped};
+pub use track::Policy;

@@ -31,3 +31,13 @@ pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     word ^ (word >> 31)
 }
+
+/// The id of a message that comes of several: the same each time that it comes of the same ones in the
+/// same order. `one` and `other` are the ids that it
+/// would have if it came of one alone.
+pub(crate) fn joined(one: MessageId, other: MessageId) -> MessageId {
+    MessageId {
+        origin: mix(one.origin).wrapping_add(other.origin),
+        sequence: mix(one.sequence).wrapping_add(other.sequence),
+    }
+}

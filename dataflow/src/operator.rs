@@ -8,10 +8,13 @@ use std::{task, time::Duration};
 use bytes::Bytes;
 use edgeless_types::{
     InstanceId, Timestamp,
-    message::{Message, MessageId, MessageKind},
+    message::{Budget, Message, MessageId, MessageKind, Refusal, Ticket},
 };
 
-use crate::output::ChannelName;
+use crate::{
+    control::{Control, Interests, Propagation},
+    output::ChannelName,
+};
 
 /// How far the handling of a message came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,17 @@ pub trait Operator {
 
     /// Goes on after it was woken.
     fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress;
+
+    /// The signals it wants; asked once, when it is made.
+    fn interests(&self) -> Interests {
+        Interests::NONE
+    }
+
+    /// Takes a signal that it subscribes to, also while it is busy; says whether it travels on.
+    fn on_signal(&mut self, signal: Control, out: &mut Outbox) -> Propagation {
+        let _ = (signal, out);
+        Propagation::Pass
+    }
 
     /// Ends; nothing comes after this, but it may send. Returns the state it saved last.
     fn stop(&mut self, out: &mut Outbox) -> Option<Bytes>;
@@ -95,6 +109,8 @@ pub struct CallRef {
     pub id: MessageId,
     /// Who waits.
     pub caller: InstanceId,
+    /// Where the caller keeps what it waits for.
+    pub ticket: Option<Ticket>,
 }
 
 impl CallRef {
@@ -108,6 +124,7 @@ impl CallRef {
         Self {
             id: message.id,
             caller: message.source,
+            ticket: message.ticket,
         }
     }
 }
@@ -139,6 +156,19 @@ pub enum Action {
     /// The event that is being handled ended with this error: it is counted, and stands in the log
     /// entries under `fault` instead of the execution times.
     Fault(String),
+    /// Send what comes of several messages that this operator has taken ([`Progress::Taken`]): they are
+    /// handled by this, and acknowledged when it is.
+    Batch(Destination, Bytes, Box<[MessageId]>),
+    /// A message that this operator is handling or has taken counts as handled now, whatever becomes of
+    /// what came of it.
+    Acknowledge(MessageId),
+    /// A message that this operator is handling or has taken is not handled: it is sent again, later, or
+    /// given up.
+    Refuse(MessageId, Refusal),
+    /// Tell this operator [`Control::Timer`] with this number, later.
+    Timer(Duration, u64),
+    /// Tell those who send to this operator how much it takes from now on.
+    Budget(Budget),
 }
 
 /// What an operator wants to happen, in order, since it was last asked.

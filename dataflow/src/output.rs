@@ -132,6 +132,12 @@ impl Outputs {
         channel.is_some_and(|channel| channel.routing == Routing::Broadcast)
     }
 
+    /// All instances that some channel leads to.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
+        let targets = self.channels.iter().flat_map(|channel| &channel.targets);
+        targets.map(|target| target.instance)
+    }
+
     /// All instances of a channel whose messages go to every one of several.
     pub fn broadcast(&self, name: &[u8]) -> Option<SmallVec<[InstanceId; 4]>> {
         let channel = self.channel(name).filter(|_| self.broadcasts)?;

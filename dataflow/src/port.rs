@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use edgeless_types::{InstanceId, PhysicalId, Timestamp, message::MessageId};
+use edgeless_types::{
+    InstanceId, PhysicalId, Timestamp,
+    message::{MessageId, Refusal},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -44,7 +47,7 @@ pub struct Handled {
     /// Its id, where its sender waits for a signal.
     pub tracked: Option<MessageId>,
     /// Why it could not be handled.
-    pub error: Option<String>,
+    pub error: Option<Refusal>,
 }
 
 /// Sends on behalf of one instance; may be cloned and used on any thread.
@@ -69,12 +72,30 @@ impl Port {
     /// # Errors
     /// The channel leads nowhere, or the instance has ended.
     pub async fn cast(&self, channel: &str, payload: Bytes) -> Result<(), PortError> {
+        self.send(channel, payload, false).await
+    }
+
+    /// Sends on an output channel on which messages are delivered at least once, and waits until the
+    /// message is acknowledged: handled, and all that came of it. On other channels it only waits until
+    /// the message is sent. If this is dropped before, who got the message learns that nobody waits.
+    ///
+    /// # Errors
+    /// The message was given up, or the instance has ended.
+    pub async fn deliver(&self, channel: &str, payload: Bytes) -> Result<(), PortError> {
+        let mut waits = Waits(Some(&self.inject));
+        let outcome = self.send(channel, payload, true).await;
+        waits.0 = None;
+        outcome
+    }
+
+    async fn send(&self, channel: &str, payload: Bytes, handled: bool) -> Result<(), PortError> {
         let (done, accepted) = oneshot::channel();
         let channel = ChannelName::from_slice(channel.as_bytes());
         let inject = Inject::PortCast {
             from: self.me.physical_id,
             channel,
             payload,
+            handled,
             done,
         };
         self.inject
@@ -84,7 +105,8 @@ impl Port {
         accepted.await.map_err(|_| PortError::Stopped)?
     }
 
-    /// Calls on an output channel and waits for the answer; `None` when the callee has none.
+    /// Calls on an output channel and waits for the answer; `None` when the callee has none. If this is
+    /// dropped before, the callee learns that nobody waits.
     ///
     /// # Errors
     /// The channel leads nowhere or to nothing that runs, the callee fails or does not answer
@@ -109,7 +131,10 @@ impl Port {
             .send(inject)
             .await
             .map_err(|_| PortError::Stopped)?;
-        match answer.await.map_err(|_| PortError::Stopped)?? {
+        let mut waits = Waits(Some(&self.inject));
+        let answer = answer.await;
+        waits.0 = None;
+        match answer.map_err(|_| PortError::Stopped)?? {
             Answer::Reply(payload) => Ok(Some(payload)),
             Answer::NoReply => Ok(None),
             Answer::Error(text) => Err(PortError::Failed(text)),
@@ -147,5 +172,19 @@ impl Port {
     /// A destination by the name of an output channel.
     pub fn channel(name: &str) -> Destination {
         Destination::Channel(ChannelName::from_slice(name.as_bytes()))
+    }
+}
+
+/// Tells the shard when whoever waits goes away before there is an outcome.
+struct Waits<'a>(Option<&'a mpsc::Sender<Inject>>);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        // Full: the shard looks for those who have gone once a second anyway.
+        if let Some(inject) = self.0
+            && let Err(error) = inject.try_send(Inject::HungUp)
+        {
+            tracing::debug!(%error, "a shard learns later that nobody waits");
+        }
     }
 }

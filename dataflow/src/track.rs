@@ -1,47 +1,41 @@
-//! What is outstanding: messages that were sent at least once and are not acknowledged, and messages
-//! whose handling is not over as what came of it is outstanding. Pure; one per shard.
+//! What is outstanding: messages that were sent and are not acknowledged, calls that are not answered,
+//! and messages whose handling is not over as what came of it is outstanding. Pure; one per shard.
 //!
-//! A tracked message is acknowledged to its sender when its handling is done and everything that came
-//! of it on tracked channels is acknowledged itself: so an acknowledgement at the source speaks for the
-//! whole way. What comes of a message has ids derived from its id, so that a second handling makes the
-//! same ids, and receivers know what they have seen.
+//! A tracked message is acknowledged to its sender when its handling is done and what came of it on
+//! tracked channels is acknowledged itself, as its [`Policy`] says: so an acknowledgement at the source
+//! speaks for the whole way. A message may come of several (a batch) and several of one (a split, a
+//! fan-out): what is kept is edges. What comes of a message has ids derived from its id, so that a second
+//! handling makes the same ids, and receivers know what they have seen. Who needs a message no more
+//! cancels it, and what came of it, along the same edges.
 //!
-//! Nothing here is looked up by a long key on the way of a message: signals carry the ticket of their
-//! message, which says where it is kept.
+//! Nothing here is looked up by a long key on the way of a message: signals and answers carry the ticket
+//! of their message, which says where it is kept.
+
+mod due;
+mod handling;
+mod parents;
 
 use std::time::Duration;
 
 use edgeless_types::{
     InstanceId, PhysicalId, Timestamp,
-    message::{Message, MessageId, Signal, SignalKind, Ticket},
+    message::{Message, MessageId, Refusal, Signal, SignalKind, Ticket},
 };
 use slab::Slab;
 
-use crate::{
-    names::{derived, fingerprint},
-    seen::{Known, Seen},
-};
+use crate::seen::Seen;
+pub(crate) use due::Waits;
+pub(crate) use handling::Begin;
+use handling::Open;
+pub use handling::Policy;
+pub(crate) use parents::Parents;
 
 /// How often a message is sent anew after a negative acknowledgement before it is given up.
 const ATTEMPTS: u32 = 5;
 /// How long a message waits after a refusal before it is sent anew; doubles with each.
 const PAUSE: Duration = Duration::from_millis(10);
-/// How often what is outstanding is looked through for what is overdue.
-const LOOK: Duration = Duration::from_secs(1);
-
-/// A message that is being handled, or waits for what came of it.
-#[derive(Debug)]
-struct Open {
-    id: MessageId,
-    ticket: Ticket,
-    me: PhysicalId,
-    sender: InstanceId,
-    /// How many messages came of it so far.
-    made: u64,
-    /// How many of them are not acknowledged.
-    remaining: usize,
-    handled: bool,
-}
+/// The longest that a receiver may ask a sender to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Names a message that is being handled; an old name finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,36 +44,54 @@ pub(crate) struct OpenKey {
     id: MessageId,
 }
 
-/// A message that is not acknowledged.
+/// What ends the waiting for a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// An acknowledgement; until then it is sent again, on the tracked channel of that number.
+    Ack(usize),
+    /// An answer.
+    Answer,
+}
+
+/// A message that is outstanding.
 #[derive(Debug)]
-struct Outgoing {
+struct Outgoing<W> {
     id: MessageId,
     from: PhysicalId,
-    /// The number of its channel among the tracked ones.
-    channel: usize,
-    parent: Option<OpenKey>,
+    need: Need,
+    /// What it came of.
+    parents: Parents,
     attempts: u32,
-    /// The message, once it was sent.
+    /// Where it went.
+    to: Option<InstanceId>,
+    /// The message, once it was sent and where it may be sent again.
     sent: Option<Message>,
-    /// When it is sent again, once it was sent.
+    /// When it is sent again, once it was sent; of a call: when nobody waits any more.
     due: Timestamp,
+    /// After this it is of no use.
+    deadline: Option<Timestamp>,
+    /// Who waits for it, besides what it came of.
+    waiter: Option<Box<W>>,
+    /// Whether its sender is told what becomes of it.
+    told: bool,
 }
 
-/// What a receiver is to do with a message.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Begin {
-    /// Handle it.
-    New(OpenKey),
-    /// It is being handled already.
-    Busy,
-    /// It was handled: acknowledge it again.
-    Done,
+/// What a sender says about a message when it is to become outstanding.
+pub(crate) struct Expect<W> {
+    pub(crate) id: MessageId,
+    pub(crate) from: PhysicalId,
+    pub(crate) need: Need,
+    pub(crate) parents: Parents,
+    /// After this it is of no use; of a call: nobody waits any more.
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) waiter: Option<Box<W>>,
+    pub(crate) told: bool,
 }
 
-/// What is to be done after a signal.
+/// What is to be done after a signal, or as time has passed.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Effect {
-    /// Tell a sender.
+pub(crate) enum Effect<W> {
+    /// Tell a sender, or whoever got a message that is cancelled.
     Signal(Signal),
     /// Send a message of an instance once more, on a channel of that number.
     Again(PhysicalId, usize, Box<Message>),
@@ -87,168 +99,171 @@ pub(crate) enum Effect {
     Settled(PhysicalId, usize),
     /// A message is given up that nobody upstream waits for.
     GivenUp,
+    /// Whoever waits for a message learns what became of it.
+    Ended(Box<W>, Outcome),
+    /// An instance that asked for it is told that its message is acknowledged; it may stop that from
+    /// counting for what the message came of.
+    Acknowledged(PhysicalId, MessageId, Need, Parents),
+    /// An instance that asked for it is told that its message is refused; it may take over. The ticket
+    /// names the message as long as it may be tried again.
+    Refused(PhysicalId, MessageId, Ticket, Box<Refusal>),
 }
 
-/// All that is outstanding on one shard.
-#[derive(Debug, Default)]
-pub(crate) struct Tracker {
+/// What became of a message that somebody waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It is handled, and all that came of it.
+    Handled,
+    /// It is given up; why.
+    Refused(String),
+    /// Its time is over.
+    Late,
+}
+
+/// All that is outstanding on one shard; `W` is who waits for calls.
+#[derive(Debug)]
+pub(crate) struct Tracker<W> {
     open: Slab<Open>,
-    outgoing: Slab<Outgoing>,
-    /// When the outgoing messages are looked through next.
+    outgoing: Slab<Outgoing<W>>,
+    /// When the outgoing messages are looked through next, and when they were last.
     next_look: Timestamp,
+    looked: Timestamp,
     seen: Seen,
 }
 
-impl Tracker {
-    /// A receiver is about to handle a message.
-    pub(crate) fn begin(&mut self, message: &Message, ticket: Ticket) -> Begin {
-        let name = fingerprint(message.target, message.id);
-        match self.seen.get(name) {
-            Some(Known::Open(_)) => return Begin::Busy,
-            Some(Known::Done) => return Begin::Done,
-            None => {}
-        }
-        let slot = self.open.insert(Open {
-            id: message.id,
-            ticket,
-            me: message.target,
-            sender: message.source,
-            made: 0,
-            remaining: 0,
-            handled: false,
-        });
-        let key = key(slot, message.id);
-        self.seen.open(name, key.slot);
-        Begin::New(key)
-    }
-
-    /// The name of a message that was begun and is not over.
-    pub(crate) fn find(&self, me: PhysicalId, id: MessageId) -> Option<OpenKey> {
-        match self.seen.get(fingerprint(me, id))? {
-            Known::Open(slot) => Some(OpenKey { slot, id }),
-            Known::Done => None,
+impl<W> Default for Tracker<W> {
+    fn default() -> Self {
+        Self {
+            open: Slab::new(),
+            outgoing: Slab::new(),
+            next_look: Timestamp::default(),
+            looked: Timestamp::default(),
+            seen: Seen::default(),
         }
     }
+}
 
-    /// A message comes of another: its id.
-    pub(crate) fn derive(&mut self, parent: OpenKey) -> Option<MessageId> {
-        let open = self.open_mut(parent)?;
-        open.made += 1;
-        Some(derived(open.id, open.made))
-    }
-
-    /// A message is to be sent at least once: its ticket.
-    pub(crate) fn expect(
-        &mut self,
-        id: MessageId,
-        from: PhysicalId,
-        channel: usize,
-        parent: Option<OpenKey>,
-    ) -> Option<Ticket> {
-        if let Some(open) = parent.and_then(|key| self.open_mut(key)) {
-            open.remaining += 1;
+impl<W> Tracker<W> {
+    /// A message becomes outstanding: its ticket.
+    pub(crate) fn expect(&mut self, expect: Expect<W>) -> Option<Ticket> {
+        for &parent in expect.parents.as_slice() {
+            self.has_child(parent, expect.need);
+        }
+        let due = match (expect.need, expect.deadline) {
+            (Need::Answer, Some(deadline)) => deadline,
+            (Need::Answer | Need::Ack(_), _) => Timestamp::default(),
+        };
+        if let Some(deadline) = expect.deadline {
+            self.look_at(deadline);
         }
         let slot = self.outgoing.insert(Outgoing {
-            id,
-            from,
-            channel,
-            parent,
+            id: expect.id,
+            from: expect.from,
+            need: expect.need,
+            parents: expect.parents,
             attempts: 0,
+            to: None,
             sent: None,
-            due: Timestamp::default(),
+            due,
+            deadline: expect.deadline,
+            waiter: expect.waiter,
+            told: expect.told,
         });
         u32::try_from(slot + 1).ok().and_then(Ticket::new)
     }
 
     /// It was sent; unless it is acknowledged it is due again at `due`.
-    pub(crate) fn sent(&mut self, message: Message, due: Timestamp) {
+    pub(crate) fn sent(&mut self, message: Message, to: InstanceId, due: Timestamp) {
         let ticket = message.ticket;
         if let Some(outgoing) = self.outgoing_mut(ticket, message.id) {
+            outgoing.to = Some(to);
             outgoing.sent = Some(message);
             outgoing.due = due;
+        }
+    }
+
+    /// A call went there.
+    pub(crate) fn called(&mut self, ticket: Option<Ticket>, id: MessageId, to: InstanceId) {
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.to = Some(to);
         }
     }
 
     /// It was not sent after all.
     pub(crate) fn unsent(&mut self, ticket: Option<Ticket>, id: MessageId) {
         if let Some(outgoing) = self.outgoing_mut(ticket, id) {
-            outgoing.sent = None;
+            (outgoing.sent, outgoing.to) = (None, None);
         }
     }
 
-    /// The handling of a message is done.
-    pub(crate) fn handled(&mut self, key: OpenKey, effects: &mut Vec<Effect>) {
-        if let Some(open) = self.open_mut(key) {
-            open.handled = true;
-            self.close_if_over(key, effects);
+    /// The answer to a call is here: who waits for it? None when nobody does (any more).
+    pub(crate) fn answered(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<W> {
+        let outgoing = self.outgoing_mut(ticket, id)?;
+        if outgoing.need != Need::Answer {
+            return None;
         }
-    }
-
-    /// The handling of a message failed, and what came of it does not count.
-    pub(crate) fn failed(
-        &mut self,
-        key: OpenKey,
-        reason: &str,
-        permanent: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.open_mut(key).is_none() {
-            return;
-        }
-        let open = self.open.remove(key.slot as usize);
-        self.seen.forget(fingerprint(open.me, open.id));
-        if open.remaining > 0 {
-            // A second handling sends them anew, under the same ids.
-            let before = self.outgoing.len();
-            self.outgoing.retain(|_, it| it.parent != Some(key));
-            effects.push(Effect::Settled(open.me, before - self.outgoing.len()));
-        }
-        let kind = SignalKind::Nack {
-            reason: reason.to_owned(),
-            permanent,
-        };
-        effects.push(Effect::Signal(Signal {
-            id: open.id,
-            ticket: open.ticket,
-            to: open.sender,
-            kind,
-        }));
+        let outgoing = self.outgoing.remove(place(ticket?));
+        outgoing.waiter.map(|waiter| *waiter)
     }
 
     /// A signal about a message that was sent from here.
-    pub(crate) fn on_signal(&mut self, signal: Signal, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn on_signal(
+        &mut self,
+        signal: Signal,
+        now: Timestamp,
+        effects: &mut Vec<Effect<W>>,
+    ) {
         match signal.kind {
             SignalKind::Ack => self.acknowledged(signal.ticket, signal.id, effects),
-            SignalKind::Nack { reason, permanent } => {
-                let ticket = Some(signal.ticket);
-                self.refused(ticket, signal.id, &reason, permanent, now, effects);
+            SignalKind::Nack(refusal) => {
+                self.refused(Some(signal.ticket), signal.id, refusal, now, effects);
+            }
+            SignalKind::Cancel => {
+                self.cancelled(signal.to.physical_id, signal.id, effects);
             }
         }
     }
 
-    /// A message needs no acknowledgement any more.
+    /// A message needs no acknowledgement any more: it counts as acknowledged.
     pub(crate) fn settle(
         &mut self,
         ticket: Option<Ticket>,
         id: MessageId,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<Effect<W>>,
     ) {
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.told = false;
+        }
         if let Some(ticket) = ticket {
             self.acknowledged(ticket, id, effects);
         }
     }
 
-    fn acknowledged(&mut self, ticket: Ticket, id: MessageId, effects: &mut Vec<Effect>) {
-        if self.outgoing_mut(Some(ticket), id).is_none() {
+    fn acknowledged(&mut self, ticket: Ticket, id: MessageId, effects: &mut Vec<Effect<W>>) {
+        let Some(outgoing) = self.take_tracked(ticket, id) else {
             return;
-        }
-        let outgoing = self.outgoing.remove(place(ticket));
+        };
         effects.push(Effect::Settled(outgoing.from, 1));
-        if let Some(key) = outgoing.parent
-            && let Some(open) = self.open_mut(key)
-        {
-            open.remaining = open.remaining.saturating_sub(1);
-            self.close_if_over(key, effects);
+        if let Some(waiter) = outgoing.waiter {
+            effects.push(Effect::Ended(waiter, Outcome::Handled));
+        }
+        if outgoing.told {
+            let (from, need, parents) = (outgoing.from, outgoing.need, outgoing.parents);
+            effects.push(Effect::Acknowledged(from, id, need, parents));
+        } else {
+            self.count_for(&outgoing.parents, outgoing.need, effects);
+        }
+    }
+
+    /// What came of these messages is acknowledged.
+    pub(crate) fn count_for(
+        &mut self,
+        parents: &Parents,
+        need: Need,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        for &parent in parents.as_slice() {
+            self.child_acknowledged(parent, need, effects);
         }
     }
 
@@ -257,106 +272,87 @@ impl Tracker {
         &mut self,
         ticket: Option<Ticket>,
         id: MessageId,
-        reason: &str,
-        permanent: bool,
+        refusal: Box<Refusal>,
         now: Timestamp,
-        effects: &mut Vec<Effect>,
+        effects: &mut Vec<Effect<W>>,
+    ) {
+        let Some(outgoing) = self.outgoing_mut(ticket, id) else {
+            return;
+        };
+        match (outgoing.need, ticket) {
+            (Need::Ack(_), Some(ticket)) if outgoing.told => {
+                effects.push(Effect::Refused(outgoing.from, id, ticket, refusal));
+            }
+            (Need::Ack(_), _) => self.try_again(ticket, id, &refusal, now, effects),
+            (Need::Answer, _) => {}
+        }
+    }
+
+    /// A refused message is sent again after a pause, or given up.
+    pub(crate) fn try_again(
+        &mut self,
+        ticket: Option<Ticket>,
+        id: MessageId,
+        refusal: &Refusal,
+        now: Timestamp,
+        effects: &mut Vec<Effect<W>>,
     ) {
         let Some(outgoing) = self.outgoing_mut(ticket, id) else {
             return;
         };
         outgoing.attempts += 1;
-        if !permanent && outgoing.attempts < ATTEMPTS {
-            let due = now + PAUSE * (1 << outgoing.attempts);
-            outgoing.due = due;
-            self.next_look = self.next_look.min(due);
+        let pause = PAUSE * (1 << outgoing.attempts.min(ATTEMPTS));
+        let pause = refusal.retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
+        let in_time = outgoing.deadline.is_none_or(|it| now + pause < it);
+        if !refusal.permanent && outgoing.attempts < ATTEMPTS && in_time {
+            outgoing.due = now + pause;
+            self.look_at(now + pause);
             return;
         }
-        let Some(ticket) = ticket else { return };
-        let outgoing = self.outgoing.remove(place(ticket));
-        effects.push(Effect::Settled(outgoing.from, 1));
-        match outgoing.parent {
-            Some(key) => self.failed(key, reason, permanent, effects),
-            None => effects.push(Effect::GivenUp),
-        }
+        self.give_up(ticket, id, refusal, effects);
     }
 
-    /// What is due again, and is not yet sent again when this returns.
-    pub(crate) fn take_due(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.next_look = now + LOOK;
-        for (_, outgoing) in &mut self.outgoing {
-            let Some(message) = &outgoing.sent else {
-                continue;
-            };
-            if outgoing.due <= now {
-                let message = Box::new(message.clone());
-                effects.push(Effect::Again(outgoing.from, outgoing.channel, message));
-                outgoing.sent = None;
-            } else {
-                self.next_look = self.next_look.min(outgoing.due);
-            }
-        }
-    }
-
-    /// When to look for what is due.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        (!self.outgoing.is_empty()).then_some(self.next_look)
-    }
-
-    /// The channels of an instance lead elsewhere: what went to where none leads now is due at once.
-    pub(crate) fn rerouted(
+    fn give_up(
         &mut self,
-        from: PhysicalId,
-        leads_to: impl Fn(usize, PhysicalId) -> bool,
-        now: Timestamp,
+        ticket: Option<Ticket>,
+        id: MessageId,
+        refusal: &Refusal,
+        effects: &mut Vec<Effect<W>>,
     ) {
-        for (_, outgoing) in &mut self.outgoing {
-            if outgoing.from == from
-                && let Some(message) = &outgoing.sent
-                && !leads_to(outgoing.channel, message.target)
-            {
-                outgoing.due = now;
-                self.next_look = now;
-            }
-        }
-    }
-
-    /// An instance is gone, with all it had outstanding: its senders learn what it had not finished.
-    pub(crate) fn forget(&mut self, me: PhysicalId, effects: &mut Vec<Effect>) {
-        self.outgoing.retain(|_, outgoing| outgoing.from != me);
-        let open = self.open.iter().filter(|(_, open)| open.me == me);
-        let keys: Vec<OpenKey> = open.map(|(slot, open)| key(slot, open.id)).collect();
-        for key in keys {
-            self.failed(key, "the instance has ended", false, effects);
-        }
-    }
-
-    fn close_if_over(&mut self, key: OpenKey, effects: &mut Vec<Effect>) {
-        let over = self
-            .open_mut(key)
-            .is_some_and(|open| open.handled && open.remaining == 0);
-        if !over {
+        let Some(outgoing) = ticket.and_then(|ticket| self.take_tracked(ticket, id)) else {
             return;
+        };
+        effects.push(Effect::Settled(outgoing.from, 1));
+        if let Some(waiter) = outgoing.waiter {
+            let outcome = Outcome::Refused(refusal.reason.clone());
+            effects.push(Effect::Ended(waiter, outcome));
+        } else if outgoing.parents.as_slice().is_empty() {
+            effects.push(Effect::GivenUp);
         }
-        let open = self.open.remove(key.slot as usize);
-        self.seen.done(fingerprint(open.me, open.id));
-        effects.push(Effect::Signal(Signal {
-            id: open.id,
-            ticket: open.ticket,
-            to: open.sender,
-            kind: SignalKind::Ack,
-        }));
+        for &parent in outgoing.parents.as_slice() {
+            self.child_failed(parent, outgoing.need, refusal, effects);
+        }
     }
 
-    fn open_mut(&mut self, key: OpenKey) -> Option<&mut Open> {
-        let open = self.open.get_mut(key.slot as usize);
-        open.filter(|open| open.id == key.id)
+    fn take_tracked(&mut self, ticket: Ticket, id: MessageId) -> Option<Outgoing<W>> {
+        let outgoing = self.outgoing_mut(Some(ticket), id)?;
+        (outgoing.need != Need::Answer).then(|| self.outgoing.remove(place(ticket)))
     }
 
-    fn outgoing_mut(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<&mut Outgoing> {
+    fn outgoing_mut(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<&mut Outgoing<W>> {
         let outgoing = self.outgoing.get_mut(place(ticket?));
         outgoing.filter(|outgoing| outgoing.id == id)
     }
+}
+
+fn cancel<W>(id: MessageId, ticket: Ticket, to: InstanceId) -> Effect<W> {
+    let kind = SignalKind::Cancel;
+    Effect::Signal(Signal {
+        id,
+        ticket,
+        to,
+        kind,
+    })
 }
 
 fn place(ticket: Ticket) -> usize {

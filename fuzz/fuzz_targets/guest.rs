@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Clock, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Place, Port,
+    Answer, CallRef, Clock, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Place, Port,
     Progress, Remote, Spawn, SpawnContext,
 };
 use edgeless_node::runtime::{Limits, Runtimes};
@@ -184,7 +184,7 @@ async fn start(engine: &Engine, id: u128, out: u128, factory: Factory) -> bool {
         generation: Generation(1),
         place: Place::Anywhere,
         outputs: Outputs::new(vec![("out".to_owned(), vec![target])]),
-        tracked: Vec::new(),
+        delivery: Delivery::default(),
         factory,
     };
     engine.spawn(spawn).await.is_ok()

@@ -6,11 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Engine, Factory, Outputs, Place, Spawn, TapPlan, Tapped};
+use edgeless_dataflow::{Delivery, Engine, Factory, Outputs, Place, Spawn, TapPlan, Tapped};
 use edgeless_types::{
     PhysicalId,
+    delivery::{ack_policy, at_least_once, deadline},
     routing::{routing, shard},
-    workflow::{FunctionSpec, VertexSpec, at_least_once},
+    workflow::{FunctionSpec, VertexSpec},
 };
 use tokio::sync::mpsc;
 
@@ -40,7 +41,7 @@ impl agent::Host for Host {
             VertexSpec::Function(function) => &function.annotations,
             VertexSpec::Resource(_) => &none,
         };
-        let tracked = at_least_once(annotations);
+        let delivery = delivery(annotations).map_err(StartError::Failed)?;
         let mut outputs = outputs(start.outputs);
         for (channel, routing) in routing(annotations).map_err(StartError::Failed)? {
             outputs.set_routing(&channel, routing);
@@ -63,7 +64,7 @@ impl agent::Host for Host {
             generation: start.instance.generation,
             place,
             outputs,
-            tracked,
+            delivery,
             factory,
         };
         let spawned = self.engine.spawn(spawn).await;
@@ -135,6 +136,14 @@ impl Host {
             .factory(digest, init_payload, state)
             .ok_or(StartError::MissingCode(digest))
     }
+}
+
+fn delivery(annotations: &BTreeMap<String, String>) -> Result<Delivery, String> {
+    Ok(Delivery {
+        tracked: at_least_once(annotations),
+        policy: ack_policy(annotations)?,
+        deadline: deadline(annotations)?,
+    })
 }
 
 fn outputs(outputs: Vec<Output>) -> Outputs {

@@ -4,6 +4,7 @@
 //! imports none of ours. Wire formats (gRPC, REST) live at the edges and convert into these types.
 
 mod capability;
+pub mod delivery;
 mod digest;
 mod health;
 mod id;

@@ -1,5 +1,7 @@
 //! Messages: what functions, resources and the nodes between them pass to one another.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{InstanceId, PhysicalId, Timestamp};
@@ -80,31 +82,106 @@ pub type Ticket = std::num::NonZeroU32;
 /// The name of a header, lower case.
 pub type Header = std::sync::Arc<str>;
 
-/// What travels against the data: what became of a message that is delivered at least once.
+/// What is said about one message: what became of it, or that nobody waits for it any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// The message it is about.
     pub id: MessageId,
     /// The ticket of that message.
     pub ticket: Ticket,
-    /// Who sent that message.
+    /// Who sent that message; of a cancellation: who got it.
     pub to: InstanceId,
-    /// What became of it.
+    /// What is said.
     pub kind: SignalKind,
 }
 
-/// What became of a message.
+/// What is said about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignalKind {
-    /// It is handled, and so is all that came of it.
+    /// It is handled, and so is all that came of it. Travels against the data.
     Ack,
-    /// It is not.
-    Nack {
-        /// Why, in words.
-        reason: String,
-        /// Whether trying again is of no use.
-        permanent: bool,
-    },
+    /// It is not. Travels against the data.
+    Nack(Box<Refusal>),
+    /// Nobody waits for it any more: its handling, if it has not begun, need not begin. Travels with the
+    /// data, on the edges that what is outstanding remembers.
+    Cancel,
+}
+
+/// Why a message is not handled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, in words.
+    pub reason: String,
+    /// Whether trying again is of no use.
+    pub permanent: bool,
+    /// How long to wait before it is sent again; `None`: whoever sends it decides.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// One that may be better next time.
+    pub fn passing(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            ..Self::default()
+        }
+    }
+
+    /// One that will be the same next time.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self {
+            permanent: true,
+            ..Self::passing(reason)
+        }
+    }
+}
+
+/// What an operator tells those who send to it, over all edges that lead to it: it travels against the
+/// data until an operator that subscribes to it ends its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upward {
+    /// Names it, so that whoever is reached on several ways hears of it once.
+    pub id: MessageId,
+    /// Whose senders it is for.
+    pub of: PhysicalId,
+    /// How many more operators it may pass.
+    pub hops: u8,
+    /// What is told.
+    pub kind: UpwardKind,
+}
+
+/// What an operator tells those who send to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpwardKind {
+    /// How much it takes from now on.
+    Budget(Budget),
+    /// Something went wrong there; why, in words.
+    Error(Box<str>),
+}
+
+/// How much may be sent; `None` is no bound. A budget of no messages or no bytes says: nothing now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Messages.
+    pub messages: Option<u64>,
+    /// Bytes of payload.
+    pub bytes: Option<u64>,
+    /// Messages per second.
+    pub rate: Option<u32>,
+}
+
+impl Budget {
+    /// Nothing may be sent.
+    pub const NOTHING: Self = Self {
+        messages: Some(0),
+        bytes: Some(0),
+        rate: None,
+    };
+
+    /// Whether nothing may be sent.
+    pub fn is_nothing(&self) -> bool {
+        self.messages == Some(0) || self.bytes == Some(0) || self.rate == Some(0)
+    }
 }
 
 /// One message.
@@ -118,8 +195,8 @@ pub struct Message {
     pub target: PhysicalId,
     /// What is expected of the receiver.
     pub kind: MessageKind,
-    /// Where its sender keeps it until there is a [`Signal`] about it, which gives this back. None: its
-    /// sender waits for no signal.
+    /// Where its sender keeps it until there is a [`Signal`] about it, or the answer to it, which give this
+    /// back. None: its sender waits for neither.
     pub ticket: Option<Ticket>,
     /// What can be read without touching the payload.
     pub envelope: Envelope,
@@ -129,3 +206,10 @@ pub struct Message {
 
 // Messages are moved a lot; up to this size compilers do it in place.
 const _: () = assert!(size_of::<Message>() <= 128);
+
+impl Message {
+    /// Whether its sender waits for a [`Signal`] about it: what became of a call says its answer.
+    pub fn is_tracked(&self) -> bool {
+        self.ticket.is_some() && matches!(self.kind, MessageKind::Cast)
+    }
+}

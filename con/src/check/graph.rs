@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_dataflow::graph::{Compiled, Kinds, Output, Problem, Role, Shape, Vertex, compile};
 use edgeless_types::{
-    routing,
+    delivery, routing,
     workflow::{
         AT_LEAST_ONCE, GIVES, GRAPH, ROLE, TAKES, Workflow, WorkflowFunction, at_least_once,
     },
@@ -54,6 +54,12 @@ impl Checker<'_> {
         }
         let annotations = &function.annotations;
         let place = |name: &str| format!("{pointer}/annotations/{name}");
+        if let Err(problem) = delivery::ack_policy(annotations) {
+            self.fault(place(delivery::ACK), problem);
+        }
+        if let Err(problem) = delivery::deadline(annotations) {
+            self.fault(place(delivery::DEADLINE_MS), problem);
+        }
         if let Err(problem) = routing::shard(annotations) {
             self.fault(place(routing::SHARD), problem);
         }

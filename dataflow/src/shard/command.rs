@@ -41,13 +41,25 @@ impl Shard {
                 }
             }
             Inject::Signals(signals) => self.on_signals(signals),
+            Inject::Upwards(upwards) => {
+                for (to, upward) in upwards {
+                    self.on_upward(to, upward);
+                }
+            }
+            Inject::Lost(peer) => self.tracker.lost(peer, self.now),
+            Inject::HungUp => self.tracker.hung_up(self.now),
+            Inject::Configure(id, config, done) => self.configure(id, config, done),
+            Inject::Shutdown => self.announce_shutdown(),
             Inject::PortCast {
                 from,
                 channel,
                 payload,
+                handled,
                 done,
             } => {
-                self.port_cast(from, channel, payload, done);
+                if let Some(&key) = self.by_id.get(&from) {
+                    self.port_cast(key, channel, payload, handled, done);
+                }
             }
             Inject::PortCall {
                 from,
@@ -56,7 +68,9 @@ impl Shard {
                 timeout,
                 done,
             } => {
-                self.port_call(from, channel, payload, timeout, done);
+                if let Some(&key) = self.by_id.get(&from) {
+                    self.port_call(key, channel, payload, timeout, done);
+                }
             }
             Inject::Act { from, action } => {
                 if let Some(&key) = self.by_id.get(&from) {
@@ -86,7 +100,7 @@ impl Shard {
             let times = [message.created, message.begin, self.now];
             self.slots[key].count(&mut self.recorder, message.source, times);
             if let Some(id) = message.tracked {
-                self.finish_taken(key, id, message.error.as_deref());
+                self.finish_taken(key, id, message.error);
             }
         }
     }
@@ -118,6 +132,7 @@ impl Shard {
                 return;
             }
         };
+        let interests = operator.interests();
         self.slots.insert(Slot {
             me,
             generation: spawn.generation,
@@ -133,7 +148,9 @@ impl Shard {
             waits_for: None,
             blocked: false,
             held: Vec::new(),
-            tracked: spawn.tracked,
+            delivery: spawn.delivery,
+            interests,
+            heard: None,
             outstanding: 0,
             delayed: 0,
             current: None,
@@ -149,9 +166,19 @@ impl Shard {
             samples: Place::default(),
         });
         self.by_id.insert(me.physical_id, key);
+        self.enter_outputs(key);
         self.shared.ring(gate.open());
         self.accept_early();
         self.step(key, |operator, task, out| operator.start(task, out));
+    }
+
+    /// Says to all shards whom an operator sends to: signals find their way back by that.
+    fn enter_outputs(&self, key: usize) {
+        let slot = &self.slots[key];
+        let targets = slot.outputs.instances().map(|it| it.physical_id);
+        self.shared
+            .directory_mut()
+            .leads_to(slot.me.physical_id, targets);
     }
 
     fn stop(
@@ -184,6 +211,8 @@ impl Shard {
             if generation >= slot.generation {
                 slot.generation = generation;
                 slot.outputs.become_those(outputs);
+                self.enter_outputs(key);
+                let slot = &mut self.slots[key];
                 slot.unhold();
                 self.reroute(key);
                 self.retry(key);
@@ -196,36 +225,47 @@ impl Shard {
 
     fn port_cast(
         &mut self,
-        from: PhysicalId,
+        key: usize,
         channel: ChannelName,
         payload: Bytes,
+        handled: bool,
         done: oneshot::Sender<Result<(), PortError>>,
     ) {
-        let Some(&key) = self.by_id.get(&from) else {
-            return;
-        };
+        if !self.may_send(key, payload.len()) {
+            let from = self.slots[key].me.physical_id;
+            let inject = Inject::PortCast {
+                from,
+                channel,
+                payload,
+                handled,
+                done,
+            };
+            return self.slots[key].heard_mut().waiting.push_back(inject);
+        }
         if let Some(instances) = self.slots[key].outputs.broadcast(&channel) {
             return self.cast_to_all(key, &channel, &instances, &payload, None, Some(done));
         }
         let mut message = self.message(key, MessageKind::Cast, payload);
         let to = Destination::Channel(channel);
-        if let Some(channel) = self.slots[key].tracks(&to) {
-            self.track(key, channel, &mut message, None);
+        let (waiter, done) = match handled {
+            true => (Some(Box::new(Waiter::Delivery(done))), None),
+            false => (None, Some(done)),
+        };
+        match self.slots[key].tracks(&to) {
+            Some(channel) => self.track_for(key, channel, &mut message, waiter),
+            None => self.nothing_to_wait_for(waiter),
         }
-        self.dispatch(key, to, message, Some(done));
+        self.dispatch(key, to, message, done);
     }
 
     fn port_call(
         &mut self,
-        from: PhysicalId,
+        key: usize,
         channel: ChannelName,
         payload: Bytes,
         timeout: Duration,
         done: oneshot::Sender<Result<Answer, PortError>>,
     ) {
-        let Some(&key) = self.by_id.get(&from) else {
-            return;
-        };
         if self.slots[key].outputs.peek(&channel) == Route::Unmapped {
             let name = String::from_utf8_lossy(&channel).into_owned();
             if done.send(Err(PortError::Unmapped(name))).is_err() {
@@ -233,15 +273,21 @@ impl Shard {
             }
             return;
         }
-        let kind = MessageKind::Call;
-        let mut message = self.message(key, kind, payload);
-        let deadline = self.now + timeout;
-        message.envelope.deadline = Some(deadline);
-        self.pending.insert(
-            message.id.sequence,
-            deadline,
-            Waiter::Port(done, from, channel.clone()),
-        );
+        let from = self.slots[key].me.physical_id;
+        if !self.may_send(key, payload.len()) {
+            let inject = Inject::PortCall {
+                from,
+                channel,
+                payload,
+                timeout,
+                done,
+            };
+            return self.slots[key].heard_mut().waiting.push_back(inject);
+        }
+        let mut message = self.message(key, MessageKind::Call, payload);
+        message.envelope.deadline = Some(self.now + timeout);
+        let waiter = Waiter::Port(done, from, channel.clone());
+        self.expect_answer(key, &mut message, waiter);
         self.dispatch(key, Destination::Channel(channel), message, None);
     }
 }

@@ -1,6 +1,7 @@
 //! One shard: a loop that owns its operators.
 
 mod command;
+mod control;
 mod end;
 mod inspect;
 mod park;
@@ -18,8 +19,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_types::{
-    Generation, PhysicalId, Samples, Timestamp,
-    message::{Message, Signal},
+    Generation, NodeId, PhysicalId, Samples, Timestamp,
+    message::{Message, Signal, Upward},
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use rustc_hash::FxHashMap;
@@ -28,17 +29,17 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
+    control::Propagation,
     counters::Drop,
     engine::{Spawn, SpawnError},
     gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
-    output::{ChannelName, Outputs, Route},
-    pending::Pending,
+    output::{ChannelName, Outputs},
     port::{Handled, PortError},
     sample::Recorder,
     shared::{LoadMeter, Shared},
     timers::Timers,
-    track::{Effect, Tracker},
+    track::{Effect, Tracker, Waits},
 };
 pub(crate) use inspect::Look;
 use slot::Slot;
@@ -60,12 +61,24 @@ pub(crate) enum Inject {
     },
     /// What became of messages that went out from here.
     Signals(Vec<Signal>),
+    /// What instances tell those who send to them, for these instances of this shard.
+    Upwards(Vec<(PhysicalId, Upward)>),
+    /// The way to a node broke: what went there may be lost.
+    Lost(NodeId),
+    /// Somebody who waited for what becomes of a message has gone away.
+    HungUp,
+    /// An instance is to be configured anew; None: it does not run here, or takes no configuration.
+    Configure(PhysicalId, Bytes, oneshot::Sender<Option<Propagation>>),
+    /// The node is about to end.
+    Shutdown,
     /// Answers, and messages for instances that do not run here.
     Uncounted(Vec<Message>),
     PortCast {
         from: PhysicalId,
         channel: ChannelName,
         payload: Bytes,
+        /// Whether the port waits until the message is acknowledged, not only until it is sent.
+        handled: bool,
         done: oneshot::Sender<Result<(), PortError>>,
     },
     PortCall {
@@ -97,12 +110,27 @@ enum Waiter {
         PhysicalId,
         ChannelName,
     ),
+    /// A port that waits for an acknowledgement.
+    Delivery(oneshot::Sender<Result<(), PortError>>),
+}
+
+impl Waits for Waiter {
+    fn is_gone(&self) -> bool {
+        match self {
+            Self::Operator(..) => false,
+            Self::Port(done, ..) => done.is_closed(),
+            Self::Delivery(done) => done.is_closed(),
+        }
+    }
 }
 
 /// What is due later.
 enum Due {
     Cast(PhysicalId, Destination, Bytes),
     StopEnd(PhysicalId),
+    Timer(PhysicalId, u64),
+    /// A source may send again, perhaps.
+    Allowed(PhysicalId),
 }
 
 /// Operators that get a turn before the shard looks at its inputs again.
@@ -126,13 +154,13 @@ pub(crate) struct Shard {
     blocked: Vec<usize>,
     gates: FxHashMap<PhysicalId, Arc<Gate>>,
     early: Vec<Message>,
-    tracker: Tracker,
-    effects: Vec<Effect>,
+    tracker: Tracker<Waiter>,
+    effects: Vec<Effect<Waiter>>,
     /// The other of the two lists of effects, empty; kept for its memory.
-    effects_taken: Vec<Effect>,
+    effects_taken: Vec<Effect<Waiter>>,
     outgoing_signals: Vec<Vec<Signal>>,
+    outgoing_upwards: Vec<Vec<(PhysicalId, Upward)>>,
     answers: VecDeque<(PhysicalId, u64, Answer)>,
-    pending: Pending<Waiter>,
     timers: Timers<Due>,
     woken: Arc<Woken>,
     outgoing: Vec<Vec<Message>>,
@@ -169,8 +197,8 @@ impl Shard {
             effects: Vec::new(),
             effects_taken: Vec::new(),
             outgoing_signals: vec![Vec::new(); shared.shards.len()],
+            outgoing_upwards: vec![Vec::new(); shared.shards.len()],
             answers: VecDeque::new(),
-            pending: Pending::default(),
             timers: Timers::default(),
             woken: Arc::clone(&shared.bells[index]),
             outgoing: vec![Vec::new(); shared.shards.len()],
@@ -263,7 +291,6 @@ impl Shard {
             .timers
             .next()
             .into_iter()
-            .chain(self.pending.next_deadline())
             .chain(self.tracker.next_due())
             .min();
         let mut wait = next.map_or(Duration::from_secs(3_600), |at| at.since(self.now));
@@ -293,20 +320,6 @@ impl Shard {
     }
 
     fn on_time(&mut self) {
-        while let Some(waiter) = self.pending.expired(self.now) {
-            match waiter {
-                Waiter::Operator(physical_id, token) => {
-                    let answer = Answer::Error("no answer in time".to_owned());
-                    self.answers.push_back((physical_id, token, answer));
-                }
-                Waiter::Port(done, from, channel) => {
-                    let error = self.expired_call(from, &channel);
-                    if done.send(Err(error)).is_err() {
-                        self.shared.counters.dropped(Drop::LateAnswer, 1);
-                    }
-                }
-            }
-        }
         while let Some(due) = self.timers.pop(self.now) {
             match due {
                 Due::Cast(physical_id, to, payload) => {
@@ -323,16 +336,9 @@ impl Shard {
                         self.end_if_idle(key);
                     }
                 }
+                Due::Timer(physical_id, number) => self.timer(physical_id, number),
+                Due::Allowed(physical_id) => self.allowed(physical_id),
             }
-        }
-    }
-
-    /// Why a call of a port got no answer: its channel may lead to nothing that runs.
-    fn expired_call(&self, from: PhysicalId, channel: &ChannelName) -> PortError {
-        let slot = self.by_id.get(&from).map(|&key| &self.slots[key]);
-        match slot.map(|slot| slot.outputs.peek(channel)) {
-            Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
-            Some(Route::To(_) | Route::Several | Route::Unmapped) | None => PortError::Deadline,
         }
     }
 

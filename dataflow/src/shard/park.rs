@@ -184,10 +184,8 @@ impl Shard {
             Wait::Held => None,
         });
         let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty())
-            || self
-                .outgoing_signals
-                .iter()
-                .any(|waiting| !waiting.is_empty());
+            || self.outgoing_signals.iter().any(|it| !it.is_empty())
+            || self.outgoing_upwards.iter().any(|it| !it.is_empty());
         soonest.chain(behind.then_some(RETRY)).min()
     }
 

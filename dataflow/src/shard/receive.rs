@@ -1,6 +1,6 @@
 //! What comes in from other shards and nodes: messages for inboxes, and answers for who waits.
 
-use edgeless_types::message::{Message, MessageId};
+use edgeless_types::message::{Message, MessageId, Ticket};
 
 use super::{
     Shard, Waiter,
@@ -36,7 +36,7 @@ impl Shard {
     pub(super) fn accept_uncounted(&mut self, message: Message) {
         if message.kind.is_answer() {
             let answer = Answer::from_parts(message.kind, message.payload);
-            self.answered(message.id, answer);
+            self.answered(message.id, message.ticket, answer);
         } else {
             self.no_instance(&message);
         }
@@ -49,12 +49,12 @@ impl Shard {
         }
     }
 
-    pub(super) fn answered(&mut self, id: MessageId, answer: Answer) {
+    pub(super) fn answered(&mut self, id: MessageId, ticket: Option<Ticket>, answer: Answer) {
         if id.origin != self.shared.origins[self.index] {
             self.shared.counters.dropped(Drop::LateAnswer, 1);
             return;
         }
-        match self.pending.answered(id.sequence) {
+        match self.tracker.answered(ticket, id) {
             Some(waiter) => self.wake_waiter(waiter, answer),
             None => self.shared.counters.dropped(Drop::LateAnswer, 1),
         }
@@ -70,6 +70,7 @@ impl Shard {
                     self.shared.counters.dropped(Drop::LateAnswer, 1);
                 }
             }
+            Waiter::Delivery(_) => {}
         }
     }
 

@@ -48,7 +48,8 @@ impl Shard {
             ticket: None,
             envelope: Envelope {
                 created: self.now,
-                ..Envelope::default()
+                deadline: self.slots[key].deadline(self.now),
+                extra: None,
             },
             payload,
         }
@@ -57,12 +58,14 @@ impl Shard {
     pub(super) fn answer(&mut self, key: usize, call: CallRef, answer: Answer) {
         let local = self.shared.config.node_id == call.caller.node_id;
         if local && call.id.origin == self.shared.origins[self.index] {
-            self.answered(call.id, answer);
+            self.answered(call.id, call.ticket, answer);
             return;
         }
         let (kind, payload) = answer.into_parts();
         let mut message = self.message(key, kind, payload);
         message.id = call.id;
+        message.ticket = call.ticket;
+        message.envelope.deadline = None;
         message.target = call.caller.physical_id;
         // Whatever its operator waits for, an answer does not: its caller may be what must go on.
         if let Err((wait, message)) = self.send_to(call.caller, message, 1) {
@@ -107,9 +110,13 @@ impl Shard {
         if message.kind == MessageKind::Call && self.goes_round(key, &message, target) {
             return Ok(());
         }
-        if message.ticket.is_some() {
-            let due = self.now + self.shared.config.ack_timeout;
-            self.tracker.sent(message.clone(), due);
+        match message.kind {
+            MessageKind::Cast if message.ticket.is_some() => {
+                let due = self.now + self.shared.config.ack_timeout;
+                self.tracker.sent(message.clone(), target, due);
+            }
+            MessageKind::Call => self.tracker.called(message.ticket, message.id, target),
+            MessageKind::Cast | MessageKind::Reply | MessageKind::NoReply | MessageKind::Error => {}
         }
         match self.send_to(target, message, times) {
             Ok(()) => {
@@ -144,7 +151,7 @@ impl Shard {
             None => return false,
         };
         self.log(key, "fault".to_owned(), text.clone());
-        self.answered(message.id, Answer::Error(text));
+        self.answered(message.id, message.ticket, Answer::Error(text));
         true
     }
 
@@ -161,8 +168,10 @@ impl Shard {
         let channel = Destination::Channel(name.clone());
         for (index, &instance) in instances.iter().enumerate() {
             let mut message = self.message(key, MessageKind::Cast, payload.clone());
-            if let Some(channel) = self.slots[key].tracks(&channel) {
-                self.track(key, channel, &mut message, parent);
+            if let Some(channel) = self.slots[key].tracks(&channel)
+                && !self.track(key, channel, &mut message, parent.into())
+            {
+                continue;
             }
             self.slots[key].outputs.sent(name, instance);
             let last = index + 1 == instances.len();
@@ -268,7 +277,7 @@ impl Shard {
                 let text = format!(
                     "{size} bytes are more than the {FAR_PAYLOAD} a message to another node may have"
                 );
-                self.answered(message.id, Answer::Error(text));
+                self.answered(message.id, message.ticket, Answer::Error(text));
             }
             return Ok(());
         }
@@ -300,7 +309,7 @@ impl Shard {
         let name = String::from_utf8_lossy(name).into_owned();
         if call {
             let text = format!("output `{name}` leads nowhere");
-            self.answered(message.id, Answer::Error(text));
+            self.answered(message.id, message.ticket, Answer::Error(text));
         }
         accepted(done, Err(PortError::Unmapped(name)));
     }
@@ -329,7 +338,7 @@ impl Shard {
             },
             target: message.source.physical_id,
             kind: MessageKind::Error,
-            ticket: None,
+            ticket: message.ticket,
             envelope: Envelope {
                 created: self.now,
                 ..Envelope::default()
@@ -339,7 +348,8 @@ impl Shard {
         if message.source.node_id == self.shared.config.node_id
             && message.id.origin == self.shared.origins[self.index]
         {
-            self.answered(answer.id, Answer::from_parts(answer.kind, answer.payload));
+            let text = Answer::from_parts(answer.kind, answer.payload);
+            self.answered(answer.id, answer.ticket, text);
         } else if self.send_to(message.source, answer, 1).is_err() {
             self.shared.counters.dropped(Drop::Parked, 1);
         }

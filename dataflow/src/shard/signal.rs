@@ -1,22 +1,26 @@
 //! Signals: what became of tracked messages, and what follows from it.
 
+use bytes::Bytes;
 use edgeless_types::{
     PhysicalId,
-    message::{Message, MessageId, Signal, SignalKind, Ticket},
+    message::{Message, MessageId, MessageKind, Refusal, Signal, SignalKind, Ticket},
 };
 
-use super::Shard;
+use super::{Inject, Shard, Waiter};
 use crate::{
+    control::{Control, Interests, Propagation},
     counters::Drop,
-    operator::Destination,
-    output::ChannelName,
-    track::{Begin, Effect, OpenKey},
+    operator::{Answer, Destination},
+    output::{ChannelName, Route},
+    port::PortError,
+    track::{Begin, Effect, Expect, Need, OpenKey, Outcome, Parents},
 };
 
 impl Shard {
     /// Whether a message is to be handled; one that was handled before is acknowledged again.
-    pub(super) fn begin_tracked(&mut self, message: &Message, ticket: Ticket) -> Begin {
-        let begin = self.tracker.begin(message, ticket);
+    pub(super) fn begin_tracked(&mut self, key: usize, message: &Message, ticket: Ticket) -> Begin {
+        let policy = self.slots[key].delivery.policy;
+        let begin = self.tracker.begin(message, ticket, policy);
         match begin {
             Begin::New(_) => {}
             Begin::Busy => self.shared.counters.dropped(Drop::Duplicate, 1),
@@ -29,27 +33,110 @@ impl Shard {
     }
 
     /// A message of an operator on a channel that is delivered at least once, and what it comes of.
+    /// False: what it comes of is cancelled or has failed, and so it is not to be sent.
     pub(super) fn track(
         &mut self,
         key: usize,
         channel: usize,
         message: &mut Message,
-        parent: Option<OpenKey>,
-    ) {
-        let slot = &mut self.slots[key];
-        if let Some(id) = parent.and_then(|parent| self.tracker.derive(parent)) {
+        parents: Parents,
+    ) -> bool {
+        if !parents.as_slice().is_empty() {
+            let Some(id) = self.tracker.derive(&parents) else {
+                self.shared.counters.dropped(Drop::Cancelled, 1);
+                return false;
+            };
             message.id = id;
         }
+        self.expect_ack(key, channel, message, parents, None);
+        true
+    }
+
+    /// A message of a port on such a channel; `waiter` waits until it is acknowledged.
+    pub(super) fn track_for(
+        &mut self,
+        key: usize,
+        channel: usize,
+        message: &mut Message,
+        waiter: Option<Box<Waiter>>,
+    ) {
+        self.expect_ack(key, channel, message, Parents::None, waiter);
+    }
+
+    fn expect_ack(
+        &mut self,
+        key: usize,
+        channel: usize,
+        message: &mut Message,
+        parents: Parents,
+        waiter: Option<Box<Waiter>>,
+    ) {
+        let slot = &mut self.slots[key];
         slot.outstanding += 1;
-        let me = slot.me.physical_id;
-        message.ticket = self.tracker.expect(message.id, me, channel, parent);
+        let interests = slot.interests;
+        message.ticket = self.tracker.expect(Expect {
+            id: message.id,
+            from: slot.me.physical_id,
+            need: Need::Ack(channel),
+            parents,
+            deadline: message.envelope.deadline,
+            waiter,
+            told: interests.has(Interests::ACK) || interests.has(Interests::NACK),
+        });
+    }
+
+    /// A call: who waits for its answer until its deadline.
+    pub(super) fn expect_answer(&mut self, key: usize, message: &mut Message, waiter: Waiter) {
+        message.ticket = self.tracker.expect(Expect {
+            id: message.id,
+            from: self.slots[key].me.physical_id,
+            need: Need::Answer,
+            parents: Parents::None,
+            deadline: message.envelope.deadline,
+            waiter: Some(Box::new(waiter)),
+            told: false,
+        });
+    }
+
+    /// A port that wants to wait for an acknowledgement on a channel without any: it need not.
+    pub(super) fn nothing_to_wait_for(&mut self, waiter: Option<Box<Waiter>>) {
+        if let Some(waiter) = waiter {
+            self.ended(*waiter, Outcome::Handled);
+        }
+    }
+
+    /// Sends what comes of messages that an operator has taken; they are handled by that.
+    pub(super) fn batch(&mut self, key: usize, to: Destination, payload: Bytes, of: &[MessageId]) {
+        let me = self.slots[key].me.physical_id;
+        let parents: Parents = of
+            .iter()
+            .filter_map(|&id| self.tracker.find(me, id))
+            .collect();
+        let mut message = self.message(key, MessageKind::Cast, payload);
+        if parents.as_slice().is_empty() && !of.is_empty() {
+            // Those it comes of were not tracked, or are over: then so is this.
+            message.ticket = None;
+        }
+        let sends = match self.slots[key].tracks(&to) {
+            Some(channel) => self.track(key, channel, &mut message, parents.clone()),
+            None => true,
+        };
+        if sends {
+            self.dispatch(key, to, message, None);
+        }
+        for &parent in parents.as_slice() {
+            self.tracker.handled(parent, &mut self.effects);
+        }
     }
 
     /// Says to the sender of a message that it will not be handled here.
     pub(super) fn refuse_tracked(&mut self, message: &Message, reason: &str, permanent: bool) {
-        if message.ticket.is_some() {
-            let reason = reason.to_owned();
-            self.emit(message, SignalKind::Nack { reason, permanent });
+        if message.is_tracked() {
+            let refusal = Refusal {
+                permanent,
+                ..Refusal::passing(reason)
+            };
+            self.emit(message, SignalKind::Nack(Box::new(refusal)));
         }
     }
 
@@ -65,24 +152,58 @@ impl Shard {
     }
 
     /// What a task took over is handled, or failed.
-    pub(super) fn finish_taken(&mut self, key: usize, id: MessageId, error: Option<&str>) {
+    pub(super) fn finish_taken(&mut self, key: usize, id: MessageId, error: Option<Refusal>) {
         let me = self.slots[key].me.physical_id;
         if let Some(open) = self.tracker.find(me, id) {
             self.close(open, error);
         }
     }
 
+    /// A message that an operator handles or has taken counts as handled now.
+    pub(super) fn acknowledge(&mut self, key: usize, id: MessageId) {
+        if let Some(open) = self.open_of(key, id) {
+            self.tracker.acknowledge(open, &mut self.effects);
+        }
+    }
+
+    /// A message that an operator handles or has taken is not handled.
+    pub(super) fn refuse_open(&mut self, key: usize, id: MessageId, refusal: Refusal) {
+        if let Some(open) = self.open_of(key, id) {
+            self.tracker.failed(open, refusal, &mut self.effects);
+        }
+    }
+
+    /// The name of a message that an operator handles or has taken; it is not its current one any more.
+    fn open_of(&mut self, key: usize, id: MessageId) -> Option<OpenKey> {
+        let slot = &mut self.slots[key];
+        let open = self.tracker.find(slot.me.physical_id, id)?;
+        if let Some(current) = &mut slot.current
+            && current.open == Some(open)
+        {
+            current.open = None;
+        }
+        Some(open)
+    }
+
     /// The handling of a tracked message is over.
-    pub(super) fn close(&mut self, open: OpenKey, error: Option<&str>) {
+    pub(super) fn close(&mut self, open: OpenKey, error: Option<Refusal>) {
         match error {
             None => self.tracker.handled(open, &mut self.effects),
-            Some(reason) => self.tracker.failed(open, reason, false, &mut self.effects),
+            Some(refusal) => self.tracker.failed(open, refusal, &mut self.effects),
         }
     }
 
     /// Takes signals from other shards and nodes.
     pub(super) fn on_signals(&mut self, signals: Vec<Signal>) {
         for signal in signals {
+            self.on_signal(signal);
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        if signal.kind == SignalKind::Cancel {
+            self.on_cancel(signal.to.physical_id, signal.id);
+        } else {
             self.tracker.on_signal(signal, self.now, &mut self.effects);
         }
     }
@@ -90,8 +211,9 @@ impl Shard {
     /// A message that no channel leads anywhere for: its sender need not try again.
     pub(super) fn give_up(&mut self, message: &Message, reason: &str) {
         let (ticket, id) = (message.ticket, message.id);
+        let refusal = Box::new(Refusal::permanent(reason));
         self.tracker
-            .refused(ticket, id, reason, true, self.now, &mut self.effects);
+            .refused(ticket, id, refusal, self.now, &mut self.effects);
     }
 
     /// The outputs of an operator have changed.
@@ -101,7 +223,7 @@ impl Shard {
             return;
         }
         let leads_to = |channel: usize, target| {
-            let name = slot.tracked.get(channel);
+            let name = slot.delivery.tracked.get(channel);
             name.is_some_and(|name| slot.outputs.target(name.as_bytes(), target).is_some())
         };
         self.tracker
@@ -123,7 +245,7 @@ impl Shard {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect) {
+    fn carry_out(&mut self, effect: Effect<Waiter>) {
         match effect {
             Effect::Signal(signal) => self.signal(signal),
             Effect::Again(from, channel, message) => self.send_again(from, channel, *message),
@@ -138,6 +260,26 @@ impl Shard {
                 }
             }
             Effect::GivenUp => self.shared.counters.dropped(Drop::Refused, 1),
+            Effect::Ended(waiter, outcome) => self.ended(*waiter, outcome),
+            Effect::Acknowledged(from, id, need, parents) => {
+                if self.ask(from, Interests::ACK, || Control::Ack(id)) == Propagation::Pass {
+                    self.tracker.count_for(&parents, need, &mut self.effects);
+                }
+            }
+            Effect::Refused(from, id, ticket, refusal) => {
+                let control = || Control::Nack(id, (*refusal).clone());
+                let asked = self.ask(from, Interests::NACK, control);
+                let (ticket, effects) = (Some(ticket), &mut self.effects);
+                match asked {
+                    Propagation::Pass => {
+                        self.tracker
+                            .try_again(ticket, id, &refusal, self.now, effects);
+                    }
+                    Propagation::Stop | Propagation::Refuse(_) => {
+                        self.tracker.settle(ticket, id, effects);
+                    }
+                }
+            }
         }
     }
 
@@ -147,7 +289,7 @@ impl Shard {
             return;
         }
         if self.key_of(signal.to.physical_id).is_some() {
-            self.tracker.on_signal(signal, self.now, &mut self.effects);
+            self.on_signal(signal);
             return;
         }
         // Whoever has ended needs no signal.
@@ -161,7 +303,7 @@ impl Shard {
         let Some(&key) = self.by_id.get(&from) else {
             return;
         };
-        let Some(name) = self.slots[key].tracked.get(channel) else {
+        let Some(name) = self.slots[key].delivery.tracked.get(channel) else {
             return;
         };
         let outputs = &self.slots[key].outputs;
@@ -183,14 +325,60 @@ impl Shard {
         self.dispatch(key, to, message, None);
     }
 
+    /// Whoever waited for a message learns what became of it.
+    fn ended(&mut self, waiter: Waiter, outcome: Outcome) {
+        let heard = match (waiter, outcome) {
+            (Waiter::Operator(physical_id, token), outcome) => {
+                let text = match outcome {
+                    Outcome::Handled => return,
+                    Outcome::Refused(reason) => reason,
+                    Outcome::Late => "no answer in time".to_owned(),
+                };
+                self.answers
+                    .push_back((physical_id, token, Answer::Error(text)));
+                true
+            }
+            (Waiter::Port(done, from, channel), _) => {
+                let error = self.expired_call(from, &channel);
+                done.send(Err(error)).is_ok()
+            }
+            (Waiter::Delivery(done), outcome) => {
+                let outcome = match outcome {
+                    Outcome::Handled => Ok(()),
+                    Outcome::Refused(reason) => Err(PortError::Failed(reason)),
+                    Outcome::Late => Err(PortError::Deadline),
+                };
+                done.send(outcome).is_ok()
+            }
+        };
+        if !heard {
+            tracing::debug!("whoever waited for a message has gone away");
+        }
+    }
+
+    /// Why a call of a port got no answer: its channel may lead to nothing that runs.
+    fn expired_call(&self, from: PhysicalId, channel: &ChannelName) -> PortError {
+        let slot = self.by_id.get(&from).map(|&key| &self.slots[key]);
+        match slot.map(|slot| slot.outputs.peek(channel)) {
+            Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
+            Some(Route::To(_) | Route::Several | Route::Unmapped) | None => PortError::Deadline,
+        }
+    }
+
     /// Sends what waits for other shards; what finds no room waits for the next time.
     pub(super) fn flush_signals(&mut self) {
-        for (index, waiting) in self.outgoing_signals.iter_mut().enumerate() {
-            if waiting.is_empty() {
-                continue;
+        for (index, shard) in self.shared.shards.iter().enumerate() {
+            let signals = &mut self.outgoing_signals[index];
+            if !signals.is_empty()
+                && let Ok(permit) = shard.try_reserve()
+            {
+                permit.send(Inject::Signals(std::mem::take(signals)));
             }
-            if let Ok(permit) = self.shared.shards[index].try_reserve() {
-                permit.send(super::Inject::Signals(std::mem::take(waiting)));
+            let upwards = &mut self.outgoing_upwards[index];
+            if !upwards.is_empty()
+                && let Ok(permit) = shard.try_reserve()
+            {
+                permit.send(Inject::Upwards(std::mem::take(upwards)));
             }
         }
     }

@@ -9,12 +9,15 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     Generation, InstanceId, PhysicalId, Timestamp,
-    message::{Callers, Message},
+    message::{Callers, Message, MessageId},
 };
 use tokio::sync::{Notify, oneshot};
 
+use super::Inject;
 use crate::{
-    engine::SpawnError,
+    budget::Allowance,
+    control::Interests,
+    engine::{Delivery, SpawnError},
     gate::Gate,
     operator::{CallRef, Destination, Operator},
     output::{ChannelName, Outputs, Route},
@@ -47,8 +50,12 @@ pub(super) struct Slot {
     pub(super) blocked: bool,
     /// Messages on channels that lead to no instance now, by channel.
     pub(super) held: Vec<(ChannelName, VecDeque<Parked>)>,
-    /// The channels on which messages are delivered at least once.
-    pub(super) tracked: Vec<String>,
+    /// How what it sends is delivered.
+    pub(super) delivery: Delivery,
+    /// The signals it wants.
+    pub(super) interests: Interests,
+    /// What signals have left here, once one has come.
+    pub(super) heard: Option<Box<Heard>>,
     /// How many messages on them are not acknowledged.
     pub(super) outstanding: usize,
     /// How many delayed messages are under way.
@@ -117,6 +124,21 @@ pub(super) struct Current {
     pub(super) open: Option<OpenKey>,
     /// Those who wait for it, where it is a call.
     pub(super) callers: Option<Callers>,
+    /// After this it is of no use, and neither is what comes of it.
+    pub(super) deadline: Option<Timestamp>,
+}
+
+/// What signals have left at an operator.
+#[derive(Default)]
+pub(super) struct Heard {
+    /// The last one that came over its outputs.
+    pub(super) last: MessageId,
+    /// When it last said that something went wrong.
+    pub(super) told_error: Timestamp,
+    /// What its port may send.
+    pub(super) allowance: Option<Allowance>,
+    /// What its port is to send and may not yet.
+    pub(super) waiting: VecDeque<Inject>,
 }
 
 /// A slot that stops as soon as it has nothing left to do.
@@ -137,7 +159,8 @@ impl Slot {
 
     /// Whether what it sends needs no more than to be sent.
     pub(super) fn is_plain(&self) -> bool {
-        self.tracked.is_empty()
+        self.delivery.tracked.is_empty()
+            && self.delivery.deadline.is_none()
             && self.parked.is_empty()
             && self.held.is_empty()
             && self.taps.is_empty()
@@ -186,12 +209,28 @@ impl Slot {
     /// least once.
     pub(super) fn tracks(&self, to: &Destination) -> Option<usize> {
         match to {
-            Destination::Channel(name) if !self.tracked.is_empty() => {
-                let mut tracked = self.tracked.iter();
+            Destination::Channel(name) if !self.delivery.tracked.is_empty() => {
+                let mut tracked = self.delivery.tracked.iter();
                 tracked.position(|it| it.as_bytes() == name.as_slice())
             }
             Destination::Channel(_) | Destination::Instance(_) => None,
         }
+    }
+
+    /// After which moment what it sends now is of no use.
+    #[inline]
+    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let own = self.delivery.deadline.map(|time| now + time);
+        let current = self.current.as_ref().and_then(|it| it.deadline);
+        match (own, current) {
+            (Some(own), Some(current)) => Some(own.min(current)),
+            (own, current) => own.or(current),
+        }
+    }
+
+    /// What signals have left here.
+    pub(super) fn heard_mut(&mut self) -> &mut Heard {
+        self.heard.get_or_insert_default()
     }
 
     /// Whether messages on a channel are held.

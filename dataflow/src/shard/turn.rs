@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     LogEntry,
-    message::{Extra, Message, MessageKind},
+    message::{Extra, Message, MessageKind, Refusal, UpwardKind},
 };
 
 use super::{
@@ -94,8 +94,10 @@ impl Shard {
             return;
         }
         let mut open = None;
-        if let Some(ticket) = message.ticket {
-            match self.begin_tracked(&message, ticket) {
+        if let Some(ticket) = message.ticket
+            && message.kind == MessageKind::Cast
+        {
+            match self.begin_tracked(key, &message, ticket) {
                 Begin::New(key) => open = Some(key),
                 Begin::Busy | Begin::Done => return,
             }
@@ -111,6 +113,7 @@ impl Shard {
             begin: self.now,
             call,
             open,
+            deadline: message.envelope.deadline,
             callers: message
                 .envelope
                 .extra
@@ -191,6 +194,7 @@ impl Shard {
 
     fn failed(&mut self, key: usize, message: String) {
         self.cut_off(key, &message);
+        self.tell_error(key, &message);
         let slot = &mut self.slots[key];
         if let Some(started) = slot.starting.take() {
             if started.send(Err(SpawnError::Failed(message))).is_err() {
@@ -261,12 +265,21 @@ impl Shard {
                 tracing::debug!(me = %self.slots[key].me, reason, "an event ended with an error");
                 self.shared.counters.faults.fetch_add(1, Relaxed);
                 self.slots[key].faults += 1;
+                self.tell_error(key, &reason);
                 let current = self.slots[key].current.take();
                 if let Some(open) = current.and_then(|current| current.open) {
-                    self.close(open, Some(&reason));
+                    self.close(open, Some(Refusal::passing(reason.clone())));
                 }
                 self.log(key, FAULT.to_owned(), reason);
             }
+            Action::Batch(to, payload, of) => self.batch(key, to, payload, &of),
+            Action::Acknowledge(id) => self.acknowledge(key, id),
+            Action::Refuse(id, refusal) => self.refuse_open(key, id, refusal),
+            Action::Timer(delay, number) => {
+                let due = Due::Timer(self.slots[key].me.physical_id, number);
+                self.timers.insert(self.now + delay, due);
+            }
+            Action::Budget(budget) => self.tell_upstream(key, UpwardKind::Budget(budget)),
         }
     }
 
@@ -297,8 +310,10 @@ impl Shard {
             return self.cast_to_all(key, name, &instances, &payload, parent, None);
         }
         let mut message = self.message(key, MessageKind::Cast, payload);
-        if let Some(channel) = self.slots[key].tracks(&to) {
-            self.track(key, channel, &mut message, parent);
+        if let Some(channel) = self.slots[key].tracks(&to)
+            && !self.track(key, channel, &mut message, parent.into())
+        {
+            return;
         }
         self.dispatch(key, to, message, None);
     }
@@ -326,18 +341,25 @@ impl Shard {
             return;
         }
         let slot = &self.slots[key];
+        if slot.delivery.deadline.is_some() {
+            message.envelope.deadline = slot.deadline(self.now);
+        }
         let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
         if let Some(channel) = slot.tracks(&to) {
             let current = slot.current.as_ref();
             let parent = current.and_then(|current| current.open);
-            self.track(key, channel, &mut message, parent);
+            if !self.track(key, channel, &mut message, parent.into()) {
+                return;
+            }
         }
         self.dispatch(key, to, message, None);
     }
 
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
         let mut message = self.message(key, MessageKind::Call, payload);
-        let deadline = self.now + self.shared.config.call_timeout;
+        let timeout = self.now + self.shared.config.call_timeout;
+        let within = message.envelope.deadline;
+        let deadline = within.map_or(timeout, |within| within.min(timeout));
         message.envelope.deadline = Some(deadline);
         let slot = &self.slots[key];
         if slot.busy {
@@ -349,10 +371,8 @@ impl Shard {
                 ..Extra::default()
             }));
         }
-        let physical_id = slot.me.physical_id;
-        let sequence = message.id.sequence;
-        self.pending
-            .insert(sequence, deadline, Waiter::Operator(physical_id, token));
+        let waiter = Waiter::Operator(slot.me.physical_id, token);
+        self.expect_answer(key, &mut message, waiter);
         self.dispatch(key, to, message, None);
     }
 }

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port, Progress,
-    Remote, Spawn,
+    Answer, CallRef, Delivery, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port,
+    Progress, Remote, Spawn,
 };
 use edgeless_types::{
     Generation, InstanceId, NodeId, PhysicalId, Timestamp,
@@ -115,7 +115,7 @@ pub(crate) async fn relay(
         generation: Generation(1),
         place: Place::Anywhere,
         outputs: Outputs::new(out.map(|to| ("out".to_owned(), to)).into_iter().collect()),
-        tracked: Vec::new(),
+        delivery: Delivery::default(),
         factory: Box::new(move |context| {
             sender.try_send(context.port).unwrap();
             Ok(Box::new(Relay(for_operator)))
@@ -210,7 +210,7 @@ where
         generation: Generation(1),
         place: Place::Anywhere,
         outputs: Outputs::new(outs.collect()),
-        tracked: tracked.iter().map(|&name| name.to_owned()).collect(),
+        delivery: Delivery::at_least_once(tracked.iter().copied()),
         factory: Box::new(move |context| {
             sender.try_send(context.port).unwrap();
             Ok(Box::new(Does(what)))

@@ -6,4 +6,5 @@ mod fused;
 mod messages;
 mod pressure;
 mod routed;
+mod signals;
 mod tracked;

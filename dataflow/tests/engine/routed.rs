@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Engine, Outputs, Place, Port, Progress, Spawn};
+use edgeless_dataflow::{Delivery, Engine, Outputs, Place, Port, Progress, Spawn};
 use edgeless_types::{Generation, routing::Routing};
 use tokio::sync::mpsc;
 
@@ -23,7 +23,7 @@ async fn sender(engine: &Engine, routing: Routing, to: &[u128], tracked: &[&str]
         generation: Generation(1),
         place: Place::Anywhere,
         outputs,
-        tracked: tracked.iter().map(|&name| name.to_owned()).collect(),
+        delivery: Delivery::at_least_once(tracked.iter().copied()),
         factory: Box::new(move |context| {
             give.try_send(context.port).unwrap();
             Ok(Box::new(NoOp))

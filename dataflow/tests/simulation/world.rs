@@ -13,8 +13,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, Clock, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port, Progress,
-    Remote, Spawn,
+    Action, Answer, Clock, Delivery, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port,
+    Progress, Remote, Spawn,
 };
 use edgeless_types::{
     Generation, InstanceId, NodeId, PhysicalId, Timestamp,
@@ -296,7 +296,7 @@ pub(crate) async fn start(
         generation: Generation(1),
         place: Place::Anywhere,
         outputs,
-        tracked: if plan.tracked { names } else { Vec::new() },
+        delivery: Delivery::at_least_once(if plan.tracked { names } else { Vec::new() }),
         factory: Box::new(move |context| {
             give.try_send(context.port).unwrap();
             let (outs, seen, seed, fails) = worker;

@@ -7,7 +7,7 @@ use std::{
 
 use edgeless_types::{
     PhysicalId,
-    message::{Message, MessageKind, Signal},
+    message::{Message, MessageKind, Signal, Upward},
 };
 use tokio::sync::Notify;
 
@@ -15,6 +15,8 @@ use super::credit::Windows;
 
 /// Payload in bytes that waits for one link before its senders wait; the last message may go over it.
 const QUEUE_BYTES: usize = 8 << 20;
+/// What instances say to those who send to them and that waits for one link.
+const UPWARDS: usize = 1_024;
 /// What an event takes in a frame beside its payload, roughly.
 const EVENT_BYTES: usize = 96;
 
@@ -29,6 +31,7 @@ pub(super) struct Line {
 #[derive(Debug, Default)]
 struct State {
     signals: Vec<Signal>,
+    upwards: Vec<Upward>,
     answers: VecDeque<Message>,
     queue: VecDeque<Message>,
     bytes: usize,
@@ -39,7 +42,11 @@ struct State {
 
 impl State {
     fn is_filled(&self) -> bool {
-        !(self.signals.is_empty() && self.answers.is_empty() && self.queue.is_empty())
+        self.has_signals() || !(self.answers.is_empty() && self.queue.is_empty())
+    }
+
+    fn has_signals(&self) -> bool {
+        !(self.signals.is_empty() && self.upwards.is_empty())
     }
 }
 
@@ -89,9 +96,25 @@ impl Line {
         }
     }
 
+    /// Adds what an instance says to those who send to it; of more than [`UPWARDS`] the oldest are
+    /// forgotten, as newer ones say more.
+    pub(super) fn push_upward(&self, upward: Upward) {
+        let mut state = self.state();
+        if state.upwards.len() >= UPWARDS {
+            state.upwards.remove(0);
+        }
+        state.upwards.push(upward);
+        if std::mem::take(&mut state.asleep) {
+            drop(state);
+            self.bell.notify_one();
+        }
+    }
+
     /// Takes the signals that wait.
-    pub(super) fn take_signals(&self) -> Vec<Signal> {
-        std::mem::take(&mut self.state().signals)
+    pub(super) fn take_signals(&self) -> (Vec<Signal>, Vec<Upward>) {
+        let mut state = self.state();
+        let upwards = std::mem::take(&mut state.upwards);
+        (std::mem::take(&mut state.signals), upwards)
     }
 
     /// Takes messages for one frame: at most so many and so many bytes, but at least one.
@@ -119,7 +142,7 @@ impl Line {
         loop {
             {
                 let mut state = self.state();
-                if !state.signals.is_empty() || room && state.is_filled() {
+                if state.has_signals() || room && state.is_filled() {
                     return;
                 }
                 state.asleep = true;
@@ -147,6 +170,7 @@ impl Line {
         let state = &mut *self.state();
         let number = state.answers.len() + state.queue.len();
         state.signals.clear();
+        state.upwards.clear();
         state.answers.clear();
         state.queue.clear();
         state.bytes = 0;

@@ -39,6 +39,8 @@ pub(super) struct Link {
     pub(super) peers: Peers,
     pub(super) counters: Arc<LinkCounters>,
     pub(super) line: Arc<Line>,
+    /// Where it says that a connection broke.
+    pub(super) breaks: mpsc::Sender<NodeId>,
 }
 
 impl Link {
@@ -121,8 +123,8 @@ impl Link {
         loop {
             self.line
                 .take(credit.room().min(FRAME_EVENTS), FRAME_BYTES, &mut batch);
-            let signals = self.line.take_signals();
-            if !batch.is_empty() || !signals.is_empty() {
+            let (signals, upwards) = self.line.take_signals();
+            if !(batch.is_empty() && signals.is_empty() && upwards.is_empty()) {
                 credit.sent(batch.len());
                 self.counters.sent.fetch_add(batch.len() as u64, Relaxed);
                 let events = batch.drain(..).map(v1::Event::from).collect();
@@ -130,6 +132,7 @@ impl Link {
                     hello: None,
                     events,
                     signals: signals.into_iter().map(v1::Signal::from).collect(),
+                    upwards: upwards.into_iter().map(v1::Upward::from).collect(),
                 };
                 if frames.send(frame).await.is_err() {
                     return self.broken(&credit);
@@ -154,6 +157,10 @@ impl Link {
         let in_doubt = credit.in_doubt();
         self.counters.in_doubt.fetch_add(in_doubt, Relaxed);
         tracing::info!(peer = %self.peer, in_doubt, "the connection to a peer broke");
+        // Full: whoever is told of those has much to send again already, and of this after a while.
+        if let Err(error) = self.breaks.try_send(self.peer) {
+            tracing::debug!(%error, "nobody was told that a connection broke");
+        }
     }
 
     fn give_up(&self) {

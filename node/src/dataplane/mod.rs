@@ -10,19 +10,22 @@ mod link;
 mod peers;
 pub mod server;
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
 use edgeless_dataflow::Remote;
 use edgeless_types::{
     InstanceId, NodeId,
-    message::{Message, Signal},
+    message::{Message, Signal, Upward},
 };
 use rustc_hash::FxHashMap;
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use line::Line;
 pub use peers::Peers;
+
+/// Broken connections that the engine has not been told of yet.
+const BREAKS: usize = 64;
 
 /// What happened on the links.
 #[derive(Debug, Default)]
@@ -52,6 +55,11 @@ struct Inner {
     links: Vec<Mutex<FxHashMap<NodeId, Arc<Line>>>>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    /// Nodes that send to this one, and over how many streams.
+    inbound: Mutex<FxHashMap<NodeId, usize>>,
+    breaks: mpsc::Sender<NodeId>,
+    /// Until the server takes it.
+    broken: Mutex<Option<mpsc::Receiver<NodeId>>>,
 }
 
 /// How this node introduces itself.
@@ -70,7 +78,11 @@ impl DataPlane {
         shards: usize,
         shutdown: CancellationToken,
     ) -> Self {
+        let (breaks, broken) = mpsc::channel(BREAKS);
         Self(Arc::new(Inner {
+            inbound: Mutex::default(),
+            breaks,
+            broken: Mutex::new(Some(broken)),
             me: Me {
                 node_id,
                 invocation_url,
@@ -104,6 +116,11 @@ impl DataPlane {
         self.0.tasks.wait().await;
     }
 
+    /// The peers to which a connection broke, as they do; for the first who asks.
+    pub(crate) fn take_broken(&self) -> Option<mpsc::Receiver<NodeId>> {
+        lock(&self.0.broken).take()
+    }
+
     fn connect(&self, peer: NodeId) -> Arc<Line> {
         let line = Arc::<Line>::default();
         let link = link::Link {
@@ -112,6 +129,7 @@ impl DataPlane {
             peers: self.0.peers.clone(),
             counters: Arc::clone(&self.0.counters),
             line: Arc::clone(&line),
+            breaks: self.0.breaks.clone(),
         };
         let shutdown = self.0.shutdown.clone();
         let run = async move {
@@ -122,10 +140,36 @@ impl DataPlane {
     }
 }
 
+/// A stream from another node, for as long as it lives.
+pub(crate) struct Inbound(DataPlane, NodeId);
+
+impl Inbound {
+    pub(crate) fn enter(plane: &DataPlane, peer: NodeId) -> Self {
+        *lock(&plane.0.inbound).entry(peer).or_default() += 1;
+        Self(plane.clone(), peer)
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        let mut inbound = lock(&self.0.0.inbound);
+        if let Some(streams) = inbound.get_mut(&self.1) {
+            *streams -= 1;
+            if *streams == 0 {
+                inbound.remove(&self.1);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Remote for DataPlane {
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message> {
         let links = &self.0.links[shard % self.0.links.len()];
-        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(links);
         let line = links
             .entry(node_id)
             .or_insert_with(|| self.connect(node_id));
@@ -134,14 +178,24 @@ impl Remote for DataPlane {
 
     fn waiting(&self, shard: usize, instance: InstanceId) -> usize {
         let links = &self.0.links[shard % self.0.links.len()];
-        let links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let links = lock(links);
         let line = links.get(&instance.node_id);
         line.map_or(0, |line| line.waiting(instance.physical_id))
     }
 
+    fn upward(&self, shard: usize, upward: &Upward) {
+        let inbound = lock(&self.0.inbound);
+        for &peer in inbound.keys() {
+            let links = &self.0.links[shard % self.0.links.len()];
+            let mut links = lock(links);
+            let line = links.entry(peer).or_insert_with(|| self.connect(peer));
+            line.push_upward(upward.clone());
+        }
+    }
+
     fn signal(&self, shard: usize, signal: Signal) {
         let links = &self.0.links[shard % self.0.links.len()];
-        let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = lock(links);
         let peer = signal.to.node_id;
         let line = links.entry(peer).or_insert_with(|| self.connect(peer));
         line.push_signal(signal);

@@ -13,7 +13,7 @@ use edgeless_proto::{
 };
 use edgeless_types::{
     NodeId, PhysicalId,
-    message::{Message, Signal},
+    message::{Message, Signal, Upward},
 };
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    DataPlane, LinkCounters, Peers,
+    DataPlane, Inbound, LinkCounters, Peers,
     credit::{Due, Grants},
 };
 
@@ -79,7 +79,10 @@ pub async fn serve(
         servers.spawn_on(server, runtime);
     }
     let accepting = accept(bound.listener, &connections);
-    shutdown.run_until_cancelled(accepting).await;
+    let telling = tell_of_breaks(&engine, plane.take_broken());
+    shutdown
+        .run_until_cancelled(async { tokio::join!(accepting, telling) })
+        .await;
     drop(connections);
     while let Some(ended) = servers.join_next().await {
         match ended {
@@ -88,6 +91,14 @@ pub async fn serve(
         }
     }
     Ok(())
+}
+
+/// Tells the engine of connections that broke: it sends again what may be lost.
+async fn tell_of_breaks(engine: &Engine, broken: Option<mpsc::Receiver<NodeId>>) {
+    let Some(mut broken) = broken else { return };
+    while let Some(peer) = broken.recv().await {
+        engine.lost(peer).await;
+    }
 }
 
 /// Hands connections to the servers in turn.
@@ -136,7 +147,9 @@ impl Invocation for Service {
         let (receipts, stream) = mpsc::channel(16);
         let (engine, plane) = (self.engine.clone(), self.plane.clone());
         let shutdown = self.shutdown.clone();
+        let inbound = Inbound::enter(&plane, peer);
         tokio::spawn(async move {
+            let _inbound = inbound;
             let taking = take(frames, engine, plane, receipts);
             if shutdown.run_until_cancelled(taking).await.is_none() {
                 tracing::debug!(%peer, "a stream ends with the node");
@@ -164,9 +177,16 @@ async fn take(
         };
         let Ok(Some(frame)) = frame else { return };
         let number = frame.events.len();
-        let (signals, messages) = read(frame, plane.node_id(), plane.counters());
+        let Contents {
+            signals,
+            upwards,
+            messages,
+        } = read(frame, plane.node_id(), plane.counters());
         if !signals.is_empty() {
             engine.deliver_signals(signals).await;
+        }
+        if !upwards.is_empty() {
+            engine.deliver_upwards(upwards).await;
         }
         if number > 0 {
             grants.taken(&messages);
@@ -196,19 +216,30 @@ fn receipt(due: Due) -> v1::Receipt {
     }
 }
 
-/// What a frame brings to the node `here`: signals, which are to be delivered first, and messages. What
-/// cannot be read is left out and counted.
-pub fn read(
-    frame: v1::Frame,
-    here: NodeId,
-    counters: &LinkCounters,
-) -> (Vec<Signal>, Vec<Message>) {
+/// What a frame brings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// What is said about messages; to be delivered first.
+    pub signals: Vec<Signal>,
+    /// What instances say to those who send to them.
+    pub upwards: Vec<Upward>,
+    /// Messages.
+    pub messages: Vec<Message>,
+}
+
+/// What a frame brings to the node `here`. What cannot be read is left out and counted.
+pub fn read(frame: v1::Frame, here: NodeId, counters: &LinkCounters) -> Contents {
     let events = frame.events.len() as u64;
     counters.received.fetch_add(events, Relaxed);
     let signals = frame.signals.into_iter();
     let signals = signals.map(|signal| signal_from_wire(signal, here));
     let messages = frame.events.into_iter().map(Message::try_from);
-    (readable(signals, counters), readable(messages, counters))
+    let upwards = frame.upwards.into_iter().map(Upward::try_from);
+    Contents {
+        signals: readable(signals, counters),
+        upwards: readable(upwards, counters),
+        messages: readable(messages, counters),
+    }
 }
 
 fn readable<T>(

@@ -17,7 +17,7 @@ use edgeless_dataflow::{
 };
 use edgeless_types::{
     PhysicalId, Timestamp,
-    message::{Message, MessageId},
+    message::{Message, MessageId, Refusal},
 };
 use tokio::{
     runtime::Handle,
@@ -153,7 +153,7 @@ impl Replies {
         let (mut times, mut unfinished) = (Vec::new(), Vec::new());
         for (delivery, answer) in handled {
             let error = match (&answer, delivery.tracked) {
-                (Answer::Error(text), Some(_)) => Some(text.clone()),
+                (Answer::Error(text), Some(_)) => Some(Refusal::passing(text.clone())),
                 _ => None,
             };
             if let Some(call) = delivery.call
@@ -258,7 +258,7 @@ impl Operator for Forwarder {
     ) -> Progress {
         let call = CallRef::of_call(&message);
         self.forward(Delivery {
-            tracked: message.ticket.map(|_| message.id),
+            tracked: message.is_tracked().then_some(message.id),
             source: message.source.physical_id,
             payload: message.payload,
             created: message.envelope.created,

@@ -160,6 +160,7 @@ mod tests {
             call: call.then_some(CallRef {
                 id: MessageId::default(),
                 caller,
+                ticket: None,
             }),
             unfinished: Unfinished::nobodys(),
         }

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, task, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Progress, Remote,
-    Spawn,
+    Answer, CallRef, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Progress,
+    Remote, Spawn,
 };
 use edgeless_types::{
     Generation, InstanceId, NodeId, PhysicalId,
@@ -64,7 +64,7 @@ pub(crate) async fn spawn(
         generation: Generation(1),
         place: edgeless_dataflow::Place::Anywhere,
         outputs: Outputs::new(outputs.iter().map(lead).collect()),
-        tracked: Vec::new(),
+        delivery: Delivery::default(),
         factory,
     };
     engine.spawn(spawn).await.map_err(|error| error.to_string())

@@ -77,7 +77,13 @@ impl<O> GuestState<O> {
             Action::Cast(_, payload) | Action::Call(_, payload, _) => payload.len(),
             Action::Delayed(_, _, payload) | Action::Save(payload) => payload.len(),
             Action::Log(target, value) => target.len() + value.len(),
-            Action::Answer(..) | Action::Fault(_) => 0,
+            Action::Batch(_, payload, _) => payload.len(),
+            Action::Answer(..)
+            | Action::Fault(_)
+            | Action::Acknowledge(_)
+            | Action::Refuse(..)
+            | Action::Timer(..)
+            | Action::Budget(_) => 0,
         };
         let (actions_left, bytes_left) = (
             self.actions_left.checked_sub(1),

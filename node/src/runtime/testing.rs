@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Clock, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Port, PortError, Progress,
-    Remote, Spawn, SpawnError,
+    Clock, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Port, PortError,
+    Progress, Remote, Spawn, SpawnError,
 };
 use edgeless_types::{CodeDigest, Generation, NodeId, PhysicalId, message::MessageKind};
 use uuid::Uuid;
@@ -147,7 +147,7 @@ impl Guests {
                 generation,
                 place: edgeless_dataflow::Place::Anywhere,
                 outputs,
-                tracked: Vec::new(),
+                delivery: Delivery::default(),
                 factory,
             })
             .await

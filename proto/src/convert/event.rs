@@ -2,10 +2,7 @@
 
 use edgeless_types::{
     InstanceId, NodeId, PhysicalId, Timestamp,
-    message::{
-        Callers, Envelope, Extra, MAX_CALLERS, Message, MessageId, MessageKind, Signal, SignalKind,
-        Ticket,
-    },
+    message::{Callers, Envelope, Extra, MAX_CALLERS, Message, MessageId, MessageKind, Ticket},
 };
 use uuid::Uuid;
 
@@ -64,49 +61,6 @@ fn callers(halves: &[u64]) -> Result<Callers, ConvertError> {
         physical_id: PhysicalId::new(Uuid::from_u64_pair(high, low)),
     };
     Ok(callers.iter().map(caller).collect())
-}
-
-impl From<Signal> for v1::Signal {
-    fn from(signal: Signal) -> Self {
-        let (to_high, to_low) = signal.to.physical_id.uuid().as_u64_pair();
-        let refusal = match signal.kind {
-            SignalKind::Ack => None,
-            SignalKind::Nack { reason, permanent } => Some(v1::Refusal { reason, permanent }),
-        };
-        Self {
-            id_origin: signal.id.origin,
-            id_sequence: signal.id.sequence,
-            to_high,
-            to_low,
-            ticket: signal.ticket.get(),
-            refusal,
-        }
-    }
-}
-
-/// A signal for an instance of this node.
-///
-/// # Errors
-/// It has no ticket.
-pub fn signal_from_wire(signal: v1::Signal, here: NodeId) -> Result<Signal, ConvertError> {
-    let ticket = Ticket::new(signal.ticket)
-        .ok_or_else(|| ConvertError::new("ticket", "must not be 0".to_owned()))?;
-    let to = Uuid::from_u64_pair(signal.to_high, signal.to_low);
-    Ok(Signal {
-        ticket,
-        id: MessageId {
-            origin: signal.id_origin,
-            sequence: signal.id_sequence,
-        },
-        to: InstanceId {
-            node_id: here,
-            physical_id: PhysicalId::new(to),
-        },
-        kind: match signal.refusal {
-            None => SignalKind::Ack,
-            Some(v1::Refusal { reason, permanent }) => SignalKind::Nack { reason, permanent },
-        },
-    })
 }
 
 impl From<MessageKind> for v1::EventKind {

@@ -9,12 +9,13 @@ mod health;
 mod id;
 mod instance;
 mod sample;
+mod signal;
 mod spec;
 
 pub use capability::{capabilities_from_wire, provider_to_wire, providers_from_wire};
-pub use event::signal_from_wire;
 pub use id::{FromUuid, id_bytes, id_from_wire};
 pub use instance::{output_mapping_from_wire, output_mapping_to_wire};
+pub use signal::signal_from_wire;
 pub use spec::{digest_from_wire, spec_from_wire};
 
 /// A value on the wire that is not what its field must hold.

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Clock, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Port,
-    Progress, Remote, Spawn,
+    Answer, CallRef, Clock, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs,
+    Port, Progress, Remote, Spawn,
 };
 use edgeless_types::{Generation, InstanceId, NodeId, PhysicalId, message::Message};
 use tokio::sync::oneshot;
@@ -200,7 +200,7 @@ async fn spawn_tracked(
         generation: Generation(1),
         place: edgeless_dataflow::Place::Anywhere,
         outputs: Outputs::new(outputs.into_iter().collect()),
-        tracked: tracked.then(|| "out".to_owned()).into_iter().collect(),
+        delivery: Delivery::at_least_once(tracked.then_some("out")),
         factory,
     };
     Ok(engine.spawn(spawn).await?)

@@ -27,6 +27,13 @@ fn delivery_at_least_once_names_channels_and_goes_round_in_no_circle() {
     let wrong = faults(vec![function("a", "a", "elsewhere")]);
     let detail = of(&wrong, "/functions/0/annotations/at_least_once");
     assert!(detail.contains("elsewhere"), "{wrong:?}");
+    let mut odd = function("a", "b", "out");
+    odd["annotations"]["ack"] = "most".into();
+    odd["annotations"]["deadline_ms"] = "5s".into();
+    let odd = faults(vec![odd, function("b", "a", "x")]);
+    assert!(of(&odd, "/functions/0/annotations/ack").contains("`primary`"));
+    let deadline = of(&odd, "/functions/0/annotations/deadline_ms");
+    assert!(deadline.contains("milliseconds"), "{odd:?}");
     let circle = vec![
         function("a", "b", "out"),
         function("b", "c", "out"),

@@ -1,0 +1,246 @@
+//! Signals to operators: cancellations, budgets, timers, errors, configurations, the end of the node.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use edgeless_types::{
+    PhysicalId,
+    message::{MessageId, Upward, UpwardKind},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    Due, Inject, Shard,
+    slot::{Entrance, Heard},
+};
+use crate::{
+    budget::{Allowance, Wait},
+    control::{Control, Interests, Propagation},
+    counters::Drop,
+    operator::Action,
+};
+
+/// How far a signal travels at most.
+const HOPS: u8 = 64;
+/// How often an operator says at most that something went wrong.
+const ERRORS: Duration = Duration::from_millis(100);
+
+impl Shard {
+    /// Tells an instance a signal, if it subscribes to it.
+    pub(super) fn ask(
+        &mut self,
+        to: PhysicalId,
+        interest: Interests,
+        control: impl FnOnce() -> Control,
+    ) -> Propagation {
+        match self.key_of(to) {
+            Some(key) if self.slots[key].interests.has(interest) => self.tell(key, control()),
+            Some(_) | None => Propagation::Pass,
+        }
+    }
+
+    fn tell(&mut self, key: usize, control: Control) -> Propagation {
+        let slot = &mut self.slots[key];
+        let Some(mut operator) = slot.operator.take() else {
+            return Propagation::Pass;
+        };
+        // What it does now does not come of the message it is at.
+        let current = slot.current.take();
+        let mut outbox = self.outbox.take().unwrap_or_default();
+        outbox.now = self.now;
+        let propagation = operator.on_signal(control, &mut outbox);
+        self.slots[key].operator = Some(operator);
+        let mut current = current;
+        for action in outbox.actions.drain(..) {
+            if let (Action::Answer(call, _), Some(current)) = (&action, &mut current) {
+                current.call = current.call.filter(|it| it.id != call.id);
+            }
+            self.act(key, action);
+        }
+        self.outbox = Some(outbox);
+        self.slots[key].current = current;
+        propagation
+    }
+
+    /// Nobody waits for a message to an instance any more.
+    pub(super) fn on_cancel(&mut self, to: PhysicalId, id: MessageId) {
+        let Some(key) = self.key_of(to) else { return };
+        let slot = &mut self.slots[key];
+        if let Some(at) = slot.inbox.iter().position(|it| it.message.id == id)
+            && let Some(queued) = slot.inbox.remove(at)
+        {
+            match queued.from {
+                Entrance::Local => slot.local -= 1,
+                Entrance::Gate => {
+                    let shards = slot.gate.release(1);
+                    self.shared.ring(shards);
+                }
+            }
+            self.made_room = true;
+            self.shared.counters.dropped(Drop::Cancelled, 1);
+        }
+        self.tracker.cancelled(to, id, &mut self.effects);
+        self.ask(to, Interests::CANCEL, || Control::Cancel(id));
+        self.end_if_idle(key);
+    }
+
+    /// Something went wrong at an operator: those who send to it may want to know.
+    pub(super) fn tell_error(&mut self, key: usize, reason: &str) {
+        let now = self.now;
+        let heard = self.slots[key].heard_mut();
+        if now.since(heard.told_error) < ERRORS {
+            return;
+        }
+        heard.told_error = now;
+        self.tell_upstream(key, UpwardKind::Error(reason.into()));
+    }
+
+    /// An operator tells those who send to it something.
+    pub(super) fn tell_upstream(&mut self, key: usize, kind: UpwardKind) {
+        self.sequence += 1;
+        let id = MessageId {
+            origin: self.shared.origins[self.index],
+            sequence: self.sequence,
+        };
+        self.spread(&Upward {
+            id,
+            of: self.slots[key].me.physical_id,
+            hops: HOPS,
+            kind,
+        });
+    }
+
+    fn spread(&mut self, upward: &Upward) {
+        if upward.hops == 0 {
+            return;
+        }
+        let senders = self.shared.directory().senders_to(upward.of);
+        self.shared.remote.upward(self.index, upward);
+        for (to, shard) in senders {
+            match shard == self.index {
+                true => self.on_upward(to, upward.clone()),
+                false => self.outgoing_upwards[shard].push((to, upward.clone())),
+            }
+        }
+    }
+
+    /// An operator that this one leads to says something.
+    pub(super) fn on_upward(&mut self, to: PhysicalId, upward: Upward) {
+        let Some(key) = self.key_of(to) else { return };
+        let heard = self.slots[key].heard_mut();
+        if heard.last == upward.id {
+            return;
+        }
+        heard.last = upward.id;
+        let propagation = match &upward.kind {
+            UpwardKind::Budget(budget) => {
+                self.ask(to, Interests::BUDGET, || Control::Budget(*budget))
+            }
+            UpwardKind::Error(reason) => {
+                self.ask(to, Interests::ERROR, || Control::Error(reason.clone()))
+            }
+        };
+        if propagation != Propagation::Pass {
+            return;
+        }
+        if let UpwardKind::Budget(budget) = upward.kind {
+            let allowance = Allowance::new(budget, self.now);
+            self.slots[key].heard_mut().allowance = Some(allowance);
+            self.allowed(to);
+        }
+        self.spread(&Upward {
+            of: to,
+            hops: upward.hops - 1,
+            ..upward
+        });
+    }
+
+    /// Whether the port of an operator may send a message of so many bytes now, behind what waits.
+    pub(super) fn may_send(&mut self, key: usize, bytes: usize) -> bool {
+        let now = self.now;
+        let slot = &mut self.slots[key];
+        let Some(heard) = slot.heard.as_deref_mut() else {
+            return true;
+        };
+        if !heard.waiting.is_empty() {
+            return false;
+        }
+        match heard.take(bytes, now) {
+            Ok(()) => true,
+            Err(wait) => {
+                let due = Due::Allowed(slot.me.physical_id);
+                if let Wait::Until(at) = wait {
+                    self.timers.insert(at, due);
+                }
+                false
+            }
+        }
+    }
+
+    /// The port of an operator may send again, perhaps.
+    pub(super) fn allowed(&mut self, physical_id: PhysicalId) {
+        while let Some(key) = self.key_of(physical_id)
+            && let Some(heard) = self.slots[key].heard.as_deref_mut()
+            && let Some(inject) = heard.waiting.pop_front()
+        {
+            if has_gone(&inject) {
+                continue;
+            }
+            let rest = std::mem::take(&mut heard.waiting);
+            self.on_inject(inject);
+            let Some(heard) = self.slots.get_mut(key).map(|slot| slot.heard_mut()) else {
+                return;
+            };
+            let stays = !heard.waiting.is_empty();
+            heard.waiting.extend(rest);
+            if stays {
+                return;
+            }
+        }
+    }
+
+    /// A timer of an operator has run out.
+    pub(super) fn timer(&mut self, physical_id: PhysicalId, number: u64) {
+        self.ask(physical_id, Interests::TIMER, || Control::Timer(number));
+    }
+
+    /// An instance is to be configured anew.
+    pub(super) fn configure(
+        &mut self,
+        physical_id: PhysicalId,
+        config: Bytes,
+        done: oneshot::Sender<Option<Propagation>>,
+    ) {
+        let key = self.key_of(physical_id);
+        let takes = key.filter(|&key| self.slots[key].interests.has(Interests::CONFIGURE));
+        let told = takes.map(|key| self.tell(key, Control::Configure(config)));
+        if done.send(told).is_err() {
+            tracing::debug!(%physical_id, "nobody waited for the configuration");
+        }
+    }
+
+    /// The node is about to end.
+    pub(super) fn announce_shutdown(&mut self) {
+        let slots = self.slots.iter();
+        let ids: Vec<_> = slots.map(|(_, slot)| slot.me.physical_id).collect();
+        for id in ids {
+            self.ask(id, Interests::SHUTDOWN, || Control::Shutdown);
+        }
+    }
+}
+
+impl Heard {
+    fn take(&mut self, bytes: usize, now: edgeless_types::Timestamp) -> Result<(), Wait> {
+        let allowance = self.allowance.as_mut();
+        allowance.map_or(Ok(()), |allowance| allowance.take(bytes, now))
+    }
+}
+
+/// Whether nobody waits for what a port is to send.
+fn has_gone(inject: &Inject) -> bool {
+    match inject {
+        Inject::PortCast { done, .. } => done.is_closed(),
+        Inject::PortCall { done, .. } => done.is_closed(),
+        _ => false,
+    }
+}

@@ -1,0 +1,156 @@
+//! What is overdue, lost, or of no use any more: sent again, given up, or forgotten.
+
+use std::time::Duration;
+
+use edgeless_types::{
+    NodeId, PhysicalId, Timestamp,
+    message::{MessageId, Refusal, Ticket},
+};
+
+use super::{Effect, Need, OpenKey, Outcome, Outgoing, Tracker, cancel, key};
+
+/// How often what is outstanding is looked through for what is overdue.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often at most: deadlines are kept this exactly.
+const GRAIN: Duration = Duration::from_millis(1);
+
+/// Somebody who waits for what becomes of a message.
+pub(crate) trait Waits {
+    /// Whether it has gone away.
+    fn is_gone(&self) -> bool;
+}
+
+impl<W: Waits> Tracker<W> {
+    /// What is due again, and is not yet sent again when this returns; what is past its deadline ends.
+    pub(crate) fn take_due(&mut self, now: Timestamp, effects: &mut Vec<Effect<W>>) {
+        (self.looked, self.next_look) = (now, now + LOOK);
+        let (mut late, mut next) = (Vec::new(), self.next_look);
+        for (slot, outgoing) in &mut self.outgoing {
+            let deadline = match outgoing.need {
+                Need::Answer => Some(outgoing.due),
+                Need::Ack(_) => outgoing.deadline,
+            };
+            let gone = outgoing.waiter.as_ref().is_some_and(|it| it.is_gone());
+            if gone || deadline.is_some_and(|deadline| deadline <= now) {
+                late.push((slot, outgoing.id));
+                continue;
+            }
+            next = deadline.map_or(next, |deadline| next.min(deadline));
+            let (Need::Ack(channel), Some(message)) = (outgoing.need, &outgoing.sent) else {
+                continue;
+            };
+            if outgoing.due <= now {
+                let message = Box::new(message.clone());
+                effects.push(Effect::Again(outgoing.from, channel, message));
+                outgoing.sent = None;
+            } else {
+                next = next.min(outgoing.due);
+            }
+        }
+        self.next_look = next.max(now + GRAIN);
+        for (slot, id) in late {
+            self.too_late(slot, id, effects);
+        }
+    }
+
+    fn too_late(&mut self, slot: usize, id: MessageId, effects: &mut Vec<Effect<W>>) {
+        let ticket = u32::try_from(slot + 1).ok().and_then(Ticket::new);
+        let Some(outgoing) = self.outgoing_mut(ticket, id) else {
+            return;
+        };
+        if let (Some(to), Some(ticket)) = (outgoing.to, ticket) {
+            effects.push(cancel(id, ticket, to));
+        }
+        match outgoing.need {
+            Need::Answer => {
+                let outgoing = self.outgoing.remove(slot);
+                let waiter = outgoing.waiter;
+                effects.extend(waiter.map(|it| Effect::Ended(it, Outcome::Late)));
+            }
+            Need::Ack(_) => {
+                let refusal = Refusal::permanent("past its deadline");
+                self.give_up(ticket, id, &refusal, effects);
+            }
+        }
+    }
+}
+
+impl<W> Tracker<W> {
+    /// Somebody who waited has gone away: who it was is looked for soon.
+    pub(crate) fn hung_up(&mut self, now: Timestamp) {
+        self.look_at(now);
+    }
+
+    /// When to look for what is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        (!self.outgoing.is_empty()).then_some(self.next_look)
+    }
+
+    /// The channels of an instance lead elsewhere: what went to where none leads now is due at once.
+    pub(crate) fn rerouted(
+        &mut self,
+        from: PhysicalId,
+        leads_to: impl Fn(usize, PhysicalId) -> bool,
+        now: Timestamp,
+    ) {
+        for (_, outgoing) in &mut self.outgoing {
+            if outgoing.from == from
+                && let Need::Ack(channel) = outgoing.need
+                && let Some(message) = &outgoing.sent
+                && !leads_to(channel, message.target)
+            {
+                outgoing.due = now;
+                self.next_look = now;
+            }
+        }
+    }
+
+    /// The way to a node broke: what went there may be lost, and is due at once.
+    pub(crate) fn lost(&mut self, peer: NodeId, now: Timestamp) {
+        for (_, outgoing) in &mut self.outgoing {
+            if outgoing.sent.is_some() && outgoing.to.is_some_and(|to| to.node_id == peer) {
+                outgoing.due = now;
+                self.next_look = now;
+            }
+        }
+    }
+
+    /// An instance is gone, with all it had outstanding: its senders learn what it had not finished, and
+    /// those it called that nobody waits.
+    pub(crate) fn forget(&mut self, me: PhysicalId, effects: &mut Vec<Effect<W>>) {
+        self.drop_outgoing(|outgoing| outgoing.from == me, false, effects);
+        let open = self.open.iter().filter(|(_, open)| open.me == me);
+        let keys: Vec<OpenKey> = open.map(|(slot, open)| key(slot, open.id)).collect();
+        for key in keys {
+            self.failed(key, Refusal::passing("the instance has ended"), effects);
+        }
+    }
+
+    /// Forgets outgoing messages; who got a call, or anything when it `cancels`, learns that nobody
+    /// waits. How many need no acknowledgement any more.
+    pub(super) fn drop_outgoing(
+        &mut self,
+        which: impl Fn(&Outgoing<W>) -> bool,
+        cancels: bool,
+        effects: &mut Vec<Effect<W>>,
+    ) -> usize {
+        let mut tracked = 0;
+        self.outgoing.retain(|slot, outgoing| {
+            if !which(outgoing) {
+                return true;
+            }
+            let ticket = u32::try_from(slot + 1).ok().and_then(Ticket::new);
+            let cancels = cancels || outgoing.need == Need::Answer;
+            if let (Some(to), Some(ticket), true) = (outgoing.to, ticket, cancels) {
+                effects.push(cancel(outgoing.id, ticket, to));
+            }
+            tracked += usize::from(outgoing.need != Need::Answer);
+            false
+        });
+        tracked
+    }
+
+    pub(super) fn look_at(&mut self, at: Timestamp) {
+        self.next_look = self.next_look.min(at.max(self.looked + GRAIN));
+    }
+}
