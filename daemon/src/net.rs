@@ -13,6 +13,15 @@ pub struct Listen {
     port: u16,
 }
 
+/// Where a peer takes messages: `http://host:port`, or `https://host:port` where it speaks TLS only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerUrl {
+    /// Without TLS.
+    Plain(Listen),
+    /// With TLS only.
+    Tls(Listen),
+}
+
 /// The text is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not an address of the form http://host:port: {problem}")]
@@ -81,27 +90,23 @@ impl Listen {
     }
 }
 
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Listen {
+    fn write(&self, scheme: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
-}
 
-impl FromStr for Listen {
-    type Err = ListenError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn parse(text: &str, scheme: &str) -> Result<Self, ListenError> {
         let error = |problem: &str| ListenError {
             text: text.to_owned(),
             problem: problem.to_owned(),
         };
         let url = Url::parse(text).map_err(|problem| error(&problem.to_string()))?;
-        if url.scheme() != "http" {
-            return Err(error("the scheme must be http"));
+        if url.scheme() != scheme {
+            return Err(error(&format!("the scheme must be {scheme}")));
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(error("it must end after the port"));
@@ -119,6 +124,40 @@ impl FromStr for Listen {
             host: host.trim_matches(['[', ']']).to_owned(),
             port,
         })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write("http", f)
+    }
+}
+
+impl FromStr for Listen {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text, "http")
+    }
+}
+
+impl fmt::Display for PeerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(at) => at.write("http", f),
+            Self::Tls(at) => at.write("https", f),
+        }
+    }
+}
+
+impl FromStr for PeerUrl {
+    type Err = ListenError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.starts_with("https:") {
+            true => Listen::parse(text, "https").map(Self::Tls),
+            false => text.parse().map(Self::Plain),
+        }
     }
 }
 
@@ -160,6 +199,28 @@ mod tests {
             "http://u:p@a:1",
         ] {
             assert!(bad.parse::<Listen>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn peers_are_read_with_and_without_tls() {
+        let at = || Listen::new("::1", 443);
+        for (text, expected) in [
+            ("http://[::1]:443", PeerUrl::Plain(at())),
+            ("https://[::1]:443", PeerUrl::Tls(at())),
+        ] {
+            let peer: PeerUrl = text.parse().unwrap();
+            assert_eq!(peer, expected);
+            assert_eq!(peer.to_string(), text);
+        }
+        for bad in [
+            "",
+            "ftp://a:1",
+            "https://a",
+            "https://u:p@a:1",
+            "https://a:1/b",
+        ] {
+            assert!(bad.parse::<PeerUrl>().is_err(), "{bad}");
         }
     }
 

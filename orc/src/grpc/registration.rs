@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use edgeless_daemon::net::{Listen, PeerUrl};
 use edgeless_proto::{
     convert::{ConvertError, capabilities_from_wire, id_from_wire, providers_from_wire, required},
     v1::{self, node_registration_server::NodeRegistration},
@@ -122,11 +123,10 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
 }
 
 fn profile_from_wire(profile: v1::NodeProfile, node_id: NodeId) -> Result<Profile, ConvertError> {
-    for (field, url) in [
-        ("agent_url", &profile.agent_url),
-        ("invocation_url", &profile.invocation_url),
-    ] {
-        if let Err(error) = url.parse::<edgeless_daemon::net::Listen>() {
+    let agent = profile.agent_url.parse::<Listen>().map(drop);
+    let invocation = profile.invocation_url.parse::<PeerUrl>().map(drop);
+    for (field, parsed) in [("agent_url", agent), ("invocation_url", invocation)] {
+        if let Err(error) = parsed {
             return Err(ConvertError::new(
                 format!("profile.{field}"),
                 error.to_string(),
@@ -167,6 +167,9 @@ mod tests {
             ..Default::default()
         };
         assert!(update_from_wire(update.clone()).is_ok());
+        let mut secured = update.clone();
+        secured.profile.as_mut().unwrap().invocation_url = "https://127.0.0.1:2".into();
+        assert!(update_from_wire(secured).is_ok());
         change(&mut update);
         assert_eq!(update_from_wire(update).unwrap_err().field, field);
     }
@@ -185,6 +188,10 @@ mod tests {
         check(
             |update| update.profile.as_mut().unwrap().agent_url = "here".into(),
             "profile.agent_url",
+        );
+        check(
+            |update| update.profile.as_mut().unwrap().invocation_url = "ftp://a:1".into(),
+            "profile.invocation_url",
         );
         check(
             |update| update.profile.as_mut().unwrap().capabilities = None,
