@@ -29,6 +29,8 @@ pub struct Config {
     /// The resources it provides.
     #[serde(default)]
     pub resources: Resources,
+    /// TLS between nodes. Absent: none.
+    pub data_plane_tls: Option<DataPlaneTls>,
     /// Capabilities that replace what was found out.
     #[serde(default)]
     pub user_node_capabilities: Overrides,
@@ -141,6 +143,19 @@ pub struct Resources {
     pub redis: bool,
     /// The name of that provider.
     pub redis_provider: Option<String>,
+}
+
+/// TLS between nodes: PEM files, read once at the start.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataPlaneTls {
+    /// The certificate of the node, for the host at which others reach it; those between it and the
+    /// authority may follow.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The certificates of those who may say who takes part.
+    pub authority: PathBuf,
 }
 
 impl Default for Engine {
@@ -343,6 +358,26 @@ mod tests {
             let place = format!("node.toml:{}: key `{key}`: ", number + 1);
             assert!(error.starts_with(&place), "{error}");
         }
+    }
+
+    #[test]
+    fn tls_needs_all_of_its_files_and_nothing_else() {
+        let parse = |tls: &str| {
+            let general = "[general]
+             agent_url = 'http://127.0.0.1:0'
+             invocation_url = 'http://127.0.0.1:0'
+             node_register_url = 'http://127.0.0.1:7004'
+             data_dir = 'x'";
+            toml::from_str::<Config>(&format!("{general}\n[data_plane_tls]\n{tls}"))
+        };
+        let all = "certificate = 'c'\nkey = 'k'\nauthority = 'a'";
+        assert!(parse(all).unwrap().data_plane_tls.is_some());
+        for missing in ["certificate = 'c'", "key = 'k'", "authority = 'a'"] {
+            let error = parse(&all.replace(missing, "")).unwrap_err().to_string();
+            assert!(error.contains("missing field"), "{error}");
+        }
+        let error = parse(&format!("{all}\nverify = false")).unwrap_err();
+        assert!(error.to_string().contains("unknown field"), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod runtime;
 mod source;
 mod start;
 mod status;
+mod words;
 mod work;
 
 pub use config::Config;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
-    net::{BindError, Bound, Listen},
+    net::{BindError, Bound, Listen, PeerUrl},
     status::Readiness,
 };
 use edgeless_dataflow::{Clock, Engine, EngineConfig};
@@ -17,7 +17,7 @@ use crate::{
     capabilities,
     code::CodeStore,
     config::{self, Config, announced},
-    dataplane::DataPlane,
+    dataplane::{DataPlane, Tls, TlsError},
     health::HealthReader,
     host::Host,
     identity,
@@ -51,6 +51,9 @@ pub enum StartError {
     /// The id cannot be read or kept, or another node uses the directory.
     #[error("key `general.data_dir`: the node cannot have it")]
     Identity(#[from] identity::IdentityError),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A port cannot be opened.
     #[error("key `{key}`")]
     Bind {
@@ -83,7 +86,7 @@ pub struct Running {
     /// Where it takes steps, as bound.
     pub agent_url: Listen,
     /// Where it takes messages, as bound.
-    pub invocation_url: Listen,
+    pub invocation_url: PeerUrl,
     /// Where it takes HTTP requests, as bound.
     pub http_ingress_url: Option<Listen>,
     /// Its status port, as bound.
@@ -133,6 +136,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let plane = DataPlane::new(
         node_id,
         urls.invocation.to_string(),
+        config.data_plane_tls.as_ref().map(Tls::read).transpose()?,
         engine.shards,
         closed.clone(),
     );
@@ -147,7 +151,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let profile = profile(&config, node_id, &urls, found.capabilities);
     let registration = Registration::new(&orchestrator, profile, pace, source, readiness.clone());
     let url = |bound: &Bound| bound.url.clone();
-    let (agent_url, invocation_url) = (url(&ports.agent), url(&ports.invocation));
+    let agent_url = url(&ports.agent);
+    let invocation_url = invocation(&config, url(&ports.invocation));
     let (http_ingress_url, status_url) = (
         ports.http_ingress.as_ref().map(url),
         ports.status.as_ref().map(url),
@@ -224,7 +229,7 @@ impl Ports {
 /// The addresses others use.
 struct Urls {
     agent: Listen,
-    invocation: Listen,
+    invocation: PeerUrl,
 }
 
 impl Urls {
@@ -232,11 +237,22 @@ impl Urls {
         let general = &config.general;
         Self {
             agent: announced(&ports.agent.url, general.agent_url_announced.as_ref()),
-            invocation: announced(
-                &ports.invocation.url,
-                general.invocation_url_announced.as_ref(),
+            invocation: invocation(
+                config,
+                announced(
+                    &ports.invocation.url,
+                    general.invocation_url_announced.as_ref(),
+                ),
             ),
         }
+    }
+}
+
+/// The address with the scheme that says whether the node speaks TLS there.
+fn invocation(config: &Config, at: Listen) -> PeerUrl {
+    match config.data_plane_tls {
+        Some(_) => PeerUrl::Tls(at),
+        None => PeerUrl::Plain(at),
     }
 }
 
@@ -310,6 +326,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::{config::DataPlaneTls, dataplane::certificates::Authority};
 
     /// A function that answers every call with its payload; `%CAST%` handles casts.
     const GUEST: &str = r#"(module
@@ -340,8 +357,13 @@ mod tests {
 
     impl Case {
         async fn new() -> Self {
+            Self::with_tls(None).await
+        }
+
+        async fn with_tls(data_plane_tls: Option<DataPlaneTls>) -> Self {
             let data_dir = tempfile::tempdir().unwrap();
-            let config = config(&data_dir.path().display().to_string());
+            let mut config = config(&data_dir.path().display().to_string());
+            config.data_plane_tls = data_plane_tls;
             let shutdown = CancellationToken::new();
             let running = start(config, shutdown.clone()).await.unwrap();
             let agent = NodeAgentClient::connect(running.agent_url.to_string());
@@ -495,7 +517,15 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_request_that_enters_on_one_node_is_answered_on_another() {
-        let (mut near, mut far) = (Case::new().await, Case::new().await);
+        check_two_nodes(None, "http").await;
+        let authority = Authority::new();
+        check_two_nodes(Some(authority.files("127.0.0.1")), "https").await;
+    }
+
+    async fn check_two_nodes(tls: Option<DataPlaneTls>, scheme: &str) {
+        let (mut near, mut far) = (Case::with_tls(tls.clone()).await, Case::with_tls(tls).await);
+        let url = far.running.invocation_url.to_string();
+        assert!(url.starts_with(&format!("{scheme}://")), "{url}");
         let digest = far.put(&wat::parse_str(GUEST).unwrap()).await;
         assert_eq!(far.apply(vec![function(1, digest)], &[]).await, ["done"]);
         let steps = vec![ingress(2, far.running.node_id, 1)];
@@ -525,6 +555,21 @@ mod tests {
         let metrics = metrics.text().await.unwrap();
         assert!(metrics.contains("edgeless_node_instances 1\n"), "{metrics}");
         case.end().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_none_keeps_the_node_from_starting() {
+        let (data_dir, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        let mut config = config(&data_dir.path().display().to_string());
+        let mut tls = authority.files("127.0.0.1");
+        tls.key = data_dir.path().join("bad.key");
+        std::fs::write(&tls.key, "no key").unwrap();
+        let path = tls.key.display().to_string();
+        config.data_plane_tls = Some(tls);
+        let error = start(config, CancellationToken::new()).await.err().unwrap();
+        let error = error.to_string();
+        assert!(error.starts_with("key `data_plane_tls.key`: "), "{error}");
+        assert!(error.contains(&path), "{error}");
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use edgeless_daemon::net::PeerUrl;
 use edgeless_proto::{
     convert::id_bytes,
     v1::{self, invocation_client::InvocationClient},
@@ -16,7 +17,8 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::transport::Endpoint;
 use uuid::Uuid;
 
-use super::{LinkCounters, Me, Peers, credit::Credit, line::Line};
+use super::{LinkCounters, Me, Peers, Tls, credit::Credit, line::Line};
+use crate::words::in_words;
 
 /// Frames out, receipts in.
 type Connection = (mpsc::Sender<v1::Frame>, tonic::Streaming<v1::Receipt>);
@@ -35,6 +37,7 @@ const UNREACHABLE: Duration = Duration::from_secs(30);
 /// A link to one peer on behalf of one shard.
 pub(super) struct Link {
     pub(super) me: Me,
+    pub(super) tls: Option<Tls>,
     pub(super) peer: NodeId,
     pub(super) peers: Peers,
     pub(super) counters: Arc<LinkCounters>,
@@ -48,40 +51,58 @@ impl Link {
     pub(super) async fn run(self) {
         loop {
             self.line.filled(true).await;
-            let Some((frames, receipts)) = self.reach().await else {
-                self.give_up();
-                continue;
+            let (frames, receipts) = match self.reach().await {
+                Ok(connection) => connection,
+                Err(reason) => {
+                    self.give_up(&reason);
+                    continue;
+                }
             };
             self.line.restart();
             self.exchange(&frames, receipts).await;
         }
     }
 
-    /// Connects, again and again for some time.
-    async fn reach(&self) -> Option<Connection> {
+    /// Connects, again and again for some time; then says why it could not be done the last time.
+    async fn reach(&self) -> Result<Connection, String> {
         let since = Instant::now();
         let mut backoff = backoff();
         loop {
-            match self.connect().await {
-                Ok(connection) => return Some(connection),
-                Err(reason) => {
-                    tracing::debug!(peer = %self.peer, reason, "the peer cannot be reached");
-                }
-            }
+            let reason = match self.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(reason) => reason,
+            };
+            tracing::debug!(peer = %self.peer, reason, "the peer cannot be reached");
             if since.elapsed() > UNREACHABLE {
-                return None;
+                return Err(reason);
             }
             tokio::time::sleep(backoff.next().unwrap_or(CONNECT)).await;
         }
     }
 
-    async fn connect(&self) -> Result<Connection, String> {
-        let url = self
-            .peers
-            .url(self.peer)
-            .ok_or("its address is not known")?;
-        let channel = Endpoint::from_shared(url.to_string())
-            .map_err(|error| error.to_string())?
+    /// The way to the peer, where both speak TLS or neither does.
+    fn endpoint(&self) -> Result<Endpoint, String> {
+        let url = self.peers.url(self.peer);
+        let url = url.ok_or("its address is not known")?;
+        let url: PeerUrl = url.parse().map_err(in_words)?;
+        let endpoint = Endpoint::from_shared(url.to_string()).map_err(in_words)?;
+        match (&url, &self.tls) {
+            (PeerUrl::Plain(_), None) => Ok(endpoint),
+            (PeerUrl::Tls(_), Some(tls)) => endpoint.tls_config(tls.client()).map_err(in_words),
+            (PeerUrl::Plain(_), Some(_)) => Err(format!(
+                "it is at `{url}` without TLS, and this node speaks TLS only: `data_plane_tls` must \
+                 be set on all nodes or on none"
+            )),
+            (PeerUrl::Tls(_), None) => Err(format!(
+                "it is at `{url}` with TLS only, and this node has none: `data_plane_tls` must be set \
+                 on all nodes or on none"
+            )),
+        }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, String> {
+        let channel = self
+            .endpoint()?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
             .initial_stream_window_size(4 << 20)
@@ -90,7 +111,7 @@ impl Link {
             .keep_alive_timeout(Duration::from_secs(5))
             .connect()
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(in_words)?;
         let (frames, stream) = mpsc::channel(FRAMES);
         let hello = v1::Hello {
             node_id: id_bytes(&self.me.node_id),
@@ -163,10 +184,12 @@ impl Link {
         }
     }
 
-    fn give_up(&self) {
+    fn give_up(&self, reason: &str) {
         let dropped = self.line.clear();
         self.counters.unreachable.fetch_add(dropped as u64, Relaxed);
-        tracing::warn!(peer = %self.peer, dropped, "messages for an unreachable peer are dropped");
+        tracing::warn!(
+            peer = %self.peer, dropped, reason, "messages for an unreachable peer are dropped"
+        );
     }
 }
 

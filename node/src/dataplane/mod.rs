@@ -3,12 +3,16 @@
 //! [`DataPlane`] is the engine's way to other nodes; [`server::serve`] takes what they send. A link
 //! that is idle sends at once; a busy one sends all that waits in one frame. Each target has a window
 //! of its own; when it or the link is full, the message is given back, so that its sender waits.
+//! With [`Tls`] both ends prove by a certificate that they may take part.
 
+#[cfg(test)]
+pub(crate) mod certificates;
 mod credit;
 mod line;
 mod link;
 mod peers;
 pub mod server;
+mod tls;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64};
 
@@ -23,6 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use line::Line;
 pub use peers::Peers;
+pub use tls::{Tls, TlsError};
 
 /// Broken connections that the engine has not been told of yet.
 const BREAKS: usize = 64;
@@ -50,6 +55,7 @@ pub struct DataPlane(Arc<Inner>);
 
 struct Inner {
     me: Me,
+    tls: Option<Tls>,
     peers: Peers,
     counters: Arc<LinkCounters>,
     links: Vec<Mutex<FxHashMap<NodeId, Arc<Line>>>>,
@@ -71,10 +77,12 @@ pub(crate) struct Me {
 
 impl DataPlane {
     /// A data plane without links yet; each is made when it is needed, on the runtime of the shard
-    /// that needs it, and ends with `shutdown`.
+    /// that needs it, and ends with `shutdown`. With `tls` it speaks with peers that have it as well and
+    /// with nobody else, without it with those that have none.
     pub fn new(
         node_id: NodeId,
         invocation_url: String,
+        tls: Option<Tls>,
         shards: usize,
         shutdown: CancellationToken,
     ) -> Self {
@@ -87,6 +95,7 @@ impl DataPlane {
                 node_id,
                 invocation_url,
             },
+            tls,
             peers: Peers::default(),
             counters: Arc::default(),
             links: (0..shards.max(1)).map(|_| Mutex::default()).collect(),
@@ -98,6 +107,11 @@ impl DataPlane {
     /// The node this is the data plane of.
     pub(crate) fn node_id(&self) -> NodeId {
         self.0.me.node_id
+    }
+
+    /// What it proves itself with, if it speaks TLS.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.0.tls.as_ref()
     }
 
     /// Where peers take messages.
@@ -123,20 +137,25 @@ impl DataPlane {
 
     fn connect(&self, peer: NodeId) -> Arc<Line> {
         let line = Arc::<Line>::default();
-        let link = link::Link {
-            me: self.0.me.clone(),
-            peer,
-            peers: self.0.peers.clone(),
-            counters: Arc::clone(&self.0.counters),
-            line: Arc::clone(&line),
-            breaks: self.0.breaks.clone(),
-        };
+        let link = self.link(peer, Arc::clone(&line));
         let shutdown = self.0.shutdown.clone();
         let run = async move {
             shutdown.run_until_cancelled(link.run()).await;
         };
         self.0.tasks.spawn_on(run, &Handle::current());
         line
+    }
+
+    fn link(&self, peer: NodeId, line: Arc<Line>) -> link::Link {
+        link::Link {
+            me: self.0.me.clone(),
+            tls: self.0.tls.clone(),
+            peer,
+            peers: self.0.peers.clone(),
+            counters: Arc::clone(&self.0.counters),
+            line,
+            breaks: self.0.breaks.clone(),
+        }
     }
 }
 

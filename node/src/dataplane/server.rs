@@ -47,7 +47,7 @@ struct Service {
 }
 
 /// Serves the data plane until shutdown. Connections take turns over the shards: what comes in on one
-/// is read on the thread of its shard.
+/// is read on the thread of its shard. Where the data plane has TLS, nobody gets in without.
 ///
 /// # Errors
 /// A server fails.
@@ -67,7 +67,11 @@ pub async fn serve(
             shutdown: shutdown.clone(),
         };
         let service = InvocationServer::new(service).max_decoding_message_size(FRAME_BYTES);
-        let server = tonic::transport::Server::builder()
+        let mut builder = tonic::transport::Server::builder();
+        if let Some(tls) = plane.tls() {
+            builder = builder.tls_config(tls.server())?;
+        }
+        let server = builder
             .initial_stream_window_size(4 << 20)
             .max_frame_size(HTTP_FRAME)
             .initial_connection_window_size(8 << 20)

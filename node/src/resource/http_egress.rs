@@ -12,6 +12,7 @@ use super::{
     Counters, http_json,
     mailbox::{self, Mailbox, Owner, Replies},
 };
+use crate::words::in_words;
 
 /// The client all instances share, with its pool of connections. It follows no redirects: where
 /// a request may go is decided per instance.
@@ -136,17 +137,4 @@ impl Egress {
             self.settings.format,
         ))
     }
-}
-
-/// The whole chain of causes: the first alone says little.
-#[expect(clippy::needless_pass_by_value, reason = "it is given to map_err")]
-fn in_words(error: reqwest::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }

@@ -222,7 +222,7 @@ async fn link_pass(events: u64, size: usize) -> anyhow::Result<f64> {
     let shutdown = CancellationToken::new();
     let plane = |node: u128| {
         let name = NodeId::new(Uuid::from_u128(node));
-        DataPlane::new(name, String::new(), 1, shutdown.clone())
+        DataPlane::new(name, String::new(), None, 1, shutdown.clone())
     };
     let (near, far) = (plane(1), plane(2));
     let sender = Engine::start(config(1, Hop::PLAIN), Arc::new(near.clone()))?;
