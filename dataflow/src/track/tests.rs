@@ -535,9 +535,9 @@ fn who_fails_or_is_cancelled_cancels_what_came_of_it() {
 fn a_refusal_may_say_when_to_come_again_and_a_deadline_ends_all() {
     let mut it = Alone::new();
     let parent = it.begin(1, Policy::All);
-    let deadline = Some(it.now + Duration::from_secs(20));
+    let deadline = it.now + Duration::from_secs(20);
     let id = it.tracker.derive(&Parents::One(parent)).unwrap();
-    let child = it.send_as(id, 0, Parents::One(parent), deadline);
+    let child = it.send_as(id, 0, Parents::One(parent), Some(deadline));
     it.tracker.handled(parent, &mut it.effects);
     let later = Refusal {
         retry_after: Some(Duration::from_secs(3)),
@@ -553,7 +553,7 @@ fn a_refusal_may_say_when_to_come_again_and_a_deadline_ends_all() {
         panic!("{:?}", it.effects);
     };
     it.tracker.sent(*again, instance(3), it.now + TIMEOUT * 9);
-    it.tracker.take_due(deadline.unwrap(), &mut it.effects);
+    it.tracker.take_due(deadline, &mut it.effects);
     assert_eq!(it.said(), ["cancel 3", "nack 1"]);
 }
 

@@ -336,7 +336,7 @@ mod tests {
             generation: Generation(1),
             place: Place::Anywhere,
             outputs: Outputs::new(vec![("peer".to_owned(), peer)]),
-            tracked: vec![],
+            delivery: edgeless_dataflow::Delivery::default(),
             factory: Box::new(move |context| {
                 give.try_send(context.port).unwrap();
                 Ok(Box::new(Shows(show)))
