@@ -47,9 +47,11 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 7] = [
+const OTHER_ANNOTATIONS: [&str; 9] = [
     "init-payload",
     crate::workflow::AT_LEAST_ONCE,
+    crate::delivery::ACK,
+    crate::delivery::DEADLINE_MS,
     crate::workflow::GIVES,
     crate::workflow::ROLE,
     crate::workflow::TAKES,

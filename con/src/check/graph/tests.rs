@@ -31,7 +31,10 @@ fn delivery_at_least_once_names_channels_and_goes_round_in_no_circle() {
     odd["annotations"]["ack"] = "most".into();
     odd["annotations"]["deadline_ms"] = "5s".into();
     let odd = faults(vec![odd, function("b", "a", "x")]);
-    assert!(of(&odd, "/functions/0/annotations/ack").contains("`primary`"));
+    assert!(
+        of(&odd, "/functions/0/annotations/ack").contains("`primary`"),
+        "{odd:?}"
+    );
     let deadline = of(&odd, "/functions/0/annotations/deadline_ms");
     assert!(deadline.contains("milliseconds"), "{odd:?}");
     let circle = vec![
