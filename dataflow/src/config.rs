@@ -17,8 +17,14 @@ pub struct EngineConfig {
     pub node_id: NodeId,
     /// How many shards; at least 1.
     pub shards: usize,
-    /// Messages an inbox takes before its senders wait.
+    /// How much an inbox takes before its senders wait, by [`Message::weight`]; the last message may go
+    /// over it. This holds for messages of its shard and for those of others, each.
     pub inbox: usize,
+    /// How much may wait in the inboxes of a group ([`Place::With`](crate::Place::With)) before ports of
+    /// the group wait.
+    pub workflow: usize,
+    /// How much may wait in all inboxes before all ports wait.
+    pub node: usize,
     /// How far a message is handed on within one turn, from operator to operator of a shard without a
     /// queue between; 0: never. [`HOPS`] is a good choice.
     pub hops: usize,
@@ -43,6 +49,10 @@ pub struct EngineConfig {
 /// How far messages are handed on, unless there is a reason: a chain longer than this lets others
 /// have their turn.
 pub const HOPS: usize = 64;
+/// How much may wait in the inboxes of a workflow, unless there is a reason: as much as 64 MiB.
+pub const WORKFLOW: usize = 16_384;
+/// How much may wait in the inboxes of a node, unless there is a reason: as much as 256 MiB.
+pub const NODE: usize = 65_536;
 /// How many times longer a message may wait for a way to another node than for a circle here.
 pub const FAR_TIMES: u32 = 24;
 

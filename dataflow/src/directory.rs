@@ -19,8 +19,19 @@ pub enum Place {
     Anywhere,
     /// With others of the same group, as long as they are not too many for one shard.
     With(u128),
-    /// On this shard, counted from 0 and again from 0 beyond the last.
-    Shard(usize),
+    /// On this shard, counted from 0 and again from 0 beyond the last; it may belong to a group.
+    Shard(usize, Option<u128>),
+}
+
+impl Place {
+    /// The group it belongs to.
+    pub const fn group(self) -> Option<u128> {
+        match self {
+            Self::Anywhere => None,
+            Self::With(group) => Some(group),
+            Self::Shard(_, group) => group,
+        }
+    }
 }
 
 /// Members of a group on one shard before the next ones go to another.
@@ -81,7 +92,7 @@ impl Directory {
         let shard = self.choose(place, loads);
         let group = match place {
             Place::With(group) => Some(group),
-            Place::Anywhere | Place::Shard(_) => None,
+            Place::Anywhere | Place::Shard(..) => None,
         };
         if let Some(group) = group {
             let group = self.groups.entry(group).or_insert(Group {
@@ -111,7 +122,7 @@ impl Directory {
 
     fn choose(&self, place: Place, loads: &[u64]) -> usize {
         let near = match place {
-            Place::Shard(shard) => return shard % self.numbers.len(),
+            Place::Shard(shard, _) => return shard % self.numbers.len(),
             Place::With(group) => self.groups.get(&group).filter(|it| it.there < GROUP),
             Place::Anywhere => None,
         };
@@ -201,7 +212,7 @@ mod tests {
             assert_eq!(enter(&mut directory, number, Place::With(1), &idle), first);
         }
         assert_eq!(enter(&mut directory, 20, Place::Anywhere, &idle), second);
-        assert_eq!(enter(&mut directory, 21, Place::Shard(5), &idle), 1);
+        assert_eq!(enter(&mut directory, 21, Place::Shard(5, None), &idle), 1);
     }
 
     #[test]

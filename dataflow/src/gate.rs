@@ -15,7 +15,7 @@ use edgeless_types::PhysicalId;
 pub(crate) struct Gate {
     shard: usize,
     capacity: usize,
-    /// Admitted from other shards and nodes, and not handled yet.
+    /// The weight of what is admitted from other shards and nodes, and not handled yet.
     admitted: AtomicUsize,
     /// Shards that wait for room, one bit each (shards beyond 64 share bits).
     waiting: AtomicU64,
@@ -50,42 +50,42 @@ impl Gate {
         self.waiting.swap(0, SeqCst)
     }
 
-    /// Admits one message of another shard unless its instance is not there yet, or `times` the bound is reached; then that shard is
-    /// rung when there is room.
-    pub(crate) fn admit(&self, from: usize, times: usize) -> bool {
-        if self.try_admit(times) {
+    /// Admits a message of another shard, of that weight, unless its instance is not there yet or `times`
+    /// the bound is reached; then that shard is rung when there is room.
+    pub(crate) fn admit(&self, from: usize, times: usize, weight: usize) -> bool {
+        if self.try_admit(times, weight) {
             return true;
         }
         self.waiting.fetch_or(bit(from), SeqCst);
         // Room made before the bit was seen would ring nobody.
-        self.try_admit(times)
+        self.try_admit(times, weight)
     }
 
-    fn try_admit(&self, times: usize) -> bool {
+    fn try_admit(&self, times: usize, weight: usize) -> bool {
         if !self.opened.load(SeqCst) {
             return false;
         }
-        let admitted = self.admitted.fetch_add(1, SeqCst);
+        let admitted = self.admitted.fetch_add(weight, SeqCst);
         if admitted < self.capacity * times {
             return true;
         }
-        self.admitted.fetch_sub(1, SeqCst);
+        self.admitted.fetch_sub(weight, SeqCst);
         false
     }
 
-    /// How many are admitted and not handled.
+    /// The weight of what is admitted and not handled.
     pub(crate) fn admitted(&self) -> usize {
         self.admitted.load(SeqCst)
     }
 
-    /// Admits messages of another node; its credits are their bound.
-    pub(crate) fn admit_all(&self, number: usize) {
-        self.admitted.fetch_add(number, SeqCst);
+    /// Admits messages of another node, of that weight; its credits are their bound.
+    pub(crate) fn admit_all(&self, weight: usize) {
+        self.admitted.fetch_add(weight, SeqCst);
     }
 
-    /// So many that were admitted are handled; the shards to ring, one bit each.
-    pub(crate) fn release(&self, number: usize) -> u64 {
-        self.admitted.fetch_sub(number, SeqCst);
+    /// So much that was admitted is handled; the shards to ring, one bit each.
+    pub(crate) fn release(&self, weight: usize) -> u64 {
+        self.admitted.fetch_sub(weight, SeqCst);
         if self.waiting.load(SeqCst) == 0 {
             return 0;
         }
@@ -167,13 +167,13 @@ mod tests {
     #[test]
     fn a_full_gate_rings_who_waits_once_there_is_room_again() {
         let gate = Gate::new(0, 4);
-        assert!(!gate.admit(1, 1) && !gate.is_open(), "not there yet");
+        assert!(!gate.admit(1, 1, 1) && !gate.is_open(), "not there yet");
         assert_eq!(gate.open(), bit(1));
         for _ in 0..4 {
-            assert!(gate.admit(1, 1));
+            assert!(gate.admit(1, 1, 1));
         }
-        assert!(!gate.admit(1, 1) && !gate.is_open());
-        assert!(gate.admit(1, 2), "a cycle may go over the bound");
+        assert!(!gate.admit(1, 1, 1) && !gate.is_open());
+        assert!(gate.admit(1, 2, 1), "a cycle may go over the bound");
         assert_eq!(gate.release(1), bit(1));
         assert_eq!(gate.release(1), 0);
         assert!(gate.is_open());

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -17,9 +17,9 @@ use crate::{
     config::{EngineConfig, Remote},
     counters::Counters,
     directory::Directory,
-    engine::Failure,
     gate::{self, Gate},
     shard::{Inject, Woken},
+    spawn::Failure,
 };
 
 /// How long a measured load is believed.
@@ -90,6 +90,9 @@ pub(crate) struct Shared {
     pub(crate) failures: Mutex<Vec<Failure>>,
     pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
     pub(crate) remote: Arc<dyn Remote>,
+    /// How much waits in all inboxes, and in those of each group.
+    pub(crate) waiting: AtomicUsize,
+    gauges: Mutex<FxHashMap<u128, Arc<AtomicUsize>>>,
 }
 
 impl Shared {
@@ -110,6 +113,8 @@ impl Shared {
             data,
             failures: Mutex::default(),
             states: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            gauges: Mutex::default(),
             remote,
             config,
         }
@@ -130,6 +135,26 @@ impl Shared {
         self.directory
             .write()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where shards say how much waits in the inboxes of a group.
+    pub(crate) fn gauge(&self, group: Option<u128>) -> Arc<AtomicUsize> {
+        let Some(group) = group else {
+            return Arc::default();
+        };
+        let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(gauges.entry(group).or_default())
+    }
+
+    /// A shard has no member of a group any more.
+    pub(crate) fn forget_gauge(&self, group: u128) {
+        let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
+        if gauges
+            .get(&group)
+            .is_some_and(|it| Arc::strong_count(it) == 1)
+        {
+            gauges.remove(&group);
+        }
     }
 
     /// An instance has ended: whoever waits for it looks again.

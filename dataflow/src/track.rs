@@ -367,4 +367,6 @@ fn key(slot: usize, id: MessageId) -> OpenKey {
 }
 
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod tests;

@@ -121,6 +121,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         shards: 1,
         inbox: 64,
         hops: edgeless_dataflow::HOPS,
+        workflow: edgeless_dataflow::WORKFLOW,
+        node: edgeless_dataflow::NODE,
         call_timeout: Duration::from_millis(5),
         park_timeout: Duration::from_millis(5),
         ack_timeout: Duration::from_secs(1),

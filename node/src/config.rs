@@ -84,9 +84,15 @@ pub struct Engine {
     /// Threads that run functions and resources; 0: one per core.
     #[serde(deserialize_with = "ranges::count::<_, 0, 1024>")]
     pub shards: usize,
-    /// How many messages may wait for one instance.
+    /// How many messages of up to 4 KiB may wait for one instance; a larger one counts as several.
     #[serde(deserialize_with = "ranges::count::<_, 1, 1_048_576>")]
     pub inbox_capacity: usize,
+    /// The same for all instances of one workflow together; then its sources wait.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 16_777_216>")]
+    pub workflow_capacity: usize,
+    /// The same for all instances of the node; then all sources wait.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 268_435_456>")]
+    pub node_capacity: usize,
     /// How long a call may wait for its answer, unless its sender says otherwise.
     #[serde(deserialize_with = "ranges::millis::<_, 1, 3_600_000>")]
     pub call_timeout: Duration,
@@ -163,6 +169,8 @@ impl Default for Engine {
         Self {
             shards: 0,
             inbox_capacity: 1024,
+            workflow_capacity: edgeless_dataflow::WORKFLOW,
+            node_capacity: edgeless_dataflow::NODE,
             call_timeout: Duration::from_secs(30),
         }
     }
@@ -336,6 +344,8 @@ mod tests {
             ("refresh_interval", "1"),
             ("shards", "5000"),
             ("inbox_capacity", "0"),
+            ("workflow_capacity", "0"),
+            ("node_capacity", "'1 GiB'"),
             ("samples_per_refresh", "-1"),
             ("memory_limit_mib", "0"),
             ("time_limit", "'0s'"),

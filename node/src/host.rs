@@ -46,10 +46,11 @@ impl agent::Host for Host {
         for (channel, routing) in routing(annotations).map_err(StartError::Failed)? {
             outputs.set_routing(&channel, routing);
         }
+        let group = start.instance.workflow_id.uuid().as_u128();
         let place = match shard(annotations).map_err(StartError::Failed)? {
-            Some(shard) => Place::Shard(shard),
+            Some(shard) => Place::Shard(shard, Some(group)),
             // What talks to one another is best on one shard.
-            None => Place::With(start.instance.workflow_id.uuid().as_u128()),
+            None => Place::With(group),
         };
         let factory = match start.spec {
             VertexSpec::Function(function) => self.function(&function, start.state).await?,

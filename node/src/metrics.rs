@@ -75,6 +75,14 @@ impl Collector for Node {
                 MetricType::Gauge,
             )?
             .encode_gauge(&(i64::try_from(self.agent.instances()).unwrap_or(i64::MAX)))?;
+        encoder
+            .encode_descriptor(
+                "events_waiting",
+                "What waits in the inboxes, in messages of up to 4 KiB",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&(i64::try_from(host.engine.waiting()).unwrap_or(i64::MAX)))?;
         for (name, help, counter) in self.counters() {
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?

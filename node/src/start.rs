@@ -267,6 +267,8 @@ fn engine_config(config: &Config, node_id: NodeId) -> EngineConfig {
         node_id,
         shards,
         inbox: config.engine.inbox_capacity,
+        workflow: config.engine.workflow_capacity,
+        node: config.engine.node_capacity,
         hops: edgeless_dataflow::HOPS,
         call_timeout: config.engine.call_timeout,
         park_timeout: PARK_TIMEOUT,

@@ -119,6 +119,7 @@ impl Node {
     async fn end(mut self) {
         self.ingress_closed.cancel();
         let host = self.agent.host();
+        host.engine.announce_shutdown().await;
         self.agent.end(self.drain).await;
         let resources = host.resources.finished();
         if tokio::time::timeout(self.drain, resources).await.is_err() {

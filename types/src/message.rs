@@ -207,7 +207,20 @@ pub struct Message {
 // Messages are moved a lot; up to this size compilers do it in place.
 const _: () = assert!(size_of::<Message>() <= 128);
 
+/// Payload that weighs as much as a message.
+pub const WEIGHT_BYTES: usize = 4_096;
+
 impl Message {
+    /// How much it counts against the bounds of queues: one, and one more for every full
+    /// [`WEIGHT_BYTES`] of its payload. Answers have callers that wait, and count nothing.
+    #[inline]
+    pub fn weight(&self) -> usize {
+        match self.kind.is_answer() {
+            true => 0,
+            false => 1 + self.payload.len() / WEIGHT_BYTES,
+        }
+    }
+
     /// Whether its sender waits for a [`Signal`] about it: what became of a call says its answer.
     pub fn is_tracked(&self) -> bool {
         self.ticket.is_some() && matches!(self.kind, MessageKind::Cast)

@@ -11,11 +11,11 @@ use super::{
     slot::{Slot, Stopping, Wait},
 };
 use crate::{
-    engine::{Spawn, SpawnContext, SpawnError},
     operator::{Answer, Destination},
     output::{ChannelName, Outputs, Route},
     port::{Handled, Port, PortError},
     sample::Place,
+    spawn::{Spawn, SpawnContext, SpawnError},
 };
 
 impl Shard {
@@ -133,6 +133,8 @@ impl Shard {
             }
         };
         let interests = operator.interests();
+        let group = spawn.place.group();
+        let account = self.accounts.enter(group, || self.shared.gauge(group));
         self.slots.insert(Slot {
             me,
             generation: spawn.generation,
@@ -141,6 +143,7 @@ impl Shard {
             gate: Arc::clone(&gate),
             inbox: VecDeque::new(),
             local: 0,
+            account,
             outputs: spawn.outputs,
             parked: VecDeque::new(),
             parked_for: Wait::Full,

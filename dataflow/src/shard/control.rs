@@ -9,10 +9,7 @@ use edgeless_types::{
 };
 use tokio::sync::oneshot;
 
-use super::{
-    Due, Inject, Shard,
-    slot::{Entrance, Heard},
-};
+use super::{Due, Inject, Shard, slot::Heard};
 use crate::{
     budget::{Allowance, Wait},
     control::{Control, Interests, Propagation},
@@ -69,14 +66,9 @@ impl Shard {
         if let Some(at) = slot.inbox.iter().position(|it| it.message.id == id)
             && let Some(queued) = slot.inbox.remove(at)
         {
-            match queued.from {
-                Entrance::Local => slot.local -= 1,
-                Entrance::Gate => {
-                    let shards = slot.gate.release(1);
-                    self.shared.ring(shards);
-                }
-            }
-            self.made_room = true;
+            let released = self.dequeued(key, &queued);
+            let shards = self.slots[key].gate.release(released);
+            self.shared.ring(shards);
             self.shared.counters.dropped(Drop::Cancelled, 1);
         }
         self.tracker.cancelled(to, id, &mut self.effects);
@@ -158,6 +150,10 @@ impl Shard {
     /// Whether the port of an operator may send a message of so many bytes now, behind what waits.
     pub(super) fn may_send(&mut self, key: usize, bytes: usize) -> bool {
         let now = self.now;
+        if self.is_full(key) {
+            self.press_source(key);
+            return false;
+        }
         let slot = &mut self.slots[key];
         let Some(heard) = slot.heard.as_deref_mut() else {
             return true;

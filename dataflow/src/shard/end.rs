@@ -73,6 +73,10 @@ impl Shard {
         self.shared
             .counters
             .dropped(Drop::Stopped, slot.inbox.len() as u64);
+        let weight = slot.inbox.iter().map(|it| it.message.weight()).sum();
+        if let Some(Some(group)) = self.leave_account(slot.account, weight) {
+            self.shared.forget_gauge(group);
+        }
         for Queued { message, .. } in slot.inbox.drain(..) {
             if message.kind == MessageKind::Call {
                 self.refuse(&message, "the instance has stopped".to_owned());

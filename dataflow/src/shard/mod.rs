@@ -6,6 +6,7 @@ mod end;
 mod inspect;
 mod park;
 mod receive;
+mod room;
 mod send;
 mod signal;
 mod slot;
@@ -31,17 +32,18 @@ use uuid::Uuid;
 use crate::{
     control::Propagation,
     counters::Drop,
-    engine::{Spawn, SpawnError},
     gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs},
     port::{Handled, PortError},
     sample::Recorder,
     shared::{LoadMeter, Shared},
+    spawn::{Spawn, SpawnError},
     timers::Timers,
     track::{Effect, Tracker, Waits},
 };
 pub(crate) use inspect::Look;
+use room::Accounts;
 use slot::Slot;
 pub(crate) use slot::Woken;
 
@@ -154,6 +156,9 @@ pub(crate) struct Shard {
     blocked: Vec<usize>,
     gates: FxHashMap<PhysicalId, Arc<Gate>>,
     early: Vec<Message>,
+    accounts: Accounts,
+    /// Those whose ports wait as too much waits already.
+    pressed: Vec<usize>,
     tracker: Tracker<Waiter>,
     effects: Vec<Effect<Waiter>>,
     /// The other of the two lists of effects, empty; kept for its memory.
@@ -193,6 +198,8 @@ impl Shard {
             blocked: Vec::new(),
             gates: FxHashMap::default(),
             early: Vec::new(),
+            accounts: Accounts::default(),
+            pressed: Vec::new(),
             tracker: Tracker::default(),
             effects: Vec::new(),
             effects_taken: Vec::new(),
@@ -253,6 +260,7 @@ impl Shard {
             self.carry_out_effects();
             self.made_room = false;
             self.retry_blocked();
+            self.retry_pressed();
             for _ in 0..TURNS {
                 let Some(key) = self.ready.pop_front() else {
                     break;
@@ -265,6 +273,7 @@ impl Shard {
             self.flush_outgoing();
             self.flush_signals();
             self.count_handled();
+            self.accounts.publish(&self.shared.waiting);
             let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
             let idle = self.ready.is_empty() && inbox.is_empty() && data.is_empty();
             self.meter.tell(self.now, &self.shared.loads[self.index]);

@@ -186,7 +186,8 @@ impl Shard {
         let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty())
             || self.outgoing_signals.iter().any(|it| !it.is_empty())
             || self.outgoing_upwards.iter().any(|it| !it.is_empty());
-        soonest.chain(behind.then_some(RETRY)).min()
+        let pressed = !self.pressed.is_empty();
+        soonest.chain((behind || pressed).then_some(RETRY)).min()
     }
 
     fn block(&mut self, key: usize) {

@@ -2,10 +2,7 @@
 
 use edgeless_types::message::{Message, MessageId, Ticket};
 
-use super::{
-    Shard, Waiter,
-    slot::{Entrance, Queued},
-};
+use super::{Shard, Waiter, slot::Entrance};
 use crate::{counters::Drop, operator::Answer};
 
 impl Shard {
@@ -22,9 +19,7 @@ impl Shard {
             return;
         }
         if let Some(key) = self.key_of(message.target) {
-            let from = Entrance::Gate;
-            self.slots[key].inbox.push_back(Queued { message, from });
-            self.make_ready(key);
+            self.enqueue(key, message, Entrance::Gate);
         } else if self.shared.gate(message.target).is_some() {
             self.early.push(message);
         } else {

@@ -13,7 +13,7 @@ use rand::{SeedableRng, rngs::SmallRng};
 use super::{
     Shard,
     park::accepted,
-    slot::{Done, Entrance, Parked, Queued, Wait},
+    slot::{Done, Entrance, Parked, Wait},
 };
 use crate::{
     counters::Drop,
@@ -240,14 +240,10 @@ impl Shard {
                 self.hand = Some((key, message));
                 return Ok(());
             }
-            let slot = &mut self.slots[key];
-            if slot.local >= self.shared.config.inbox * times {
+            if self.slots[key].local >= self.shared.config.inbox * times {
                 return Err((Wait::Full, message));
             }
-            slot.local += 1;
-            let from = Entrance::Local;
-            slot.inbox.push_back(Queued { message, from });
-            self.make_ready(key);
+            self.enqueue(key, message, Entrance::Local);
             return Ok(());
         }
         let here = self.index;
@@ -257,7 +253,7 @@ impl Shard {
         };
         // An instance of this shard that is not here yet is about to start.
         let shard = gate.shard();
-        if shard == here || !gate.admit(here, times) {
+        if shard == here || !gate.admit(here, times, message.weight()) {
             return Err((Wait::Full, message));
         }
         self.outgoing[shard].push(message);

@@ -17,12 +17,12 @@ use super::Inject;
 use crate::{
     budget::Allowance,
     control::Interests,
-    engine::{Delivery, SpawnError},
     gate::Gate,
     operator::{CallRef, Destination, Operator},
     output::{ChannelName, Outputs, Route},
     port::PortError,
     sample::{Place, Recorder},
+    spawn::{Delivery, SpawnError},
     stats::Stats,
     tap::{Direction, Tap},
     track::OpenKey,
@@ -36,8 +36,10 @@ pub(super) struct Slot {
     pub(super) waker: Waker,
     pub(super) gate: Arc<Gate>,
     pub(super) inbox: VecDeque<Queued>,
-    /// How many in the inbox come from this shard; the others were admitted by the gate.
+    /// The weight of what is in the inbox from this shard; the rest was admitted by the gate.
     pub(super) local: usize,
+    /// Where it is kept what waits for its group.
+    pub(super) account: usize,
     pub(super) outputs: Outputs,
     /// What could not be sent yet, in order; while there is something, no message is handled.
     pub(super) parked: VecDeque<Parked>,
@@ -238,9 +240,10 @@ impl Slot {
         self.held.iter().any(|(name, _)| name == channel)
     }
 
-    /// How many messages are held.
+    /// The weight of what is held.
     pub(super) fn held(&self) -> usize {
-        self.held.iter().map(|(_, messages)| messages.len()).sum()
+        let held = self.held.iter().flat_map(|(_, messages)| messages);
+        held.map(|parked| parked.message.weight()).sum()
     }
 
     /// After a patch: what was held on channels that lead somewhere now is sent first.

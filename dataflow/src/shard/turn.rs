@@ -11,15 +11,12 @@ use edgeless_types::{
     message::{Extra, Message, MessageKind, Refusal, UpwardKind},
 };
 
-use super::{
-    Due, Shard, Waiter,
-    slot::{Current, Entrance},
-};
+use super::{Due, Shard, Waiter, slot::Current};
 use crate::{
     counters::Drop,
-    engine::{Failure, SpawnError},
     operator::{Action, Answer, CallRef, Destination, OUT, Operator, Outbox, Progress},
     output::ChannelName,
+    spawn::{Failure, SpawnError},
     track::{Begin, OpenKey},
 };
 
@@ -44,11 +41,7 @@ impl Shard {
             let Some(queued) = slot.inbox.pop_front() else {
                 break;
             };
-            self.made_room = true;
-            match queued.from {
-                Entrance::Local => slot.local -= 1,
-                Entrance::Gate => released += 1,
-            }
+            released += self.dequeued(key, &queued);
             self.hops_left = self.shared.config.hops;
             self.handle(key, queued.message);
             while let Some((next, message)) = self.hand.take() {

@@ -36,12 +36,24 @@ pub(crate) fn engine(shards: usize, inbox: usize) -> Engine {
 }
 
 pub(crate) fn patient_engine(shards: usize, inbox: usize, park_timeout: Duration) -> Engine {
+    let bounds = (inbox, edgeless_dataflow::WORKFLOW, edgeless_dataflow::NODE);
+    bounded_engine(shards, bounds, park_timeout)
+}
+
+/// Bounds of an inbox, a workflow and the node.
+pub(crate) fn bounded_engine(
+    shards: usize,
+    (inbox, workflow, node): (usize, usize, usize),
+    park_timeout: Duration,
+) -> Engine {
     let clock = || Timestamp::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
     let config = EngineConfig {
         node_id: NodeId::new(Uuid::nil()),
         shards,
         inbox,
         hops: edgeless_dataflow::HOPS,
+        workflow,
+        node,
         call_timeout: Duration::from_secs(5),
         park_timeout,
         ack_timeout: Duration::from_secs(15),
@@ -190,10 +202,38 @@ where
     does_tracked(engine, number, outs, &[], what).await
 }
 
+/// The same, at a certain place.
+pub(crate) async fn does_at<F>(
+    engine: &Engine,
+    number: u128,
+    place: Place,
+    outs: &[(&str, Vec<InstanceId>)],
+    what: F,
+) -> Port
+where
+    F: FnMut(Message, &mut task::Context<'_>, &mut Outbox) -> Progress + Send + 'static,
+{
+    does_all(engine, number, place, outs, &[], what).await
+}
+
 /// The same, with channels on which messages are delivered at least once.
 pub(crate) async fn does_tracked<F>(
     engine: &Engine,
     number: u128,
+    outs: &[(&str, Vec<InstanceId>)],
+    tracked: &[&str],
+    what: F,
+) -> Port
+where
+    F: FnMut(Message, &mut task::Context<'_>, &mut Outbox) -> Progress + Send + 'static,
+{
+    does_all(engine, number, Place::Anywhere, outs, tracked, what).await
+}
+
+async fn does_all<F>(
+    engine: &Engine,
+    number: u128,
+    place: Place,
     outs: &[(&str, Vec<InstanceId>)],
     tracked: &[&str],
     what: F,
@@ -208,7 +248,7 @@ where
     let spawn = Spawn {
         physical_id: id(number).physical_id,
         generation: Generation(1),
-        place: Place::Anywhere,
+        place,
         outputs: Outputs::new(outs.collect()),
         delivery: Delivery::at_least_once(tracked.iter().copied()),
         factory: Box::new(move |context| {

@@ -3,8 +3,10 @@
 
 mod common;
 mod fused;
+mod listener;
 mod messages;
 mod pressure;
+mod room;
 mod routed;
 mod signals;
 mod tracked;

@@ -5,134 +5,23 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
-    task,
     time::Duration,
 };
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, Control, Delivery, Drop, Engine, Interests, Operator, Outbox, Outputs, Place,
-    Policy, Port, PortError, Progress, Propagation, Spawn,
+    Action, Control, Delivery, Drop, Interests, Outbox, Outputs, Place, Policy, Port, PortError,
+    Progress, Propagation, Spawn,
 };
 use edgeless_types::{
-    Generation, InstanceId,
-    message::{Budget, Message, Refusal},
+    Generation,
+    message::{Budget, Message},
 };
-use tokio::sync::mpsc;
 
-use crate::common::{Door, does, does_tracked, engine, id, relay, until};
-
-/// What an operator hears, and what it says to that.
-type Heard = Arc<Mutex<Vec<Control>>>;
-
-struct Listener<F> {
-    interests: Interests,
-    heard: Heard,
-    says: Propagation,
-    does: F,
-}
-
-impl<F> Operator for Listener<F>
-where
-    F: FnMut(Message, &mut Outbox) -> Progress,
-{
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn on_message(
-        &mut self,
-        message: Message,
-        _: &mut task::Context<'_>,
-        out: &mut Outbox,
-    ) -> Progress {
-        (self.does)(message, out)
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn interests(&self) -> Interests {
-        self.interests
-    }
-
-    fn on_signal(&mut self, signal: Control, _: &mut Outbox) -> Propagation {
-        self.heard.lock().unwrap().push(signal);
-        self.says.clone()
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
-    }
-}
-
-/// Starts an operator that listens.
-async fn listens<F>(
-    engine: &Engine,
-    number: u128,
-    out: Vec<InstanceId>,
-    delivery: Delivery,
-    (interests, says): (Interests, Propagation),
-    does: F,
-) -> (Heard, Port)
-where
-    F: FnMut(Message, &mut Outbox) -> Progress + Send + 'static,
-{
-    let heard = Heard::default();
-    let for_operator = Arc::clone(&heard);
-    let (sender, mut ports) = mpsc::channel(1);
-    let spawn = Spawn {
-        physical_id: id(number).physical_id,
-        generation: Generation(1),
-        place: Place::Anywhere,
-        outputs: Outputs::new(vec![("out".to_owned(), out)]),
-        delivery,
-        factory: Box::new(move |context| {
-            sender.try_send(context.port).unwrap();
-            Ok(Box::new(Listener {
-                interests,
-                heard: for_operator,
-                says,
-                does,
-            }))
-        }),
-    };
-    engine.spawn(spawn).await.unwrap();
-    (heard, ports.recv().await.unwrap())
-}
-
-fn pass(message: Message, out: &mut Outbox) -> Progress {
-    out.pass(message);
-    Progress::Done
-}
-
-fn sent(text: &'static str) -> Bytes {
-    Bytes::from_static(text.as_bytes())
-}
-
-fn tracked() -> Delivery {
-    Delivery::at_least_once(["out"])
-}
-
-/// A sink that refuses everything for good.
-async fn refuses(engine: &Engine, number: u128) {
-    does(engine, number, &[], |message, _, out| {
-        out.push(Action::Refuse(message.id, Refusal::permanent("never")));
-        Progress::Done
-    })
-    .await;
-}
+use crate::{
+    common::{Door, does, does_tracked, engine, id, relay, until},
+    listener::{Heard, Listener, listens, pass, refuses, sent, tracked},
+};
 
 #[tokio::test]
 async fn a_port_can_wait_until_its_message_is_handled_at_the_end_of_the_way() {

@@ -87,6 +87,7 @@ proptest! {
             let dropped = run.engine.counters().of(reason).load(std::sync::atomic::Ordering::SeqCst);
             prop_assert_eq!(dropped, 0, "{}", name);
         }
+        prop_assert_eq!(run.engine.waiting(), 0, "nothing waits, and something is counted as waiting");
         // From its shard and from others, each within the bound.
         prop_assert!(run.queued <= 2 * plan.inbox, "{} were queued", run.queued);
         if !plan.tracked {

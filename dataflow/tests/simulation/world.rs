@@ -259,6 +259,8 @@ pub(crate) fn engine(
         shards: plan.shards,
         inbox: plan.inbox,
         hops: plan.hops,
+        workflow: edgeless_dataflow::WORKFLOW,
+        node: edgeless_dataflow::NODE,
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),
         ack_timeout: Duration::from_secs(15),

@@ -12,19 +12,13 @@ use rustc_hash::FxHashMap;
 
 /// Events that may be under way on one stream.
 pub(super) const WINDOW: u64 = 8_192;
-/// Weight that may be under way to one target, see [`weight`]; the last event may go over it.
+/// Weight that may be under way to one target, see [`Message::weight`]; the last event may go over it.
 pub(super) const TARGET_WINDOW: u64 = 1_024;
 /// How much larger the window of a target is for calls, so that casts do not crowd them out.
 pub(super) const CALLS: u64 = 8;
-/// Payload that weighs as much as an event.
-const WEIGHT_BYTES: usize = 4_096;
-
 /// How much of the window of its target a message takes.
-pub(super) fn weight(message: &Message) -> u64 {
-    match message.kind.is_answer() {
-        true => 0,
-        false => 1 + (message.payload.len() / WEIGHT_BYTES) as u64,
-    }
+fn weight(message: &Message) -> u64 {
+    message.weight() as u64
 }
 
 /// The sender's side of the stream. What it may send comes from the peer's receipts.

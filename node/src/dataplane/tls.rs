@@ -318,6 +318,8 @@ mod tests {
             shards: 1,
             inbox: 64,
             hops: HOPS,
+            workflow: edgeless_dataflow::WORKFLOW,
+            node: edgeless_dataflow::NODE,
             call_timeout: PATIENCE,
             park_timeout: PATIENCE,
             ack_timeout: PATIENCE,

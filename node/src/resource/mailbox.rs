@@ -125,6 +125,18 @@ pub(super) struct Delivery {
     pub(super) unfinished: Unfinished,
 }
 
+impl Delivery {
+    fn handled(&self, error: Option<Refusal>) -> Handled {
+        Handled {
+            source: self.source,
+            created: self.created,
+            begin: self.begin,
+            tracked: self.tracked,
+            error,
+        }
+    }
+}
+
 /// Where a task takes its messages from. Ends when its instance stops.
 pub(super) struct Mailbox {
     receiver: mpsc::Receiver<Delivery>,
@@ -161,16 +173,19 @@ impl Replies {
             {
                 tracing::debug!(%error, "an answer came too late");
             }
-            times.push(Handled {
-                source: delivery.source,
-                created: delivery.created,
-                begin: delivery.begin,
-                tracked: delivery.tracked,
-                error,
-            });
+            times.push(delivery.handled(error));
             unfinished.push(delivery.unfinished);
         }
-        if let Err(error) = self.0.handled(times).await {
+        self.handled(times).await;
+    }
+
+    /// A message is not handled; its sender may send it again.
+    pub(super) async fn refuse(&self, delivery: Delivery, refusal: Refusal) {
+        self.handled(vec![delivery.handled(Some(refusal))]).await;
+    }
+
+    async fn handled(&self, messages: Vec<Handled>) {
+        if let Err(error) = self.0.handled(messages).await {
             tracing::debug!(%error, "the engine has ended");
         }
     }

@@ -31,6 +31,8 @@ pub(crate) fn engine() -> Engine {
         shards: 2,
         inbox: 16,
         hops: edgeless_dataflow::HOPS,
+        workflow: edgeless_dataflow::WORKFLOW,
+        node: edgeless_dataflow::NODE,
         call_timeout: Duration::from_secs(30),
         park_timeout: Duration::from_secs(1),
         ack_timeout: Duration::from_secs(15),

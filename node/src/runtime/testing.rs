@@ -92,6 +92,8 @@ impl Guests {
             shards: 1,
             inbox: 64,
             hops: edgeless_dataflow::HOPS,
+            workflow: edgeless_dataflow::WORKFLOW,
+            node: edgeless_dataflow::NODE,
             call_timeout: Duration::from_secs(5),
             park_timeout: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(15),

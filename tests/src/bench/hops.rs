@@ -74,6 +74,8 @@ pub(super) fn config(node: u128, hop: Hop) -> EngineConfig {
         node_id: NodeId::new(Uuid::from_u128(node)),
         shards: hop.shards,
         inbox: 1_024,
+        workflow: edgeless_dataflow::WORKFLOW,
+        node: edgeless_dataflow::NODE,
         hops: hop.fused,
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),

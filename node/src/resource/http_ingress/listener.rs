@@ -6,7 +6,7 @@
 //! | somebody does, with other methods | 405 with `Allow` |
 //! | no host, or a path that is none | 400 |
 //! | the body is too long | 413 |
-//! | too many requests wait, or the output leads nowhere (yet) | 503 with `Retry-After` |
+//! | too many requests or messages wait, or the output leads nowhere (yet) | 503 with `Retry-After` |
 //! | the callee has no answer | 204 |
 //! | the callee fails | 502 |
 //! | no answer in time | 504 |
@@ -148,6 +148,9 @@ impl Listener {
             }
             Found::OtherMethods(methods) => return wrong_method(&methods),
         };
+        if instance.closed.load(Ordering::Relaxed) {
+            return unavailable("the workflow takes no more requests now");
+        }
         let Some(_place) = InFlight::take(&instance) else {
             return unavailable("too many requests wait for their answers");
         };
@@ -322,6 +325,7 @@ fn empty(status: StatusCode) -> Reply {
 #[cfg(test)]
 mod tests {
     use edgeless_dataflow::{Answer, Engine};
+    use edgeless_types::message::{Budget, MessageId, Upward, UpwardKind};
     use reqwest::{Client, RequestBuilder};
     use tokio::task::JoinHandle;
 
@@ -460,6 +464,57 @@ mod tests {
             (held.status().as_u16(), &held.headers()["retry-after"]),
             (503, &"1".parse().unwrap())
         );
+        case.end().await;
+    }
+
+    /// What the node 2 says of the function.
+    fn upward(sequence: u64, budget: Budget) -> Upward {
+        Upward {
+            id: MessageId {
+                origin: 2,
+                sequence,
+            },
+            of: pid(9),
+            hops: 1,
+            kind: UpwardKind::Budget(budget),
+        }
+    }
+
+    #[tokio::test]
+    async fn budgets_and_the_end_of_the_node_turn_requests_away() {
+        let case = Case::new().await;
+        case.ingress(1, &[9], &[("host", "*")]).await.unwrap();
+        let is_closed = || {
+            let routes = case.routes.read().unwrap();
+            match routes.find("a", "/", "POST") {
+                Found::Route(instance) => instance.closed.load(Ordering::Relaxed),
+                other => panic!("{other:?}"),
+            }
+        };
+        let becomes = async |closed| {
+            let change = async {
+                while is_closed() != closed {
+                    tokio::task::yield_now().await;
+                }
+            };
+            let change = tokio::time::timeout(Duration::from_secs(20), change);
+            change.await.expect("the signal comes");
+        };
+        let nothing = upward(1, Budget::NOTHING);
+        case.engine.deliver_upwards(vec![nothing]).await;
+        becomes(true).await;
+        let refused = case.post("/text").send().await.unwrap();
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (503, &"1".parse().unwrap())
+        );
+        let anything = upward(2, Budget::default());
+        case.engine.deliver_upwards(vec![anything]).await;
+        becomes(false).await;
+        assert_eq!(case.status("/text").await, 200);
+        case.engine.announce_shutdown().await;
+        becomes(true).await;
+        assert_eq!(case.status("/text").await, 503);
         case.end().await;
     }
 

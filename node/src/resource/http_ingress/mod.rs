@@ -6,13 +6,17 @@ mod listener;
 pub mod routes;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, atomic::AtomicUsize},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     task,
 };
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, CallRef, Factory, Operator, Outbox, Port, Progress, SpawnContext,
+    Action, Answer, CallRef, Control, Factory, Interests, Operator, Outbox, Port, Progress,
+    Propagation, SpawnContext,
 };
 use edgeless_types::{
     PhysicalId,
@@ -32,6 +36,8 @@ pub struct Instance {
     settings: Settings,
     port: Port,
     in_flight: AtomicUsize,
+    /// Whether it turns requests away: nothing more may be sent, or the node is about to end.
+    closed: Arc<AtomicBool>,
 }
 
 /// Prepares an instance on the listener.
@@ -43,17 +49,19 @@ pub fn prepare(routes: SharedRoutes, configurations: &Configurations) -> Result<
     let settings = Settings::read(configurations).map_err(|problem| problem.to_string())?;
     Ok(Box::new(move |context: SpawnContext| {
         let id = context.me.physical_id;
+        let closed = Arc::<AtomicBool>::default();
         let instance = Instance {
             settings: settings.clone(),
             port: context.port,
             in_flight: AtomicUsize::new(0),
+            closed: Arc::clone(&closed),
         };
         let added = routes
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .add(id, settings, instance);
         added.map_err(|conflict| conflict.to_string())?;
-        Ok(Box::new(Ingress { id, routes }))
+        Ok(Box::new(Ingress { id, routes, closed }))
     }))
 }
 
@@ -61,6 +69,7 @@ pub fn prepare(routes: SharedRoutes, configurations: &Configurations) -> Result<
 struct Ingress {
     id: PhysicalId,
     routes: SharedRoutes,
+    closed: Arc<AtomicBool>,
 }
 
 impl Drop for Ingress {
@@ -101,6 +110,29 @@ impl Operator for Ingress {
 
     fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         Progress::Done
+    }
+
+    fn interests(&self) -> Interests {
+        Interests::BUDGET.and(Interests::SHUTDOWN)
+    }
+
+    /// Without a budget, requests are turned away at once instead of waiting; a budget with bounds is
+    /// kept by the port.
+    fn on_signal(&mut self, signal: Control, _: &mut Outbox) -> Propagation {
+        match signal {
+            Control::Budget(budget) => {
+                self.closed.store(budget.is_nothing(), Ordering::Relaxed);
+                match budget.is_nothing() {
+                    true => Propagation::Stop,
+                    false => Propagation::Pass,
+                }
+            }
+            Control::Shutdown => {
+                self.closed.store(true, Ordering::Relaxed);
+                Propagation::Stop
+            }
+            _ => Propagation::Pass,
+        }
     }
 
     fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
