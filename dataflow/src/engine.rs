@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_types::{
-    Generation, NodeId, PhysicalId, Samples, Timestamp,
+    Demand, Generation, NodeId, PhysicalId, Samples, Timestamp,
     message::{Message, Signal, Upward},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -23,7 +23,7 @@ use crate::{
     counters::Counters,
     directory::Place,
     output::Outputs,
-    shard::{Inject, Shard},
+    shard::{Inject, Look, Shard},
     shared::Shared,
     spawn::{Failure, Spawn, SpawnError},
 };
@@ -282,6 +282,21 @@ impl Engine {
     /// How much waits in all inboxes, by [`Message::weight`], as the shards last said.
     pub fn waiting(&self) -> usize {
         self.shared.waiting.load(Relaxed)
+    }
+
+    /// What waits for outputs that lead to no instance now.
+    pub async fn demand(&self) -> Vec<Demand> {
+        let mut all = Vec::new();
+        if self.shared.held.load(Relaxed) == 0 {
+            return all; // No shard is woken to say so.
+        }
+        for shard in &self.shared.shards {
+            let (done, demand) = oneshot::channel();
+            if shard.send(Inject::Look(Look::Demand(done))).await.is_ok() {
+                all.append(&mut demand.await.unwrap_or_default());
+            }
+        }
+        all
     }
 
     /// Takes what was measured since the last time.

@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) remote: Arc<dyn Remote>,
     /// How much waits in all inboxes, and in those of each group.
     pub(crate) waiting: AtomicUsize,
+    /// How many messages wait for outputs that lead to no instance.
+    pub(crate) held: AtomicUsize,
     gauges: Mutex<FxHashMap<u128, Arc<AtomicUsize>>>,
 }
 
@@ -114,6 +116,7 @@ impl Shared {
             failures: Mutex::default(),
             states: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             gauges: Mutex::default(),
             remote,
             config,

@@ -55,6 +55,7 @@ impl Source for NodeSource {
             },
             failures: self.agent.take_failures(),
             states: engine.drain_states().into_iter().collect(),
+            demand: engine.demand().await,
         }
     }
 

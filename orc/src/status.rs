@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use edgeless_types::{
-    NodeCapabilities, NodeHealth, NodeId, Timestamp,
+    LogicalId, NodeCapabilities, NodeHealth, NodeId, Timestamp,
     intent::{Intent, IntentOutcome},
 };
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,7 @@ pub fn router(shown: Shown) -> Router {
     Router::new()
         .route("/api/v1/state", get(state))
         .route("/api/v1/nodes", get(nodes))
+        .route("/api/v1/demand", get(demand))
         .route("/api/v1/samples", get(samples))
         .route("/api/v1/intents", post(intent))
         .route("/api/v1/intents/outcomes", get(outcomes))
@@ -99,6 +100,14 @@ async fn nodes(State(shown): State<Shown>) -> Result<Json<Vec<NodeStatus>>, Resp
         last_update: report.last_update,
     };
     Ok(Json(reports.into_iter().map(status).collect()))
+}
+
+/// `GET /api/v1/demand`: vertices that have no instance, and how many messages wait for them.
+async fn demand(
+    State(shown): State<Shown>,
+) -> Result<Json<BTreeMap<LogicalId, u64>>, Response> {
+    let demand = shown.orc.read(|domain, _| domain.demand()).await;
+    Ok(Json(demand.map_err(ended)?))
 }
 
 #[derive(Deserialize)]

@@ -40,6 +40,17 @@ pub struct RunningInstance {
     pub generation: Generation,
 }
 
+/// What waits at an instance for an output that leads to no instance now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Whose output.
+    pub physical_id: PhysicalId,
+    /// The output.
+    pub channel: String,
+    /// Messages; large ones count as several.
+    pub waiting: u64,
+}
+
 /// Why a desired instance does not run (yet).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

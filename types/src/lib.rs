@@ -23,7 +23,7 @@ pub use capability::{NodeCapabilities, ResourceProvider};
 pub use digest::{CodeDigest, DigestError};
 pub use health::NodeHealth;
 pub use id::{DomainId, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, WorkflowId};
-pub use instance::{Generation, RunningInstance, WaitReason};
+pub use instance::{Demand, Generation, RunningInstance, WaitReason};
 pub use requirement::{Presence, RequirementError, Requirements};
 pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};
 pub use time::{ParseTimestampError, Timestamp};

@@ -1,6 +1,10 @@
 //! What a shard is told from outside: start, stop, patch, and what ports send.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use edgeless_types::{Generation, InstanceId, PhysicalId, message::MessageKind};
@@ -216,7 +220,7 @@ impl Shard {
                 slot.outputs.become_those(outputs);
                 self.enter_outputs(key);
                 let slot = &mut self.slots[key];
-                slot.unhold();
+                self.shared.held.fetch_sub(slot.unhold(), Relaxed);
                 self.reroute(key);
                 self.retry(key);
             }

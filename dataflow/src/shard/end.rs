@@ -1,5 +1,7 @@
 //! Ends of operators: what was queued, parked or asked of them is not forgotten silently.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use edgeless_types::message::MessageKind;
 
 use super::{Shard, slot::Queued};
@@ -55,6 +57,8 @@ impl Shard {
     fn lose_unsent(&mut self, key: usize) {
         let slot = &mut self.slots[key];
         let held = std::mem::take(&mut slot.held);
+        let number: usize = held.iter().map(|(_, messages)| messages.len()).sum();
+        self.shared.held.fetch_sub(number, Relaxed);
         let parked = slot.parked.drain(..);
         let all = parked.chain(held.into_iter().flat_map(|(_, messages)| messages));
         // A port that waits learns it; nobody else does.

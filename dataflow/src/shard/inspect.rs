@@ -1,6 +1,6 @@
 //! What operators do at the moment, for whoever looks; and their pauses.
 
-use edgeless_types::PhysicalId;
+use edgeless_types::{Demand, PhysicalId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Shard, slot::Slot};
@@ -13,6 +13,8 @@ use crate::{
 pub(crate) enum Look {
     /// All of them, as they are now.
     All(oneshot::Sender<Vec<OperatorView>>),
+    /// What waits for outputs that lead to no instance.
+    Demand(oneshot::Sender<Vec<Demand>>),
     /// One is paused, or goes on; whether it runs here.
     Pause(PhysicalId, bool, oneshot::Sender<bool>),
     /// The messages of one, if it runs here.
@@ -27,6 +29,7 @@ impl Shard {
     pub(super) fn look(&mut self, look: Look) {
         let waited = match look {
             Look::All(done) => done.send(self.inspect()).is_ok(),
+            Look::Demand(done) => done.send(self.demand()).is_ok(),
             Look::Pause(id, paused, done) => done.send(self.set_paused(id, paused)).is_ok(),
             Look::Tap(id, plan, done) => done.send(self.tap(id, plan)).is_ok(),
         };
@@ -39,6 +42,21 @@ impl Shard {
     fn inspect(&self) -> Vec<OperatorView> {
         let slots = self.slots.iter();
         slots.map(|(_, slot)| slot.view(self.index)).collect()
+    }
+
+    fn demand(&self) -> Vec<Demand> {
+        let held = self.slots.iter().flat_map(|(_, slot)| {
+            let physical_id = slot.me.physical_id;
+            slot.held.iter().map(move |(channel, messages)| {
+                let weights = messages.iter().map(|it| it.message.weight() as u64);
+                Demand {
+                    physical_id,
+                    channel: String::from_utf8_lossy(channel).into_owned(),
+                    waiting: weights.sum(),
+                }
+            })
+        });
+        held.collect()
     }
 
     /// An operator takes no more messages, or takes them again: what is queued stays, and its senders

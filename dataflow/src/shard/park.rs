@@ -1,6 +1,6 @@
 //! What could not be sent yet: held by a channel, or parked until there is room.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use edgeless_types::message::Message;
 
@@ -71,6 +71,7 @@ impl Shard {
             message,
             done: None,
         };
+        self.shared.held.fetch_add(1, Relaxed);
         match slot.held.iter_mut().find(|(other, _)| other == name) {
             Some((_, messages)) => messages.push_back(parked),
             None => slot.held.push((name.clone(), [parked].into())),

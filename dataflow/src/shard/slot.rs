@@ -246,16 +246,19 @@ impl Slot {
         held.map(|parked| parked.message.weight()).sum()
     }
 
-    /// After a patch: what was held on channels that lead somewhere now is sent first.
-    pub(super) fn unhold(&mut self) {
+    /// After a patch: what was held on channels that lead somewhere now is sent first; how many.
+    pub(super) fn unhold(&mut self) -> usize {
+        let mut number = 0;
         let outputs = &self.outputs;
         let free = |held: &mut (ChannelName, _)| outputs.peek(&held.0) != Route::Hold;
         let freed: Vec<_> = self.held.extract_if(.., free).collect();
         for (_, messages) in freed {
+            number += messages.len();
             for message in messages.into_iter().rev() {
                 self.parked.push_front(message);
             }
         }
+        number
     }
 
     /// Says to all shards whose full inbox it waits for; whether that is news.

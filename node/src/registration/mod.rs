@@ -16,7 +16,7 @@ use edgeless_proto::{
     convert::{id_bytes, provider_to_wire},
     v1::{self, node_registration_client::NodeRegistrationClient},
 };
-use edgeless_types::{NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance};
+use edgeless_types::{Demand, NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
@@ -276,6 +276,11 @@ impl<S: Source> Registration<S> {
             physical_id: id_bytes(&failure.physical_id),
             message: failure.message,
         };
+        let demand = |demand: Demand| v1::Demand {
+            physical_id: id_bytes(&demand.physical_id),
+            channel: demand.channel,
+            waiting: demand.waiting,
+        };
         let news = update.news;
         v1::UpdateNodeRequest {
             node_id: id_bytes(&self.profile.node_id),
@@ -295,6 +300,7 @@ impl<S: Source> Registration<S> {
                     state,
                 })
                 .collect(),
+            demand: news.demand.into_iter().map(demand).collect(),
             leaving,
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use edgeless_types::{PhysicalId, Samples};
+use edgeless_types::{Demand, PhysicalId, Samples};
 
 use crate::agent::Failure;
 
@@ -24,6 +24,8 @@ pub struct News {
     pub failures: Vec<Failure>,
     /// What was saved, the newest per instance.
     pub states: BTreeMap<PhysicalId, Bytes>,
+    /// What waits for outputs that lead to no instance, as it was last seen.
+    pub demand: Vec<Demand>,
 }
 
 /// What an update says besides the state of the node itself.
@@ -140,6 +142,7 @@ impl Report {
             samples: std::mem::take(&mut self.waiting.samples),
             failures: self.waiting.failures.drain(..number).collect(),
             states,
+            demand: std::mem::take(&mut self.waiting.demand),
         }
     }
 }
@@ -154,6 +157,7 @@ fn merge(into: &mut News, news: News) {
     }
     into.failures.extend(news.failures);
     into.states.extend(news.states);
+    into.demand = news.demand;
 }
 
 #[cfg(test)]

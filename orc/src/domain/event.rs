@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
-    CodeDigest, Generation, InstanceId, LogicalId, NodeCapabilities, NodeHealth, NodeId,
+    CodeDigest, Demand, Generation, InstanceId, LogicalId, NodeCapabilities, NodeHealth, NodeId,
     PhysicalId, ResourceProvider, RunningInstance, Samples, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
@@ -98,6 +98,8 @@ pub struct NodeUpdate {
     pub failures: Vec<(PhysicalId, String)>,
     /// State that was saved.
     pub states: Vec<(PhysicalId, Bytes)>,
+    /// What waits there for outputs that lead to no instance.
+    pub demand: Vec<Demand>,
     /// It goes.
     pub leaving: bool,
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgeless_types::{NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent};
+use edgeless_types::{Demand, NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent};
 
 use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
 use crate::change::What;
@@ -21,6 +21,7 @@ pub(super) struct Node {
     pub(super) last_update: Timestamp,
     pub(super) leaving: bool,
     pub(super) instances: BTreeSet<PhysicalId>,
+    pub(super) demand: Vec<Demand>,
 }
 
 impl Domain {
@@ -86,6 +87,7 @@ impl Domain {
                 last_update: self.now,
                 leaving: update.leaving,
                 instances: BTreeSet::new(),
+                demand: Vec::new(),
             },
         );
         self.effects.push(Effect::Meet { node_id, agent_url });
@@ -114,6 +116,9 @@ impl Domain {
             self.effects.push(Effect::Meet { node_id, agent_url });
             self.announce(node_id);
             open_for_more = true;
+        }
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.demand = update.demand;
         }
         if let Some(health) = update.health {
             if let Some(node) = self.nodes.get_mut(&node_id) {

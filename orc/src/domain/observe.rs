@@ -84,6 +84,21 @@ impl Domain {
         self.nodes().iter().map(report).collect()
     }
 
+    /// How many messages wait for each vertex that has no instance to take them.
+    pub fn demand(&self) -> BTreeMap<LogicalId, u64> {
+        let mut all = BTreeMap::<LogicalId, u64>::new();
+        for demand in self.nodes().values().flat_map(|node| &node.demand) {
+            let sender = self.by_physical.get(&demand.physical_id);
+            let targets = sender
+                .and_then(|sender| self.vertices.get(sender))
+                .and_then(|vertex| vertex.outputs.get(&demand.channel));
+            if let Some(&target) = targets {
+                *all.entry(target).or_default() += demand.waiting;
+            }
+        }
+        all
+    }
+
     /// Totals, for ε-CON.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals {

@@ -273,6 +273,7 @@ impl Simulation {
             running: full.then(|| node.running.values().copied().collect()),
             failures: Vec::new(),
             states: Vec::new(),
+            demand: Vec::new(),
             leaving: node.leaving,
         };
         let (reply, effects) = self.domain.on_node_update(update, self.now);

@@ -7,7 +7,7 @@ use edgeless_proto::{
     convert::{ConvertError, capabilities_from_wire, id_from_wire, providers_from_wire, required},
     v1::{self, node_registration_server::NodeRegistration},
 };
-use edgeless_types::{Generation, NodeHealth, NodeId, RunningInstance, Samples};
+use edgeless_types::{Demand, Generation, NodeHealth, NodeId, RunningInstance, Samples};
 use tonic::{Request, Response, Status};
 
 use super::ended;
@@ -107,6 +107,14 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
             saved.state,
         ));
     }
+    let mut demand = Vec::new();
+    for waiting in update.demand {
+        demand.push(Demand {
+            physical_id: id_from_wire(&waiting.physical_id, "demand.physical_id")?,
+            channel: waiting.channel,
+            waiting: waiting.waiting,
+        });
+    }
     Ok(NodeUpdate {
         node_id,
         nonce: update.nonce,
@@ -118,6 +126,7 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         running,
         failures,
         states,
+        demand,
         leaving: update.leaving,
     })
 }

@@ -130,3 +130,35 @@ async fn messages_are_shown_as_they_pass() {
             .any(|it| it["source"].is_string() && it["payload"] == "42")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_function_that_runs_nowhere_is_seen_by_the_orchestrator() {
+    let (mut cluster, id) = with_pipeline(1, Mirror::Without).await;
+    let placed = cluster.rest.placed(&id).await.unwrap();
+    let receive = placed.iter().find(|(name, ..)| name == "receive").unwrap();
+    let (http, url) = (
+        reqwest::Client::new(),
+        cluster.nodes[0].ingress_url.clone(),
+    );
+    assert!(request(&http, &url, "pipe.test", "1".to_owned()).await);
+    let functions = cluster
+        .nodes
+        .iter()
+        .position(|it| it.node_id == receive.1)
+        .unwrap();
+    cluster.nodes[functions].daemon.kill();
+    // It gives up after a while; by then the orchestrator knows that it waits.
+    let waiting = tokio::spawn(async move {
+        loop {
+            request(&http, &url, "pipe.test", "2".to_owned()).await;
+        }
+    });
+    until("the orchestrator knows", async || {
+        let demand = cluster.orc_http.get("/api/v1/demand").await?;
+        let waits = demand.as_object().and_then(|it| it.values().next());
+        Ok(waits.and_then(Value::as_u64).filter(|&it| it > 0))
+    })
+    .await
+    .unwrap();
+    waiting.abort();
+}
