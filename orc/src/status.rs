@@ -103,9 +103,7 @@ async fn nodes(State(shown): State<Shown>) -> Result<Json<Vec<NodeStatus>>, Resp
 }
 
 /// `GET /api/v1/demand`: vertices that have no instance, and how many messages wait for them.
-async fn demand(
-    State(shown): State<Shown>,
-) -> Result<Json<BTreeMap<LogicalId, u64>>, Response> {
+async fn demand(State(shown): State<Shown>) -> Result<Json<BTreeMap<LogicalId, u64>>, Response> {
     let demand = shown.orc.read(|domain, _| domain.demand()).await;
     Ok(Json(demand.map_err(ended)?))
 }

@@ -256,8 +256,7 @@ impl Shard {
                 self.poll(key);
             }
             self.on_time();
-            self.take_answers();
-            self.carry_out_effects();
+            self.settle();
             self.made_room = false;
             self.retry_blocked();
             self.retry_pressed();
@@ -266,10 +265,9 @@ impl Shard {
                     break;
                 };
                 self.turn(key);
-                self.take_answers();
-                self.carry_out_effects();
+                self.settle();
             }
-            self.carry_out_effects();
+            self.settle();
             self.flush_outgoing();
             self.flush_signals();
             self.count_handled();
@@ -315,6 +313,17 @@ impl Shard {
             Some(batch) = data.recv() => Some(batch),
             () = self.woken.bell.notified() => None,
             () = tokio::time::sleep(wait) => None,
+        }
+    }
+
+    /// Hands over answers and does what follows from signals, until neither leads to the other.
+    fn settle(&mut self) {
+        loop {
+            self.take_answers();
+            self.carry_out_effects();
+            if self.answers.is_empty() {
+                return;
+            }
         }
     }
 

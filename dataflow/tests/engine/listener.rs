@@ -129,3 +129,41 @@ pub(crate) async fn refuses(engine: &Engine, number: u128) {
     })
     .await;
 }
+
+/// Asks on its output when it gets a message, and shows what it is told.
+pub(crate) struct Asks(pub(crate) mpsc::Sender<Answer>);
+
+impl Operator for Asks {
+    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn on_message(
+        &mut self,
+        message: Message,
+        _: &mut task::Context<'_>,
+        out: &mut Outbox,
+    ) -> Progress {
+        out.push(Action::Call(Port::channel("out"), message.payload, 1));
+        Progress::Busy
+    }
+
+    fn on_answer(
+        &mut self,
+        _: u64,
+        answer: Answer,
+        _: &mut task::Context<'_>,
+        _: &mut Outbox,
+    ) -> Progress {
+        self.0.try_send(answer).unwrap();
+        Progress::Done
+    }
+
+    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Busy
+    }
+
+    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
+        None
+    }
+}

@@ -10,17 +10,19 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Control, Delivery, Drop, Interests, Outbox, Outputs, Place, Policy, Port, PortError,
-    Progress, Propagation, Spawn,
+    Action, Answer, Control, Delivery, Drop, Interests, Outbox, Outputs, Place, Policy, Port,
+    PortError, Progress, Propagation, Spawn,
 };
 use edgeless_types::{
     Generation,
     message::{Budget, Message},
 };
 
+use tokio::sync::mpsc;
+
 use crate::{
     common::{Door, does, does_tracked, engine, id, relay, until},
-    listener::{Heard, Listener, listens, pass, refuses, sent, tracked},
+    listener::{Asks, Heard, Listener, listens, pass, refuses, sent, tracked},
 };
 
 #[tokio::test]
@@ -322,4 +324,28 @@ async fn timers_configurations_and_the_end_of_the_node_come_to_who_subscribes() 
     let (_, _) = relay(&engine, 2, None).await;
     assert_eq!(engine.configure(id(2).physical_id, sent("")).await, None);
     assert_eq!(engine.configure(id(3).physical_id, sent("")).await, None);
+}
+
+#[tokio::test]
+async fn an_operator_whose_call_is_not_answered_learns_it_though_nothing_else_happens() {
+    let engine = engine(1, 16);
+    does(&engine, 3, &[], |_, _, _| Progress::Done).await;
+    let (told, mut answers) = mpsc::channel(1);
+    let spawn = Spawn {
+        physical_id: id(2).physical_id,
+        generation: Generation(1),
+        place: Place::Anywhere,
+        outputs: Outputs::new(vec![("out".to_owned(), vec![id(3)])]),
+        delivery: Delivery {
+            deadline: Some(Duration::from_millis(20)),
+            ..Delivery::default()
+        },
+        factory: Box::new(|_| Ok(Box::new(Asks(told)))),
+    };
+    engine.spawn(spawn).await.unwrap();
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    port.cast("out", sent("1")).await.unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(20), answers.recv()).await;
+    let late = Answer::Error("no answer in time".to_owned());
+    assert_eq!(answer, Ok(Some(late)));
 }

@@ -16,7 +16,9 @@ use edgeless_proto::{
     convert::{id_bytes, provider_to_wire},
     v1::{self, node_registration_client::NodeRegistrationClient},
 };
-use edgeless_types::{Demand, NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance};
+use edgeless_types::{
+    Demand, NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgeless_types::{Demand, NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent};
+use edgeless_types::{
+    Demand, NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent,
+};
 
 use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
 use crate::change::What;

@@ -136,10 +136,7 @@ async fn what_waits_for_a_function_that_runs_nowhere_is_seen_by_the_orchestrator
     let (mut cluster, id) = with_pipeline(1, Mirror::Without).await;
     let placed = cluster.rest.placed(&id).await.unwrap();
     let receive = placed.iter().find(|(name, ..)| name == "receive").unwrap();
-    let (http, url) = (
-        reqwest::Client::new(),
-        cluster.nodes[0].ingress_url.clone(),
-    );
+    let (http, url) = (reqwest::Client::new(), cluster.nodes[0].ingress_url.clone());
     assert!(request(&http, &url, "pipe.test", "1".to_owned()).await);
     let functions = cluster
         .nodes
