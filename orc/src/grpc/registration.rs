@@ -107,14 +107,8 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
             saved.state,
         ));
     }
-    let mut demand = Vec::new();
-    for waiting in update.demand {
-        demand.push(Demand {
-            physical_id: id_from_wire(&waiting.physical_id, "demand.physical_id")?,
-            channel: waiting.channel,
-            waiting: waiting.waiting,
-        });
-    }
+    let demand = update.demand.into_iter().map(demand_from_wire);
+    let demand = demand.collect::<Result<Vec<_>, _>>()?;
     Ok(NodeUpdate {
         node_id,
         nonce: update.nonce,
@@ -128,6 +122,14 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         states,
         demand,
         leaving: update.leaving,
+    })
+}
+
+fn demand_from_wire(demand: v1::Demand) -> Result<Demand, ConvertError> {
+    Ok(Demand {
+        physical_id: id_from_wire(&demand.physical_id, "demand.physical_id")?,
+        channel: demand.channel,
+        waiting: demand.waiting,
     })
 }
 
