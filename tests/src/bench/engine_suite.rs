@@ -8,9 +8,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgeless_daemon::net::PeerUrl;
 use edgeless_dataflow::{Engine, Factory};
 use edgeless_node::{
-    dataplane::{DataPlane, server},
+    dataplane::{DataPlane, Tls, server},
     runtime::{Kind, Limits, Runtime, Runtimes},
 };
 use edgeless_types::{CodeDigest, NodeId};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    Measured, Options,
+    Measured, Options, certificates,
     hops::{self, BURST, HOPS, Hop, Nowhere, clock, config, id, pass, sink, source, spawn},
     main_suite::{self, Delivery, Load},
     quantile,
@@ -67,7 +68,16 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         keep("wasm_start_cached_ms", "ms", cached);
     }
     if options.wants(&["link_mib_per_s"]) {
-        keep("link_mib_per_s", "MiB/s", link(options).await?);
+        keep("link_mib_per_s", "MiB/s", link(options, None).await?);
+    }
+    if options.wants(&["link_tls_mib_per_s"]) {
+        let folder = tempfile::tempdir()?;
+        let tls = certificates::tls(folder.path())?;
+        keep(
+            "link_tls_mib_per_s",
+            "MiB/s",
+            link(options, Some(tls)).await?,
+        );
     }
     if options.wants(&["call_two_nodes_p50_us"]) {
         keep("call_two_nodes_p50_us", "us", calls(options).await?);
@@ -169,7 +179,7 @@ pub async fn count(case: &str, number: u64) -> anyhow::Result<()> {
             pass(Hop::PLAIN, 0, number).await?;
         }
         "node_hop" => {
-            link_pass(number, 64).await?;
+            link_pass(number, 64, None).await?;
         }
         other => anyhow::bail!("`{other}` is no case"),
     }
@@ -206,23 +216,23 @@ async fn wasm_starts(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> 
 }
 
 /// 64 KiB payloads over one stream between two engines, each with its own sockets and threads.
-async fn link(options: &Options) -> anyhow::Result<Vec<f64>> {
+async fn link(options: &Options, tls: Option<Tls>) -> anyhow::Result<Vec<f64>> {
     const SIZE: usize = 64 << 10;
     let events: u64 = if options.quick { 4_000 } else { 40_000 };
     let mut values = Vec::new();
     for _ in 0..options.runs() {
-        let time = link_pass(events, SIZE).await?;
+        let time = link_pass(events, SIZE, tls.clone()).await?;
         values.push((events as usize * SIZE) as f64 / (1 << 20) as f64 / time);
     }
     Ok(values)
 }
 
 /// Seconds that so many events take from one engine to another.
-async fn link_pass(events: u64, size: usize) -> anyhow::Result<f64> {
+async fn link_pass(events: u64, size: usize, tls: Option<Tls>) -> anyhow::Result<f64> {
     let shutdown = CancellationToken::new();
     let plane = |node: u128| {
         let name = NodeId::new(Uuid::from_u128(node));
-        DataPlane::new(name, String::new(), None, 1, shutdown.clone())
+        DataPlane::new(name, String::new(), tls.clone(), 1, shutdown.clone())
     };
     let (near, far) = (plane(1), plane(2));
     let sender = Engine::start(config(1, Hop::PLAIN), Arc::new(near.clone()))?;
@@ -230,7 +240,11 @@ async fn link_pass(events: u64, size: usize) -> anyhow::Result<f64> {
     let bound = edgeless_daemon::net::Listen::loopback()
         .bind("bench")
         .await?;
-    near.peers().learn(id(2, 0).node_id, &bound.url.to_string());
+    let url = match &tls {
+        Some(_) => PeerUrl::Tls(bound.url.clone()),
+        None => PeerUrl::Plain(bound.url.clone()),
+    };
+    near.peers().learn(id(2, 0).node_id, &url.to_string());
     let serving = server::serve(bound, receiver.clone(), far, shutdown.clone());
     let serving = tokio::spawn(serving);
     let end = sink(&receiver, 1, events).await?;

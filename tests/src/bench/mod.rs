@@ -1,5 +1,6 @@
 //! Measuring: results, their table, and the machine's facts.
 
+mod certificates;
 pub mod engine_suite;
 mod hops;
 pub mod instructions;
