@@ -316,6 +316,11 @@ impl Engine {
         all
     }
 
+    /// Waits until an instance has ended by itself since the last time that this was waited for.
+    pub async fn failed(&self) {
+        self.shared.failed.notified().await;
+    }
+
     /// Takes the instances that ended by themselves since the last time.
     pub fn drain_failures(&self) -> Vec<Failure> {
         let mut failures = self

@@ -33,7 +33,10 @@ pub enum Progress {
 /// Something that handles messages.
 pub trait Operator {
     /// Gets ready before the first message.
-    fn start(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress;
+    fn start(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
+        let _ = (task, out);
+        Progress::Done
+    }
 
     /// Handles a message.
     fn on_message(
@@ -50,10 +53,16 @@ pub trait Operator {
         answer: Answer,
         task: &mut task::Context<'_>,
         out: &mut Outbox,
-    ) -> Progress;
+    ) -> Progress {
+        let _ = (token, answer, task, out);
+        Progress::Done
+    }
 
     /// Goes on after it was woken.
-    fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress;
+    fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
+        let _ = (task, out);
+        Progress::Done
+    }
 
     /// The signals it wants; asked once, when it is made.
     fn interests(&self) -> Interests {
@@ -67,7 +76,10 @@ pub trait Operator {
     }
 
     /// Ends; nothing comes after this, but it may send. Returns the state it saved last.
-    fn stop(&mut self, out: &mut Outbox) -> Option<Bytes>;
+    fn stop(&mut self, out: &mut Outbox) -> Option<Bytes> {
+        let _ = out;
+        None
+    }
 }
 
 /// How a call ended.

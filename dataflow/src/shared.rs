@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{PhysicalId, Timestamp, message::Message};
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::{
     config::{EngineConfig, Remote},
@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) shards: Vec<mpsc::Sender<Inject>>,
     pub(crate) data: Vec<mpsc::Sender<Vec<Message>>>,
     pub(crate) failures: Mutex<Vec<Failure>>,
+    /// Rings when there is one more.
+    pub(crate) failed: Notify,
     pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
     pub(crate) remote: Arc<dyn Remote>,
     /// How much waits in all inboxes, and in those of each group.
@@ -114,6 +116,7 @@ impl Shared {
             shards,
             data,
             failures: Mutex::default(),
+            failed: Notify::new(),
             states: Mutex::default(),
             waiting: AtomicUsize::new(0),
             held: AtomicUsize::new(0),

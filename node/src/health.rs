@@ -12,6 +12,8 @@ use sysinfo::{
 
 /// Disks change slowly, and asking for them costs most.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// Counters of networks are a dozen files for each interface.
+const NETWORK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Reads the health of the node. Blocks for a fraction of a millisecond.
 pub struct HealthReader {
@@ -19,6 +21,7 @@ pub struct HealthReader {
     networks: Networks,
     disks: Disks,
     disks_read: Option<Instant>,
+    networks_read: Option<Instant>,
     own_pid: Option<Pid>,
 }
 
@@ -33,11 +36,12 @@ impl HealthReader {
             networks: Networks::new_with_refreshed_list()?,
             disks: Disks::new()?,
             disks_read: None,
+            networks_read: None,
             own_pid: sysinfo::get_current_pid().ok(),
         })
     }
 
-    /// Reads all values; `now` decides whether disks are due.
+    /// Reads all values; `now` decides whether networks and disks are due.
     pub fn read(&mut self, now: Instant) -> NodeHealth {
         self.refresh(now);
         let process = self.own_pid.and_then(|pid| self.system.process(pid));
@@ -89,15 +93,22 @@ impl HealthReader {
                     .without_tasks(),
             );
         }
-        self.networks.refresh(true);
-        if self
-            .disks_read
-            .is_none_or(|read| now.duration_since(read) >= DISK_INTERVAL)
-        {
+        if is_due(&mut self.networks_read, NETWORK_INTERVAL, now) {
+            self.networks.refresh(true);
+        }
+        if is_due(&mut self.disks_read, DISK_INTERVAL, now) {
             self.disks.refresh(true);
-            self.disks_read = Some(now);
         }
     }
+}
+
+/// Whether something that was last read then is to be read now; if so, it is noted as read.
+fn is_due(read: &mut Option<Instant>, interval: Duration, now: Instant) -> bool {
+    let due = read.is_none_or(|read| now.duration_since(read) >= interval);
+    if due {
+        *read = Some(now);
+    }
+    due
 }
 
 /// Disks by their device, so that one mounted twice counts once.

@@ -1,6 +1,6 @@
 //! What the node says about itself in its registration, gathered from engine, agent and system.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use edgeless_types::{NodeHealth, RunningInstance, Samples};
 
@@ -10,9 +10,6 @@ use crate::{
     host::Host,
     registration::{News, Source},
 };
-
-/// How often failures of instances are looked for between refreshes.
-const FAILURE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What the node says about itself in its registration.
 pub(crate) struct NodeSource {
@@ -62,7 +59,7 @@ impl Source for NodeSource {
     async fn urgent(&self) {
         let look = async {
             loop {
-                tokio::time::sleep(FAILURE_INTERVAL).await;
+                self.agent.host().engine.failed().await;
                 self.collect_failures();
             }
         };

@@ -204,6 +204,7 @@ impl Shard {
                 physical_id,
                 message,
             });
+            self.shared.failed.notify_one();
         }
         self.remove(key);
     }

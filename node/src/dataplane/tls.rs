@@ -352,10 +352,6 @@ mod tests {
     struct Shows(mpsc::Sender<Bytes>);
 
     impl Operator for Shows {
-        fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-            Progress::Done
-        }
-
         fn on_message(
             &mut self,
             message: Message,
@@ -367,24 +363,6 @@ mod tests {
                 None => self.0.try_send(message.payload).unwrap(),
             }
             Progress::Done
-        }
-
-        fn on_answer(
-            &mut self,
-            _: u64,
-            _: Answer,
-            _: &mut task::Context<'_>,
-            _: &mut Outbox,
-        ) -> Progress {
-            Progress::Done
-        }
-
-        fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-            Progress::Done
-        }
-
-        fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-            None
         }
     }
 

@@ -261,10 +261,6 @@ impl Forwarder {
 }
 
 impl Operator for Forwarder {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -283,24 +279,10 @@ impl Operator for Forwarder {
         })
     }
 
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
     fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         match self.waiting.take() {
             Some(delivery) => self.forward(delivery),
             None => Progress::Done,
         }
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }

@@ -89,10 +89,6 @@ impl<F: Fn(Bytes) -> Option<Answer> + Send + 'static> Answering<F> {
 }
 
 impl<F: Fn(Bytes) -> Option<Answer>> Operator for Answering<F> {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -107,23 +103,5 @@ impl<F: Fn(Bytes) -> Option<Answer>> Operator for Answering<F> {
             out.answer(call, answer);
         }
         Progress::Done
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }

@@ -43,10 +43,6 @@ impl Remote for NoRemote {
 struct Sink(Arc<Mutex<Vec<Bytes>>>);
 
 impl Operator for Sink {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: edgeless_types::message::Message,
@@ -66,14 +62,6 @@ impl Operator for Sink {
         _: &mut Outbox,
     ) -> Progress {
         Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 

@@ -117,10 +117,6 @@ pub(super) const BURST: u64 = 256;
 macro_rules! operator {
     ($name:ty, $me:ident, $message:ident, $out:ident, $body:block) => {
         impl Operator for $name {
-            fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-                Progress::Done
-            }
-
             fn on_message(
                 &mut self,
                 $message: Message,
@@ -130,24 +126,6 @@ macro_rules! operator {
                 let $me = self;
                 $body
                 Progress::Done
-            }
-
-            fn on_answer(
-                &mut self,
-                _: u64,
-                _: Answer,
-                _: &mut task::Context<'_>,
-                _: &mut Outbox,
-            ) -> Progress {
-                Progress::Done
-            }
-
-            fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-                Progress::Done
-            }
-
-            fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-                None
             }
         }
     };

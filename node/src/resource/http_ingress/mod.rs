@@ -13,7 +13,6 @@ use std::{
     task,
 };
 
-use bytes::Bytes;
 use edgeless_dataflow::{
     Action, Answer, CallRef, Control, Factory, Interests, Operator, Outbox, Port, Progress,
     Propagation, SpawnContext,
@@ -80,10 +79,6 @@ impl Drop for Ingress {
 }
 
 impl Operator for Ingress {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -95,20 +90,6 @@ impl Operator for Ingress {
             out.answer(CallRef::of(&message), refusal);
         }
         out.push(Action::Fault("http-ingress takes no messages".to_owned()));
-        Progress::Done
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         Progress::Done
     }
 
@@ -133,9 +114,5 @@ impl Operator for Ingress {
             }
             _ => Propagation::Pass,
         }
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
