@@ -32,7 +32,10 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         upwards,
         messages,
     } = read_once.clone();
-    assert_eq!(signals.len() + upwards.len() + messages.len() + malformed, parts);
+    assert_eq!(
+        signals.len() + upwards.len() + messages.len() + malformed,
+        parts
+    );
     let again = v1::Frame {
         hello: None,
         events: messages.into_iter().map(v1::Event::from).collect(),

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Answer, CallRef, Clock, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs, Place, Port,
-    Progress, Remote, Spawn, SpawnContext,
+    Answer, CallRef, Clock, Delivery, Engine, EngineConfig, Factory, Operator, Outbox, Outputs,
+    Place, Port, Progress, Remote, Spawn, SpawnContext,
 };
 use edgeless_node::runtime::{Limits, Runtimes};
 use edgeless_types::{

@@ -54,9 +54,15 @@ pub struct General {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// `Random`, `RoundRobin` or `LeastLoaded`.
+    /// `Random`, `RoundRobin`, `LeastLoaded` or `BinPack`.
     #[serde(default)]
     pub orchestration_strategy: StrategyKind,
+    /// How much processor time may be promised, as a multiple of the cores of a node.
+    #[serde(default = "one", deserialize_with = "factor")]
+    pub cpu_overcommit: f64,
+    /// How much memory may be promised, as a multiple of that of a node.
+    #[serde(default = "one", deserialize_with = "factor")]
+    pub memory_overcommit: f64,
     /// Seed of all choices; absent: another one at each start.
     pub seed: Option<u64>,
     /// After a restart, how long what ε-CON desires may wait to be reported by a node before it is
@@ -69,10 +75,26 @@ impl Default for Baseline {
     fn default() -> Self {
         Self {
             orchestration_strategy: StrategyKind::default(),
+            cpu_overcommit: 1.0,
+            memory_overcommit: 1.0,
             seed: None,
             adoption_grace: three_seconds(),
         }
     }
+}
+
+const fn one() -> f64 {
+    1.0
+}
+
+/// A factor from a hundredth to a hundred.
+fn factor<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let factor = f64::deserialize(deserializer)?;
+    if (0.01..=100.0).contains(&factor) {
+        return Ok(factor);
+    }
+    let text = format!("must lie between 0.01 and 100, not be {factor}");
+    Err(serde::de::Error::custom(text))
 }
 
 /// Mirror and datasets.

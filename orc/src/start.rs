@@ -22,6 +22,7 @@ use crate::{
     mirror::{self, Mirror},
     observers::{Observers, Recent},
     orchestrator::{Handle, Orchestrator},
+    plan::fleet::Overcommit,
     record,
     status::{Shown, router},
 };
@@ -210,6 +211,10 @@ fn make_domain(config: &Config) -> Domain {
     let settings = domain::Settings {
         domain_id: DomainId::new(config.general.domain_id.clone()),
         strategy: config.baseline.orchestration_strategy,
+        overcommit: Overcommit {
+            cpu: config.baseline.cpu_overcommit,
+            memory: config.baseline.memory_overcommit,
+        },
         seed: config.baseline.seed.unwrap_or_else(|| rand::rng().random()),
         life: rand::rng().random(),
         adoption_grace: config.baseline.adoption_grace,

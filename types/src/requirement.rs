@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{NodeId, ProviderId};
 
 /// Whether a feature of the node is required.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Presence {
     /// Any node will do.
@@ -20,7 +20,7 @@ pub enum Presence {
 /// What a node must offer, parsed from the annotations of a function.
 ///
 /// An empty list excludes no node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Requirements {
     /// `label_match_all`: the node has all these labels.
     pub label_match_all: Vec<String>,
@@ -34,6 +34,10 @@ pub struct Requirements {
     pub tpm: Presence,
     /// `max_instances`: never more running copies than this.
     pub max_instances: Option<NonZeroU32>,
+    /// `cpu_millis`: thousandths of a core that each copy has for itself.
+    pub cpu_millis: Option<NonZeroU32>,
+    /// `memory_mib`: MiB of memory that each copy has for itself.
+    pub memory_mib: Option<NonZeroU32>,
 }
 
 /// An annotation that cannot be read as the requirement it names.
@@ -90,10 +94,10 @@ impl Requirements {
                 "tee" => requirements.tee = presence(value).map_err(error)?,
                 "tpm" => requirements.tpm = presence(value).map_err(error)?,
                 "max_instances" => {
-                    requirements.max_instances = Some(value.trim().parse().map_err(|_| {
-                        error(format!("`{value}` is not a whole number of at least 1"))
-                    })?);
+                    requirements.max_instances = Some(number(value).map_err(error)?);
                 }
+                "cpu_millis" => requirements.cpu_millis = Some(number(value).map_err(error)?),
+                "memory_mib" => requirements.memory_mib = Some(number(value).map_err(error)?),
                 other if other.starts_with("x-") || OTHER_ANNOTATIONS.contains(&other) => {}
                 _ => {
                     return Err(error(
@@ -115,6 +119,11 @@ fn list(value: &str) -> Result<Vec<String>, String> {
         return Err(format!("`{value}` has an empty item; write `a,b,c`"));
     }
     Ok(items)
+}
+
+fn number(value: &str) -> Result<NonZeroU32, String> {
+    let number = value.trim().parse();
+    number.map_err(|_| format!("`{value}` is not a whole number of at least 1"))
 }
 
 fn node_id(text: &str) -> Result<NodeId, String> {

@@ -65,6 +65,8 @@ fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
         tee,
         tpm,
         max_instances: _,
+        cpu_millis: _,
+        memory_mib: _,
     } = requirements;
     let missing = |label: &&String| !totals.labels.contains(*label);
     if let Some(label) = label_match_all.iter().find(missing) {

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgeless_types::{NodeId, PhysicalId, RunningInstance};
+use edgeless_types::{LogicalId, NodeId, PhysicalId, RunningInstance};
 
 use super::{Domain, Effect, Instance, Phase, Step};
+use crate::plan::Ask;
 
 impl Domain {
     /// Compares what a node says it runs with what it should run.
@@ -17,7 +18,11 @@ impl Domain {
         let Some(node) = self.nodes.get(&node_id) else {
             return;
         };
-        let missing: Vec<_> = node.instances.difference(&reported).copied().collect();
+        let hosted = node.instances.keys();
+        let missing: Vec<_> = hosted
+            .filter(|it| !reported.contains(it))
+            .copied()
+            .collect();
         for physical_id in missing {
             let Some(&logical_id) = self.by_physical.get(&physical_id) else {
                 continue;
@@ -88,10 +93,7 @@ impl Domain {
             adopted: Some(running.generation),
         });
         self.unplaced.remove(&logical_id);
-        self.by_physical.insert(physical_id, logical_id);
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.instances.insert(physical_id);
-        }
+        self.host(node_id, physical_id, logical_id);
         self.started(physical_id);
         // Its outputs may be those of another time.
         self.patch_sender(logical_id);
@@ -112,11 +114,24 @@ impl Domain {
         self.effects.push(Effect::Step { node_id, step });
     }
 
-    /// A copy does not count as one of its node any more.
-    pub(super) fn unhost(&mut self, node_id: NodeId, physical_id: PhysicalId) {
-        self.by_physical.remove(&physical_id);
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.instances.remove(&physical_id);
+    /// A copy counts as one of its node.
+    pub(super) fn host(&mut self, node_id: NodeId, physical_id: PhysicalId, of: LogicalId) {
+        self.by_physical.insert(physical_id, of);
+        let ask = self.vertices.get(&of).map_or(Ask::default(), |it| it.ask);
+        if let Some(node) = self.nodes.get_mut(&node_id)
+            && node.instances.insert(physical_id, ask).is_none()
+        {
+            self.fleet.take(node_id, ask);
         }
+    }
+
+    /// A copy does not count as one of its node any more; which vertex it was of.
+    pub(super) fn unhost(&mut self, node_id: NodeId, physical_id: PhysicalId) -> Option<LogicalId> {
+        if let Some(node) = self.nodes.get_mut(&node_id)
+            && let Some(ask) = node.instances.remove(&physical_id)
+        {
+            self.fleet.give_back(node_id, ask);
+        }
+        self.by_physical.remove(&physical_id)
     }
 }

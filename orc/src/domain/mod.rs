@@ -20,15 +20,19 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use edgeless_types::{
-    DomainId, Generation, LogicalId, NodeId, PhysicalId, Requirements, RunningInstance, Timestamp,
-    WaitReason, WorkflowId,
+    DomainId, Generation, LogicalId, NodeId, PhysicalId, RunningInstance, Timestamp, WaitReason,
+    WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 use rand::{SeedableRng, rngs::StdRng};
 
 use crate::{
     change::{Change, What},
-    plan::strategy::{Strategy, StrategyKind},
+    plan::{
+        Ask,
+        fleet::{Fleet, KindId, Overcommit},
+        strategy::StrategyKind,
+    },
 };
 pub use event::{
     Command, Effect, NodeUpdate, NodeUpdateReply, Output, Profile, Refusal, StartOutcome, Step,
@@ -44,6 +48,8 @@ pub struct Settings {
     pub domain_id: DomainId,
     /// How nodes are chosen.
     pub strategy: StrategyKind,
+    /// How much of what nodes have may be promised.
+    pub overcommit: Overcommit,
     /// Seed of all choices.
     pub seed: u64,
     /// Seed of the ids of instances: another one in each life, as ids of an earlier life may still
@@ -61,7 +67,9 @@ pub struct Settings {
 struct Vertex {
     workflow_id: WorkflowId,
     spec: VertexSpec,
-    requirements: Requirements,
+    /// What it wants of its node.
+    kind: KindId,
+    ask: Ask,
     outputs: OutputMapping,
     /// The last decision about it.
     generation: Generation,
@@ -76,6 +84,8 @@ struct Vertex {
     wanted_node: Option<NodeId>,
     /// Nodes that refused it lately.
     refused_by: BTreeSet<NodeId>,
+    /// The version of the fleet in which no node took it.
+    tried: Option<u64>,
 }
 
 /// The copy of a vertex that is meant to run.
@@ -113,7 +123,7 @@ pub struct Domain {
     settings: Settings,
     rng: StdRng,
     ids: StdRng,
-    strategy: Box<dyn Strategy>,
+    fleet: Fleet,
     /// The last decision about anything: never below what a node has ever reported, so that after
     /// a restart nothing that is decided is taken for older than what runs.
     generation: Generation,
@@ -156,7 +166,7 @@ impl Domain {
         Self {
             rng: StdRng::seed_from_u64(settings.seed),
             ids: StdRng::seed_from_u64(settings.life),
-            strategy: settings.strategy.build(),
+            fleet: Fleet::new(settings.strategy, settings.overcommit),
             settings,
             generation: Generation::default(),
             nodes: BTreeMap::new(),

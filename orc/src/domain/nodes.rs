@@ -1,13 +1,13 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeless_types::{
     Demand, NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent,
 };
 
 use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
-use crate::change::What;
+use crate::{change::What, plan::Ask};
 
 /// How long a life that was replaced is remembered.
 pub(super) const FORMER: Duration = Duration::from_mins(1);
@@ -22,7 +22,7 @@ pub(super) struct Node {
     pub(super) health: Option<NodeHealth>,
     pub(super) last_update: Timestamp,
     pub(super) leaving: bool,
-    pub(super) instances: BTreeSet<PhysicalId>,
+    pub(super) instances: BTreeMap<PhysicalId, Ask>,
     pub(super) demand: Vec<Demand>,
 }
 
@@ -88,7 +88,7 @@ impl Domain {
                 health: None,
                 last_update: self.now,
                 leaving: update.leaving,
-                instances: BTreeSet::new(),
+                instances: BTreeMap::new(),
                 demand: Vec::new(),
             },
         );
@@ -122,7 +122,9 @@ impl Domain {
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.demand = update.demand;
         }
+        self.recheck_closed(node_id);
         if let Some(health) = update.health {
+            self.fleet.set_health(node_id, health.clone());
             if let Some(node) = self.nodes.get_mut(&node_id) {
                 node.health = Some(health.clone());
             }
@@ -175,13 +177,23 @@ impl Domain {
         true
     }
 
-    /// Mirror and datasets are told what the node is.
+    /// Whether a node takes anything new may have changed.
+    fn recheck_closed(&mut self, node_id: NodeId) {
+        let leaving = self.nodes.get(&node_id).is_some_and(|node| node.leaving);
+        let closed = leaving || self.cordoned.contains(&node_id);
+        self.fleet.set_closed(node_id, closed);
+    }
+
+    /// Planning, mirror and datasets are told what the node is.
     fn announce(&mut self, node_id: NodeId) {
         let Some(node) = self.nodes.get(&node_id) else {
             return;
         };
         let capabilities = std::sync::Arc::clone(&node.profile.capabilities);
         let providers = node.profile.providers.clone();
+        let shared = providers.as_slice().into();
+        self.fleet
+            .put(node_id, std::sync::Arc::clone(&capabilities), shared);
         self.change(What::Node(node_id, capabilities));
         for provider in providers {
             self.change(What::Provider(provider));
@@ -193,6 +205,7 @@ impl Domain {
         let Some(node) = self.nodes.remove(&node_id) else {
             return;
         };
+        self.fleet.remove(node_id);
         self.deadlines.remove(&(node.deadline, node_id));
         self.orphans.retain(|_, (home, _)| *home != node_id);
         self.effects.push(Effect::Forget(node_id));
@@ -200,7 +213,7 @@ impl Domain {
             self.change(What::ProviderGone(provider.provider_id.clone()));
         }
         self.change(What::NodeGone(node_id));
-        for physical_id in node.instances {
+        for physical_id in node.instances.into_keys() {
             self.gone(node_id, physical_id);
         }
         for retiring in self.retiring.values_mut() {
@@ -223,12 +236,9 @@ impl Domain {
 
     /// The instance does not run any more: the vertex waits, its senders hold.
     pub(super) fn gone(&mut self, node_id: NodeId, physical_id: PhysicalId) {
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.instances.remove(&physical_id);
-        }
         self.retiring.remove(&physical_id);
         self.lingering.retain(|&(_, other)| other != physical_id);
-        let Some(logical_id) = self.by_physical.remove(&physical_id) else {
+        let Some(logical_id) = self.unhost(node_id, physical_id) else {
             return;
         };
         let now = self.now;
@@ -252,7 +262,7 @@ impl Domain {
         let Some(node) = self.nodes.get(&node_id) else {
             return;
         };
-        let instances: Vec<_> = node.instances.iter().copied().collect();
+        let instances: Vec<_> = node.instances.keys().copied().collect();
         for physical_id in instances {
             if let Some(&logical_id) = self.by_physical.get(&physical_id) {
                 self.move_away(logical_id, None);
@@ -261,15 +271,16 @@ impl Domain {
     }
 
     /// Whether nothing on the node can still be moved.
-    fn is_empty(&self, node_id: NodeId) -> bool {
+    fn is_empty(&mut self, node_id: NodeId) -> bool {
         let Some(node) = self.nodes.get(&node_id) else {
             return true;
         };
-        node.instances.iter().all(|physical_id| {
-            let Some(logical_id) = self.by_physical.get(physical_id) else {
+        let instances: Vec<_> = node.instances.keys().copied().collect();
+        instances.into_iter().all(|physical_id| {
+            let Some(&logical_id) = self.by_physical.get(&physical_id) else {
                 return true;
             };
-            !self.retiring.contains_key(physical_id) && self.candidates(*logical_id, None).is_err()
+            !self.retiring.contains_key(&physical_id) && !self.is_placeable(logical_id)
         })
     }
 
@@ -290,9 +301,11 @@ impl Domain {
             } => self.migrate(logical_id, node_id),
             Intent::Cordon { node_id } => self.known(node_id).map(|()| {
                 self.cordoned.insert(node_id);
+                self.recheck_closed(node_id);
             }),
             Intent::Uncordon { node_id } => self.known(node_id).map(|()| {
                 self.cordoned.remove(&node_id);
+                self.recheck_closed(node_id);
                 self.place_all();
             }),
         };

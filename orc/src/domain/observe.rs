@@ -8,10 +8,7 @@ use edgeless_types::{
 };
 
 use super::{Domain, Phase, Profile};
-use crate::{
-    change::{Change, What},
-    plan::NodeView,
-};
+use crate::change::{Change, What};
 
 /// A node as others see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,18 +184,6 @@ impl Domain {
             .into_iter()
             .map(|what| Change { at: now, what })
             .collect()
-    }
-
-    /// All nodes as planning sees them.
-    pub(super) fn views(&self) -> impl Iterator<Item = NodeView<'_>> {
-        self.nodes.iter().map(|(&node_id, node)| NodeView {
-            node_id,
-            capabilities: &node.profile.capabilities,
-            providers: &node.profile.providers,
-            health: node.health.as_ref(),
-            instances: node.instances.len(),
-            closed: node.leaving || self.cordoned.contains(&node_id),
-        })
     }
 
     /// Where each node takes messages.

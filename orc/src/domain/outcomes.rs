@@ -109,13 +109,12 @@ impl Domain {
     }
 
     /// Whether a feasible node has not refused a vertex yet.
-    fn somebody_may_be_willing(&self, logical_id: LogicalId) -> bool {
+    fn somebody_may_be_willing(&mut self, logical_id: LogicalId) -> bool {
         let Some(vertex) = self.vertices.get(&logical_id) else {
             return false;
         };
-        let nodes = self.candidates(logical_id, vertex.wanted_node);
-        let mut nodes = nodes.unwrap_or_default().into_iter();
-        nodes.any(|node_id| !vertex.refused_by.contains(&node_id))
+        let (kind, ask) = (vertex.kind, vertex.ask);
+        self.fleet.has_room(kind, ask, &vertex.refused_by)
     }
 
     /// A failure that is followed by another start at once.

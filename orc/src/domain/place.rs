@@ -9,7 +9,7 @@ use edgeless_types::{
 use super::{
     Domain, Effect, Instance, Output, Phase, Refusal, Retiring, StartOutcome, Step, Vertex,
 };
-use crate::plan::{Wanted, feasible};
+use crate::plan::fleet::Excluded;
 
 /// How long a stopped instance may drain.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -17,11 +17,14 @@ const DRAIN: Duration = Duration::from_secs(2);
 const CONFIRM: Duration = Duration::from_secs(5);
 
 impl Domain {
-    /// Tries everything that waits for a place.
+    /// Tries everything that waits for a place, but for what cannot have found one since it was tried.
     pub(super) fn place_all(&mut self) {
         let due: Vec<_> = self.unplaced.iter().copied().collect();
         for logical_id in due {
-            self.place(logical_id);
+            let tried = self.vertices.get(&logical_id).and_then(|it| it.tried);
+            if tried != Some(self.fleet.version()) {
+                self.place(logical_id);
+            }
         }
     }
 
@@ -33,60 +36,44 @@ impl Domain {
         if vertex.instance.is_some() || vertex.not_before > self.now {
             return;
         }
-        match self.candidates(logical_id, vertex.wanted_node) {
-            Ok(nodes) => {
-                let node_id = self.choose(logical_id, &nodes);
-                self.start_on(logical_id, node_id);
+        match self.choose(logical_id, vertex.wanted_node) {
+            Ok(node_id) => self.start_on(logical_id, node_id),
+            Err(excluded) => {
+                let version = self.fleet.version();
+                if let Some(vertex) = self.vertices.get_mut(&logical_id) {
+                    vertex.tried = Some(version);
+                }
+                self.wait(logical_id, WaitReason::NoFeasibleNode { excluded });
             }
-            Err(excluded) => self.wait(logical_id, WaitReason::NoFeasibleNode { excluded }),
         }
     }
 
-    fn choose(&mut self, logical_id: LogicalId, nodes: &[NodeId]) -> NodeId {
-        let refused = &self.vertices[&logical_id].refused_by;
-        let mut willing: Vec<_> = nodes
-            .iter()
-            .copied()
-            .filter(|node_id| !refused.contains(node_id))
-            .collect();
-        if willing.is_empty() {
-            // All refused it once: it is tried again everywhere, later and later.
-            willing = nodes.to_vec();
-        }
-        let mut strategy = std::mem::replace(
-            &mut self.strategy,
-            crate::plan::strategy::StrategyKind::RoundRobin.build(),
-        );
-        let mut rng = self.rng.clone();
-        let views: Vec<_> = self
-            .views()
-            .filter(|view| willing.contains(&view.node_id))
-            .collect();
-        let node_id = strategy.choose(&views, &mut rng);
-        self.rng = rng;
-        self.strategy = strategy;
-        node_id
-    }
-
-    /// The feasible nodes of a vertex, or what excluded how many.
-    pub(super) fn candidates(
-        &self,
+    /// The node for a vertex: the one that was asked for, if it takes it, else the one of the strategy.
+    fn choose(
+        &mut self,
         logical_id: LogicalId,
-        only: Option<NodeId>,
-    ) -> Result<Vec<NodeId>, Vec<String>> {
+        wanted: Option<NodeId>,
+    ) -> Result<NodeId, Excluded> {
         let Some(vertex) = self.vertices.get(&logical_id) else {
-            return Err(Vec::new());
+            return Err(Excluded::new());
         };
-        let wanted = Wanted {
-            spec: &vertex.spec,
-            requirements: &vertex.requirements,
-        };
-        let nodes = feasible::feasible(wanted, self.views())?;
-        let ids: Vec<_> = nodes.iter().map(|node| node.node_id).collect();
-        match only {
-            Some(node_id) if ids.contains(&node_id) => Ok(vec![node_id]),
-            Some(_) | None => Ok(ids),
+        let (kind, ask) = (vertex.kind, vertex.ask);
+        if let Some(node_id) = wanted
+            && self.fleet.takes(kind, ask, node_id).is_ok()
+        {
+            return Ok(node_id);
         }
+        self.fleet
+            .choose(kind, ask, &vertex.refused_by, &mut self.rng)
+    }
+
+    /// Whether some node would take a vertex.
+    pub(super) fn is_placeable(&mut self, logical_id: LogicalId) -> bool {
+        let Some(vertex) = self.vertices.get(&logical_id) else {
+            return false;
+        };
+        let none = BTreeSet::new();
+        self.fleet.has_room(vertex.kind, vertex.ask, &none)
     }
 
     pub(super) fn wait(&mut self, logical_id: LogicalId, reason: WaitReason) {
@@ -138,10 +125,7 @@ impl Domain {
             VertexSpec::Resource(_) => None,
         };
         self.unplaced.remove(&logical_id);
-        self.by_physical.insert(physical_id, logical_id);
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.instances.insert(physical_id);
-        }
+        self.host(node_id, physical_id, logical_id);
         let outputs = self.outputs_of(logical_id);
         let state = self.states.get(&logical_id).cloned();
         let step = Step::Start {
@@ -216,15 +200,10 @@ impl Domain {
             .vertices
             .get(&logical_id)
             .ok_or(Refusal::UnknownVertex(logical_id))?;
-        let view = self
-            .views()
-            .find(|view| view.node_id == node_id)
-            .ok_or(Refusal::UnknownNode(node_id))?;
-        let wanted = Wanted {
-            spec: &vertex.spec,
-            requirements: &vertex.requirements,
-        };
-        if let Some(requirement) = feasible::unmet(wanted, &view) {
+        if !self.nodes.contains_key(&node_id) {
+            return Err(Refusal::UnknownNode(node_id));
+        }
+        if let Err(requirement) = self.fleet.takes(vertex.kind, vertex.ask, node_id) {
             let requirement = requirement.to_owned();
             return Err(Refusal::Infeasible {
                 node_id,
@@ -256,9 +235,9 @@ impl Domain {
             Phase::Handing => return,
             Phase::Starting | Phase::Running => {}
         }
-        let Ok(nodes) = self.candidates(logical_id, to) else {
+        if !self.is_placeable(logical_id) {
             return;
-        };
+        }
         if stateful {
             if let Some(vertex) = self.vertices.get_mut(&logical_id)
                 && let Some(instance) = &mut vertex.instance
@@ -269,7 +248,9 @@ impl Domain {
             self.retire(logical_id, old);
             return;
         }
-        let node_id = self.choose(logical_id, &nodes);
+        let Ok(node_id) = self.choose(logical_id, to) else {
+            return;
+        };
         self.start_on(logical_id, node_id);
         // The old copy goes when the new one runs and the senders know: see `started`.
         let senders = BTreeSet::new();

@@ -16,8 +16,8 @@ use proptest::{prelude::*, strategy::Strategy as Values};
 use uuid::Uuid;
 
 use super::{
-    Command, Domain, Effect, NodeUpdate, NodeUpdateReply, Output, Profile, Settings, Step,
-    StepResult, StrategyKind, Ticket, VertexRequest,
+    Command, Domain, Effect, NodeUpdate, NodeUpdateReply, Output, Overcommit, Profile, Settings,
+    Step, StepResult, StrategyKind, Ticket, VertexRequest,
 };
 
 const NODES: u128 = 4;
@@ -113,6 +113,7 @@ fn settings(life: u64) -> Settings {
     Settings {
         domain_id: DomainId::new("d"),
         strategy: StrategyKind::Random,
+        overcommit: Overcommit::default(),
         seed: 1,
         life,
         adoption_grace: Duration::from_secs(1),

@@ -8,7 +8,10 @@ use edgeless_types::{
 };
 
 use super::{Domain, Effect, PendingTicket, StartOutcome, Ticket, Vertex, VertexRequest};
-use crate::change::What;
+use crate::{
+    change::What,
+    plan::{Ask, fleet::Kind},
+};
 
 impl Domain {
     pub(super) fn start(&mut self, requests: Vec<VertexRequest>, ticket: Ticket) {
@@ -69,10 +72,12 @@ impl Domain {
                 .insert(logical_id);
         }
         self.change(What::Dependencies(logical_id, request.outputs.clone()));
+        let kind = self.fleet.enter(Kind::of(&request.spec, &requirements));
         let vertex = Vertex {
             workflow_id: request.workflow_id,
             spec: request.spec,
-            requirements,
+            kind,
+            ask: Ask::from(&requirements),
             outputs: request.outputs,
             generation: Default::default(),
             instance: None,
@@ -81,6 +86,7 @@ impl Domain {
             attempts: 0,
             wanted_node: None,
             refused_by: BTreeSet::new(),
+            tried: None,
         };
         self.vertices.insert(logical_id, vertex);
         self.unplaced.insert(logical_id);
@@ -152,6 +158,7 @@ impl Domain {
 
     fn forget_vertex(&mut self, logical_id: LogicalId, vertex: &Vertex) {
         self.unplaced.remove(&logical_id);
+        self.fleet.leave(vertex.kind);
         self.states.remove(&logical_id);
         let old: Vec<PhysicalId> = self
             .retiring

@@ -1,10 +1,8 @@
-//! Whether a node meets every requirement, and which requirement excluded how many.
+//! Whether a node meets every requirement.
 
-use std::collections::BTreeMap;
+use edgeless_types::{Presence, ProviderId, Requirements};
 
-use edgeless_types::{Presence, ProviderId, Requirements, workflow::VertexSpec};
-
-use super::{NodeView, Wanted};
+use super::{Needs, NodeView, Wanted};
 
 /// The first requirement that a node does not meet; none: the node is feasible.
 pub fn unmet(wanted: Wanted<'_>, node: &NodeView<'_>) -> Option<&'static str> {
@@ -16,22 +14,21 @@ pub fn unmet(wanted: Wanted<'_>, node: &NodeView<'_>) -> Option<&'static str> {
         tee,
         tpm,
         max_instances: _, // Bounds the number of copies, not the choice of a node.
+        cpu_millis: _,    // Amounts change with each instance: the fleet counts them.
+        memory_mib: _,
     } = wanted.requirements;
     if node.closed {
         return Some("cordoned or leaving");
     }
-    match wanted.spec {
-        VertexSpec::Function(function) => {
-            if !node.capabilities.runtimes.contains(&function.function_type) {
+    match wanted.needs {
+        Needs::Runtime(name) => {
+            if !node.capabilities.runtimes.iter().any(|it| it == name) {
                 return Some("runtime");
             }
         }
-        VertexSpec::Resource(resource) => {
-            if !node
-                .providers
-                .iter()
-                .any(|provider| provider.class_type == resource.class_type)
-            {
+        Needs::Class(name) => {
+            let mut providers = node.providers.iter();
+            if !providers.any(|provider| provider.class_type == name) {
                 return Some("resource class");
             }
         }
@@ -59,38 +56,15 @@ pub fn unmet(wanted: Wanted<'_>, node: &NodeView<'_>) -> Option<&'static str> {
     (*tpm == Presence::Required && !node.capabilities.has_tpm).then_some("tpm")
 }
 
-/// The feasible nodes, in the order given; or, when there is none, what excluded how many.
-pub fn feasible<'a, 'n>(
-    wanted: Wanted<'_>,
-    nodes: impl Iterator<Item = NodeView<'n>> + 'a,
-) -> Result<Vec<NodeView<'n>>, Vec<String>> {
-    let mut excluded: BTreeMap<&'static str, usize> = BTreeMap::new();
-    let mut total = 0;
-    let mut found = Vec::new();
-    for node in nodes {
-        total += 1;
-        match unmet(wanted, &node) {
-            None => found.push(node),
-            Some(requirement) => *excluded.entry(requirement).or_default() += 1,
-        }
-    }
-    if found.is_empty() {
-        let line = |(requirement, number)| format!("{requirement}: {number} of {total} nodes");
-        return Err(excluded.into_iter().map(line).collect());
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use edgeless_types::{
-        NodeCapabilities, NodeId, ProviderId, ResourceProvider, workflow::ResourceSpec,
-    };
+    use edgeless_types::{NodeCapabilities, NodeId, ProviderId, ResourceProvider};
     use uuid::Uuid;
 
     use super::*;
+    use crate::plan::Ask;
 
     fn check(annotations: &[(&str, &str)], class: &str, expected: Option<&str>) {
         let annotations: BTreeMap<String, String> = annotations
@@ -116,15 +90,11 @@ mod tests {
             providers: &providers,
             health: None,
             instances: 0,
+            free: Ask::default(),
             closed: false,
         };
-        let spec = VertexSpec::Resource(ResourceSpec {
-            name: "r".into(),
-            class_type: class.into(),
-            configurations: BTreeMap::new(),
-        });
         let wanted = Wanted {
-            spec: &spec,
+            needs: Needs::Class(class),
             requirements: &requirements,
         };
         assert_eq!(unmet(wanted, &node), expected, "{annotations:?}");

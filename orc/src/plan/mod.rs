@@ -1,11 +1,39 @@
 //! Decides where instances go: pure.
 
 pub mod feasible;
+pub mod fleet;
 pub mod strategy;
 
-use edgeless_types::{
-    NodeCapabilities, NodeHealth, NodeId, Requirements, ResourceProvider, workflow::VertexSpec,
-};
+use edgeless_types::{NodeCapabilities, NodeHealth, NodeId, Requirements, ResourceProvider};
+
+/// Amounts that an instance asks of its node; 0: it asks for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ask {
+    /// Thousandths of a core.
+    pub cpu_millis: u64,
+    /// MiB of memory.
+    pub memory_mib: u64,
+}
+
+impl Ask {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
+            memory_mib: self.memory_mib.saturating_add(other.memory_mib),
+        }
+    }
+
+    /// What is left without the other; nothing where that is more.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
+            memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
+        }
+    }
+}
 
 /// What planning knows of a node.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,15 +48,36 @@ pub struct NodeView<'a> {
     pub health: Option<&'a NodeHealth>,
     /// How many instances are there or on their way.
     pub instances: usize,
+    /// What nobody has asked for.
+    pub free: Ask,
     /// Whether it takes nothing new: cordoned or leaving.
     pub closed: bool,
+}
+
+/// What runs a vertex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Needs<S> {
+    /// A runtime for functions.
+    Runtime(S),
+    /// A provider of resources of a class.
+    Class(S),
+}
+
+impl Needs<String> {
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> Needs<&str> {
+        match self {
+            Self::Runtime(name) => Needs::Runtime(name),
+            Self::Class(name) => Needs::Class(name),
+        }
+    }
 }
 
 /// What is to be placed.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// What it is.
-    pub spec: &'a VertexSpec,
+    /// What runs it.
+    pub needs: Needs<&'a str>,
     /// What its node must offer.
     pub requirements: &'a Requirements,
 }

@@ -3,21 +3,43 @@
 use edgeless_types::NodeId;
 use rand::rngs::StdRng;
 
-use super::Strategy;
-use crate::plan::NodeView;
+use super::{Order, ranked::Ranked};
+use crate::plan::{Ask, NodeView};
 
-pub(super) struct LeastLoaded;
+#[derive(Debug, Default)]
+pub(super) struct LeastLoaded(Ranked);
 
-impl Strategy for LeastLoaded {
-    fn choose(&mut self, feasible: &[NodeView<'_>], _: &mut StdRng) -> NodeId {
-        let least = feasible.iter().min_by(|a, b| load(a).total_cmp(&load(b)));
-        least.unwrap_or(&feasible[0]).node_id
+impl Order for LeastLoaded {
+    fn put(&mut self, node: &NodeView<'_>) {
+        self.0.put(node.node_id, load(node));
+    }
+
+    fn remove(&mut self, node_id: NodeId) {
+        self.0.remove(node_id);
+    }
+
+    fn next(
+        &mut self,
+        _: Ask,
+        _: &mut StdRng,
+        accepts: &mut dyn FnMut(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        self.0.from(0).find(|&node_id| accepts(node_id))
+    }
+
+    fn any(&self, accepts: &mut dyn FnMut(NodeId) -> bool) -> bool {
+        self.0.all().any(accepts)
     }
 }
 
-/// Load per core, plus the share of memory in use, plus a tenth for each instance per core: what
-/// was placed since the last report counts, though it does not show in the load yet.
-fn load(node: &NodeView<'_>) -> f64 {
+/// Load per core, plus the share of memory in use, plus a tenth for each instance per core: what was placed
+/// since the last report counts, though it does not show in the load yet. In thousandths.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float to integer saturates, and none of the parts is negative"
+)]
+fn load(node: &NodeView<'_>) -> u64 {
     let cores = f64::from(node.capabilities.num_cores.max(1));
     let (mut load, mut memory) = (0.0, 0.0);
     if let Some(health) = node.health {
@@ -25,5 +47,6 @@ fn load(node: &NodeView<'_>) -> f64 {
         let total = f64::from(node.capabilities.mem_size.max(1));
         memory = 1.0 - (health.mem_available as f64 / total).clamp(0.0, 1.0);
     }
-    load + memory + 0.1 * node.instances as f64 / cores
+    let sum = load + memory + 0.1 * node.instances as f64 / cores;
+    (sum * 1_000.0) as u64
 }

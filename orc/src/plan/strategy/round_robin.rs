@@ -1,21 +1,46 @@
 //! `RoundRobin`: one node after the other, in the order of their ids.
 
+use std::{
+    collections::BTreeSet,
+    ops::Bound::{Excluded, Unbounded},
+};
+
 use edgeless_types::NodeId;
 use rand::rngs::StdRng;
 
-use super::Strategy;
-use crate::plan::NodeView;
+use super::Order;
+use crate::plan::{Ask, NodeView};
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct RoundRobin {
+    nodes: BTreeSet<NodeId>,
     last: Option<NodeId>,
 }
 
-impl Strategy for RoundRobin {
-    fn choose(&mut self, feasible: &[NodeView<'_>], _: &mut StdRng) -> NodeId {
-        let after = |node: &&NodeView<'_>| self.last.is_none_or(|last| node.node_id > last);
-        let next = feasible.iter().find(after).unwrap_or(&feasible[0]).node_id;
+impl Order for RoundRobin {
+    fn put(&mut self, node: &NodeView<'_>) {
+        self.nodes.insert(node.node_id);
+    }
+
+    fn remove(&mut self, node_id: NodeId) {
+        self.nodes.remove(&node_id);
+    }
+
+    fn next(
+        &mut self,
+        _: Ask,
+        _: &mut StdRng,
+        accepts: &mut dyn FnMut(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let after = self.last.map_or(Unbounded, Excluded);
+        let rest = self.nodes.range((after, Unbounded));
+        let mut round = rest.chain(&self.nodes).take(self.nodes.len()).copied();
+        let next = round.find(|&node_id| accepts(node_id))?;
         self.last = Some(next);
-        next
+        Some(next)
+    }
+
+    fn any(&self, accepts: &mut dyn FnMut(NodeId) -> bool) -> bool {
+        self.nodes.iter().copied().any(accepts)
     }
 }
