@@ -22,6 +22,8 @@ use super::{
 
 const NODES: u128 = 4;
 const VERTICES: u128 = 6;
+/// Vertices that a node of one core has room for; each asks for 400 thousandths of it.
+const ROOM: usize = 2;
 
 /// What may happen.
 #[derive(Clone, Debug)]
@@ -103,7 +105,7 @@ fn request(number: u128) -> VertexRequest {
             version: "1".to_owned(),
             code: CodeDigest::of(b"f"),
             outputs: ["out".to_owned()].into(),
-            annotations: BTreeMap::new(),
+            annotations: [("cpu_millis".to_owned(), "400".to_owned())].into(),
         }),
         outputs: [("out".to_owned(), target)].into(),
     }
@@ -381,7 +383,11 @@ impl Simulation {
                 .collect();
             assert_eq!(&told, copies, "the mirror tells the truth");
         }
-        for node in self.nodes.values() {
+        for (id, node) in &self.nodes {
+            assert!(
+                node.running.len() <= ROOM,
+                "{id} has more than it has room for"
+            );
             for output in node.outputs.values().flatten() {
                 let there = running.get(&output.logical_id).map(|copies| copies[0]);
                 let leads = output

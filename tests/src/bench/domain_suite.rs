@@ -1,0 +1,231 @@
+//! Suite `domain`: what planning costs. The state machine of a domain runs in this process, with nodes that
+//! do at once what they are told.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use edgeless_orc::{
+    domain::{
+        Command, Domain, Effect, NodeUpdate, Profile, Settings, Step, StepKey, StepResult, Ticket,
+        VertexRequest,
+    },
+    plan::{fleet::Overcommit, strategy::StrategyKind},
+};
+use edgeless_types::{
+    CodeDigest, DomainId, LogicalId, NodeCapabilities, NodeId, Timestamp, WorkflowId,
+    workflow::{FunctionSpec, VertexSpec},
+};
+use uuid::Uuid;
+
+use super::{Measured, Options};
+use crate::process::rss_mib;
+
+const SUITE: &str = "domain";
+const NODES: u128 = 5_000;
+/// Vertices of one workflow, which start together.
+const WORKFLOW: u128 = 100;
+
+/// Runs all benchmarks of the suite.
+///
+/// # Errors
+/// An instance does not find a node.
+pub fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
+    let mut results = Vec::new();
+    let mut keep = |name: &'static str, unit: &'static str, values: Vec<f64>| {
+        if let Some(measured) = Measured::of(SUITE, name, unit, values) {
+            eprintln!("{} {:.2} {}", measured.name, measured.value, measured.unit);
+            results.push(measured);
+        }
+    };
+    let instances = if options.quick { 100_000 } else { 1_000_000 };
+    for strategy in [
+        StrategyKind::RoundRobin,
+        StrategyKind::LeastLoaded,
+        StrategyKind::BinPack,
+    ] {
+        let names = match strategy {
+            StrategyKind::LeastLoaded => ["plan_least_loaded_per_s", "", ""],
+            StrategyKind::BinPack => ["plan_bin_pack_per_s", "", ""],
+            StrategyKind::RoundRobin | StrategyKind::Random => {
+                ["plan_per_s", "plan_last_over_first", "bytes_per_instance"]
+            }
+        };
+        if !options.wants(&names) {
+            continue;
+        }
+        let found = place(strategy, instances)?;
+        keep(names[0], "1/s", vec![found.decided]);
+        if !names[1].is_empty() {
+            keep(names[1], "", vec![found.last_over_first]);
+            keep(names[2], "B", vec![found.bytes]);
+            keep(
+                "replan_node_ms",
+                "ms",
+                vec![found.replanned.as_secs_f64() * 1e3],
+            );
+        }
+    }
+    Ok(results)
+}
+
+struct Found {
+    /// Decisions a second: from the request to the step for the node.
+    decided: f64,
+    /// Time for the last hundredth of them over that for the first.
+    last_over_first: f64,
+    /// Memory of this process for each instance.
+    bytes: f64,
+    /// From the moment at which a node is taken for lost until all its instances have new places.
+    replanned: Duration,
+}
+
+fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
+    let settings = Settings {
+        domain_id: DomainId::new("bench"),
+        strategy,
+        overcommit: Overcommit::default(),
+        seed: 1,
+        life: 1,
+        adoption_grace: Duration::ZERO,
+        linger: Duration::ZERO,
+    };
+    let own = std::process::id();
+    let before = rss_mib(own).unwrap_or_default();
+    let mut domain = Domain::new(settings, true);
+    let mut now = Timestamp::from_unix(Duration::from_secs(1_000));
+    for number in 0..NODES {
+        domain.on_node_update(join(number, Duration::from_secs(3_600)), now);
+    }
+    let mut spent = Vec::new();
+    for workflow in 0..instances / WORKFLOW {
+        now = now + Duration::from_millis(1);
+        let vertices = (0..WORKFLOW).map(|number| vertex(workflow, number));
+        let vertices = vertices.collect();
+        let ticket = Ticket(u64::try_from(workflow)?);
+        let begin = Instant::now();
+        let effects = domain.on_command(Command::Start { vertices, ticket }, now);
+        spent.push(begin.elapsed().as_secs_f64());
+        let started = obey(&mut domain, effects, now);
+        anyhow::ensure!(
+            started as u128 == WORKFLOW,
+            "{started} of {WORKFLOW} are placed"
+        );
+    }
+    let after = rss_mib(own).unwrap_or_default();
+    let hundredth = (spent.len() / 100).max(1);
+    let sum = |part: &[f64]| part.iter().sum::<f64>();
+    // A node says that it may be silent for a moment only, and then it is.
+    domain.on_node_update(join(0, Duration::from_millis(100)), now);
+    let begin = Instant::now();
+    let effects = domain.on_command(Command::Tick, now + Duration::from_secs(1));
+    let replanned = begin.elapsed();
+    let moved = effects.iter().filter(|it| is_start(it)).count();
+    anyhow::ensure!(moved > 0, "the lost node had nothing");
+    Ok(Found {
+        decided: instances as f64 / sum(&spent),
+        last_over_first: sum(&spent[spent.len() - hundredth..]) / sum(&spent[..hundredth]),
+        bytes: (after - before) * f64::from(1 << 20) / instances as f64,
+        replanned,
+    })
+}
+
+fn is_start(effect: &Effect) -> bool {
+    matches!(
+        effect,
+        Effect::Step {
+            step: Step::Start { .. },
+            ..
+        }
+    )
+}
+
+/// The nodes do what they are told; how many instances they started.
+fn obey(domain: &mut Domain, effects: Vec<Effect>, now: Timestamp) -> usize {
+    let mut started = 0;
+    for effect in effects {
+        let Effect::Step { node_id, step } = effect else {
+            continue;
+        };
+        let key = match step {
+            Step::Start { instance, .. } => {
+                started += 1;
+                StepKey::Start(instance.physical_id)
+            }
+            Step::Patch { physical_id, .. } => StepKey::Patch(physical_id),
+            Step::Stop { physical_id, .. } => StepKey::Stop(physical_id),
+        };
+        let outcome = Command::Outcome {
+            node_id,
+            key,
+            result: StepResult::Done(None),
+        };
+        // What follows are patches, which change nothing here.
+        drop(domain.on_command(outcome, now));
+    }
+    started
+}
+
+fn join(number: u128, deadline: Duration) -> NodeUpdate {
+    let capabilities = NodeCapabilities {
+        num_cores: 64,
+        mem_size: 262_144,
+        clock_freq_cpu: 2_000.0,
+        labels: vec![format!("zone={}", number % 10)],
+        runtimes: vec!["RUST_WASM".to_owned()],
+        ..NodeCapabilities::default()
+    };
+    NodeUpdate {
+        node_id: NodeId::new(Uuid::from_u128(1 + number)),
+        nonce: 1,
+        sequence: if deadline > Duration::from_secs(60) {
+            1
+        } else {
+            2
+        },
+        refresh_deadline: deadline,
+        profile: Some(Profile {
+            agent_url: format!("http://{number}:1"),
+            invocation_url: format!("http://{number}:2"),
+            capabilities: Arc::new(capabilities),
+            providers: Vec::new(),
+        }),
+        health: None,
+        samples: None,
+        running: Some(Vec::new()),
+        failures: Vec::new(),
+        states: Vec::new(),
+        demand: Vec::new(),
+        leaving: false,
+    }
+}
+
+/// A vertex of a chain; one in ten wants a zone, and all ask for a little.
+fn vertex(workflow: u128, number: u128) -> VertexRequest {
+    let id =
+        |number: u128| LogicalId::new(Uuid::from_u128((1 << 100) + workflow * WORKFLOW + number));
+    let mut annotations = [("cpu_millis", "100"), ("memory_mib", "16")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .to_vec();
+    if number % 10 == 0 {
+        annotations.push((
+            "label_match_all".to_owned(),
+            format!("zone={}", workflow % 10),
+        ));
+    }
+    VertexRequest {
+        logical_id: id(number),
+        workflow_id: WorkflowId::new(Uuid::from_u128((1 << 101) + workflow)),
+        spec: VertexSpec::Function(FunctionSpec {
+            name: format!("f{number}"),
+            class_id: "f".to_owned(),
+            function_type: "RUST_WASM".to_owned(),
+            version: "1".to_owned(),
+            code: CodeDigest::of(b"f"),
+            outputs: ["out".to_owned()].into(),
+            annotations: annotations.into_iter().collect(),
+        }),
+        outputs: [("out".to_owned(), id((number + 1) % WORKFLOW))].into(),
+    }
+}
