@@ -71,13 +71,18 @@ pub fn routing(
     annotations: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Routing>, String> {
     let items = annotations.get(ROUTING).map(|text| text.split(','));
-    let read = |item: &str| {
+    let mut channels = BTreeMap::new();
+    for item in items.into_iter().flatten() {
         let (channel, routing) = item
             .split_once('=')
             .ok_or_else(|| format!("`{}` is not `<channel>=<routing>`", item.trim()))?;
-        Ok((channel.trim().to_owned(), routing.trim().parse()?))
-    };
-    items.into_iter().flatten().map(read).collect()
+        let channel = channel.trim();
+        let before = channels.insert(channel.to_owned(), routing.trim().parse()?);
+        if before.is_some() {
+            return Err(format!("`{channel}` stands there twice"));
+        }
+    }
+    Ok(channels)
 }
 
 /// The shard that annotations name.
@@ -110,6 +115,8 @@ mod tests {
         assert!(of("out").unwrap_err().contains("<channel>=<routing>"));
         assert!(of("out=nearest").unwrap_err().contains("there are:"));
         assert!(of("out=hash:").unwrap_err().contains("`hash:`"));
+        let twice = of("out=hash, out=sticky").unwrap_err();
+        assert_eq!(twice, "`out` stands there twice");
     }
 
     #[test]

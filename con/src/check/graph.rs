@@ -209,11 +209,19 @@ fn function_vertex(
 /// What channels give: `metrics+logs` for all (under the empty name), or `out=metrics, err=logs`.
 fn gives(annotations: &Annotations) -> Result<BTreeMap<String, Kinds>, String> {
     let items = annotations.get(GIVES).map(|text| text.split(','));
-    let read = |item: &str| {
+    let mut channels = BTreeMap::new();
+    for item in items.into_iter().flatten() {
         let (channel, kinds) = item.split_once('=').unwrap_or(("", item));
-        Ok((channel.trim().to_owned(), kinds.trim().parse()?))
-    };
-    items.into_iter().flatten().map(read).collect()
+        let channel = channel.trim();
+        let before = channels.insert(channel.to_owned(), kinds.trim().parse()?);
+        if before.is_some() {
+            return Err(match channel {
+                "" => "says twice what all channels give; kinds are joined by `+`".to_owned(),
+                _ => format!("`{channel}` stands there twice; kinds are joined by `+`"),
+            });
+        }
+    }
+    Ok(channels)
 }
 
 #[cfg(test)]

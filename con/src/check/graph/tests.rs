@@ -112,4 +112,9 @@ fn a_dataflow_leaves_out_what_is_on_no_way_and_types_its_ports() {
     let odd = checked("tree", flow("", "spans")).unwrap_err();
     assert_eq!(odd[0].pointer, "/annotations/graph");
     assert_eq!(odd[1].pointer, "/functions/0/annotations/gives");
+    for twice in ["metrics, logs", "out=logs, out=metrics"] {
+        let odd = checked("dataflow", flow("", twice)).unwrap_err();
+        assert_eq!(odd[0].pointer, "/functions/0/annotations/gives");
+        assert!(odd[0].detail.contains("twice"), "{odd:?}");
+    }
 }
