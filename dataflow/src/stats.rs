@@ -171,12 +171,15 @@ fn record(histogram: &mut Histogram<u32>, from: Timestamp, to: Timestamp) {
 }
 
 fn times(histogram: &Histogram<u32>) -> Times {
+    let max_nanos = histogram.max();
+    // A quantile is the upper end of its bucket, also of that which begins at zero.
+    let quantile = |part| histogram.value_at_quantile(part).min(max_nanos);
     Times {
         count: histogram.len(),
-        p50_nanos: histogram.value_at_quantile(0.5),
-        p90_nanos: histogram.value_at_quantile(0.9),
-        p99_nanos: histogram.value_at_quantile(0.99),
-        max_nanos: histogram.max(),
+        p50_nanos: quantile(0.5),
+        p90_nanos: quantile(0.9),
+        p99_nanos: quantile(0.99),
+        max_nanos,
     }
 }
 
@@ -205,5 +208,21 @@ mod tests {
         let times = stats.execution();
         assert_eq!(times.count, 200);
         assert!(times.p99_nanos.abs_diff(3_000_000_000) < 30_000_000);
+    }
+
+    #[test]
+    fn no_quantile_lies_above_the_longest() {
+        for nanos in [0, 1, 127, 128, 1_000, 3_000_000_000] {
+            let mut histogram = histogram();
+            record(
+                &mut histogram,
+                Timestamp::from_nanos(0),
+                Timestamp::from_nanos(nanos),
+            );
+            let times = times(&histogram);
+            assert!(times.p50_nanos <= times.p90_nanos, "{times:?}");
+            assert!(times.p90_nanos <= times.p99_nanos, "{times:?}");
+            assert!(times.p99_nanos <= times.max_nanos, "{times:?}");
+        }
     }
 }
