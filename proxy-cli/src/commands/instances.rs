@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::{output::Rows, source::SourceError};
+use crate::{
+    output::Rows,
+    source::{SourceError, chain},
+};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -54,21 +57,25 @@ impl Instances {
 
     /// All instances, those with the most events in a second first.
     pub(crate) async fn look(&mut self) -> Result<Rows, CommandError> {
-        let failed = |reason: String| SourceError::Http {
+        let failed = |reason: String| SourceError::Node {
             url: self.url.clone(),
             reason,
         };
+        let parsed = url::Url::parse(&self.url);
+        if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(failed("the address has to begin with http://".to_owned()).into());
+        }
         let request = self.http.get(format!("{}/api/v1/instances", self.url));
         let response = request.timeout(ANSWER).send().await;
-        let response = response.and_then(reqwest::Response::error_for_status);
-        let response = response.map_err(|error| {
-            failed(format!(
-                "{error}; is it the status port of a node (`status_url` in node.toml)?"
-            ))
-        })?;
+        let response = response.map_err(|error| failed(chain(&error)))?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(failed(format!("it answers {status}")).into());
+        }
         let instances: Vec<Instance> = response.json().await.map_err(|error| {
             failed(format!(
-                "its answer cannot be read ({error}); is it a node?"
+                "its answer cannot be read ({})",
+                error.without_url()
             ))
         })?;
         let now = tokio::time::Instant::now();
@@ -162,5 +169,21 @@ mod tests {
         assert_eq!(rows.rows[0][13], json!(6.0));
         assert_eq!(rows.rows[1][10], Value::Null);
         assert!(rows.render(Form::Tabs).contains("paused"));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_answer_is_called_a_node_and_why_is_said() {
+        let said = async |url: &str| {
+            let error = Instances::new(url).look().await.unwrap_err();
+            error.to_string()
+        };
+        let nobody = said("http://127.0.0.1:1").await;
+        assert!(nobody.starts_with("the node at http://127.0.0.1:1: "));
+        assert!(nobody.contains("refused"), "{nobody}");
+        assert!(nobody.contains("`status_url`"), "{nobody}");
+        for url in ["127.0.0.1:7023", "localhost:7023", "", "redis://x"] {
+            let wrong = said(url).await;
+            assert!(wrong.contains("begin with http://"), "{wrong}");
+        }
     }
 }

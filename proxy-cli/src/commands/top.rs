@@ -26,7 +26,7 @@ pub(crate) enum Top {
     Functions,
     /// What runs on one node, with its queues and rates
     Instances {
-        /// The status port of the node, such as http://127.0.0.1:7005
+        /// The status port of the node, such as http://127.0.0.1:7023
         #[arg(long, value_name = "URL")]
         node_url: String,
     },

@@ -146,7 +146,7 @@ impl Http {
 }
 
 /// An error of the client and what caused it, without the address, which is told anyway.
-fn chain(error: &reqwest::Error) -> String {
+pub(crate) fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() {
         "it does not answer in time".to_owned()
     } else if error.is_connect() {

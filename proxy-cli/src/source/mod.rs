@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use edgeless_types::{NodeId, Timestamp, intent::Intent, intent::IntentOutcome};
 use serde_json::Value;
 
+pub(crate) use self::http::chain;
 use self::{http::Http, redis::Redis};
 
 /// Where Redis is tried without an option.
@@ -37,6 +38,9 @@ pub(crate) enum SourceError {
     /// ε-ORC does not answer, or not as it should.
     #[error("ε-ORC at {url}: {reason}")]
     Http { url: String, reason: String },
+    /// A node does not answer, or not as it should.
+    #[error("the node at {url}: {reason}; is it its status port (`status_url` in node.toml)?")]
+    Node { url: String, reason: String },
     /// There is no domain in it.
     #[error("{0} answers, but mirrors no domain: is the proxy of ε-ORC enabled, with this Redis?")]
     NoDomain(String),
