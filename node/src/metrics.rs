@@ -38,7 +38,7 @@ type Counter<'a> = (&'static str, &'static str, &'a AtomicU64);
 
 impl Node {
     #[rustfmt::skip]
-    fn counters(&self) -> [Counter<'_>; 13] {
+    fn counters(&self) -> [Counter<'_>; 14] {
         let host = self.agent.host();
         let engine = host.engine.counters();
         let links = self.plane.counters();
@@ -48,6 +48,7 @@ impl Node {
             ("events_faulty", "Events that ended with an error, such as a trap", &engine.faults),
             ("calls_in_circles", "Calls that waited for themselves, and were answered with an error", &engine.circles),
             ("log_entries_lost", "Custom log entries that found no room among the samples", &engine.log_entries_lost),
+            ("events_redelivered", "Messages sent once more, as nobody had acknowledged them", &engine.redelivered),
             ("link_sent", "Messages sent to other nodes", &links.sent),
             ("link_received", "Messages taken from other nodes", &links.received),
             ("link_in_doubt", "Messages sent on connections that broke", &links.in_doubt),

@@ -54,8 +54,15 @@ impl Checker<'_> {
         }
         let annotations = &function.annotations;
         let place = |name: &str| format!("{pointer}/annotations/{name}");
-        if let Err(problem) = delivery::ack_policy(annotations) {
-            self.fault(place(delivery::ACK), problem);
+        match delivery::ack_policy(annotations) {
+            Err(problem) => self.fault(place(delivery::ACK), problem),
+            Ok(_) if !annotations.contains_key(delivery::ACK) => {}
+            Ok(_) if annotations.contains_key(AT_LEAST_ONCE) => {}
+            Ok(_) => {
+                let problem =
+                    format!("says something of channels that `{AT_LEAST_ONCE}` names; add it");
+                self.fault(place(delivery::ACK), problem);
+            }
         }
         if let Err(problem) = delivery::deadline(annotations) {
             self.fault(place(delivery::DEADLINE_MS), problem);

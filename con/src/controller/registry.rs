@@ -42,7 +42,7 @@ impl Controller {
         if known.is_some() && !same && !replace {
             return Err(Refusal::Conflict(format!(
                 "`{}` version `{}` is published already with other code, outputs or runtime; \
-                 publish another version, or use `?replace=true`",
+                 publish another version, or use `?replace=true` (`--replace` of edgeless_cli)",
                 record.id, record.version
             )));
         }

@@ -165,10 +165,11 @@ impl Line {
         state.windows.restart(state.queue.iter());
     }
 
-    /// Forgets everything that waits; how many that were.
+    /// Forgets everything that waits; how many of that nobody sends again.
     pub(super) fn clear(&self) -> usize {
         let state = &mut *self.state();
-        let number = state.answers.len() + state.queue.len();
+        let queued = state.queue.iter().filter(|message| !message.is_tracked());
+        let number = state.answers.len() + queued.count();
         state.signals.clear();
         state.upwards.clear();
         state.answers.clear();

@@ -2,6 +2,7 @@
 //! of them what links and the server use. Whether a peer is spoken to is decided in `link.rs`.
 
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +21,8 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity, ServerTlsConfig};
 
 use crate::config::DataPlaneTls;
 
+/// The largest file that is read, in bytes: no certificate and no key comes near it.
+const LARGEST: u64 = 1 << 20;
 /// How long a peer may take to prove who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -159,7 +162,14 @@ impl Tls {
 
 impl<'a> File<'a> {
     fn read(key: &'static str, path: &'a Path, content: &'static str) -> Result<Self, TlsError> {
-        let bytes = std::fs::read(path).map_err(|source| TlsError::Read {
+        let mut bytes = Vec::new();
+        let opened = std::fs::File::open(path);
+        let read = opened.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+        let fits = read.and_then(|_| match bytes.len() as u64 > LARGEST {
+            true => Err(std::io::ErrorKind::FileTooLarge.into()),
+            false => Ok(()),
+        });
+        fits.map_err(|source| TlsError::Read {
             key,
             path: path.to_owned(),
             source,

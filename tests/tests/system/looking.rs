@@ -129,6 +129,13 @@ async fn messages_are_shown_as_they_pass() {
             .iter()
             .any(|it| it["source"].is_string() && it["payload"] == "42")
     );
+    let path = format!("/api/v1/workflows/{id}");
+    let stopped = cluster.rest.send(reqwest::Method::DELETE, &path, "").await;
+    assert!(stopped.unwrap().0.is_success());
+    let ended = tap.wait_with_output().await.unwrap();
+    let text = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{text}");
+    assert!(text.contains("has ended or moved"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

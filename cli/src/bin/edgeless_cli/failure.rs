@@ -60,6 +60,9 @@ pub(crate) enum Failure {
         /// Why.
         problem: String,
     },
+    /// What was looked at is not there any more.
+    #[error("`{0}` has ended or moved, or its node is gone; start again to look at what runs now")]
+    Ended(String),
     /// There is no such thing in any domain.
     #[error("there is no {what} `{id}`")]
     Unknown {
@@ -91,6 +94,7 @@ impl Failure {
             | Self::Content { .. }
             | Self::Unknown { .. }
             | Self::Node { .. }
+            | Self::Ended(_)
             | Self::Build(_)
             | Self::Runtime(_)
             | Self::Output(_) => 1,

@@ -75,6 +75,16 @@ impl Output {
         }
     }
 
+    /// Says on standard error what somebody should know who reads only the answer from a pipe; on a terminal
+    /// the answer has it.
+    pub(crate) fn notes(&self, notes: &[String]) {
+        if self.style == Style::Pipe {
+            for note in notes {
+                eprintln!("note: {note}");
+            }
+        }
+    }
+
     /// Writes text to standard output. A reader that has gone away wants no more: that is no error.
     ///
     /// # Errors
@@ -121,7 +131,7 @@ fn tell_problem(problem: &crate::view::Problem) -> String {
 }
 
 /// An error and its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -2,7 +2,7 @@
 //!
 //! ε-CON says where the vertex runs; its nodes are asked for the messages.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
@@ -15,12 +15,14 @@ use uuid::Uuid;
 use crate::{
     client::Client,
     failure::Failure,
-    output::{Output, Style},
+    output::{Output, Style, chain},
     view::{Domain, Instance, Node, Workflow},
 };
 
 /// Messages that wait to be shown, over all nodes.
 const WAITING: usize = 256;
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(crate) struct Tap {
@@ -54,9 +56,9 @@ pub(crate) async fn run(tap: Tap, client: &Client, output: &Output) -> Result<()
         let next = tokio::select! {
             next = take.recv() => next,
             // Whoever has seen enough.
-            _ = tokio::signal::ctrl_c() => None,
+            _ = tokio::signal::ctrl_c() => break,
         };
-        let Some(message) = next else { break };
+        let message = next.ok_or_else(|| Failure::Ended(tap.vertex.clone()))?;
         if !output.line(&as_json(&message), |style| line(&message, style))? {
             break;
         }
@@ -132,17 +134,24 @@ async fn open(tap: &Tap, instance: &Instance, agent_url: String) -> Result<Messa
         .physical_id
         .parse()
         .map_err(|_| failed("its id is no UUID".to_owned()))?;
-    let mut agent = NodeAgentClient::connect(agent_url.clone())
+    let agent = tonic::transport::Endpoint::from_shared(agent_url.clone())
+        .map_err(|error| failed(error.to_string()))?
+        .connect_timeout(PATIENCE)
+        .http2_keep_alive_interval(PATIENCE)
+        .connect()
         .await
-        .map_err(|error| failed(format!("it cannot be reached: {error}")))?;
+        .map_err(|error| failed(format!("it cannot be reached: {}", chain(&error))))?;
+    let mut agent = NodeAgentClient::new(agent);
     let request = v1::TapRequest {
         physical_id: Bytes::copy_from_slice(physical_id.uuid().as_bytes()),
         contains: Bytes::copy_from_slice(tap.contains.as_bytes()),
         per_second: tap.per_second,
         payload_bytes: tap.bytes,
     };
-    let opened = agent.tap(request).await;
-    let opened = opened.map_err(|status| failed(status.message().to_owned()))?;
+    let opened = tokio::time::timeout(PATIENCE, agent.tap(request)).await;
+    let opened = opened
+        .map_err(|_| failed("it does not answer".to_owned()))?
+        .map_err(|status| failed(status.message().to_owned()))?;
     Ok(opened.into_inner())
 }
 

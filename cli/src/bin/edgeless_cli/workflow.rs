@@ -72,6 +72,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
         Command::Start(start) => {
             let answer = start_workflow(start, client).await?;
             let workflow: Workflow = client.view(&answer)?;
+            output.notes(&workflow.notes);
             output.answer(&answer, |style| match style {
                 Style::Terminal => tell(&workflow, style),
                 // A script wants to stop later what it has started.
@@ -149,6 +150,7 @@ async fn stop(ids: &[WorkflowId], client: &Client, output: &Output) -> Result<()
 
 fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
     let workflow: Workflow = client.view(answer)?;
+    output.notes(&workflow.notes);
     output.answer(answer, |style| tell(&workflow, style))
 }
 
