@@ -249,13 +249,10 @@ impl Shard {
             };
             return self.slots[key].heard_mut().waiting.push_back(inject);
         }
-        if let Some(instances) = self.slots[key].outputs.broadcast(&channel) {
-            return self.cast_to_all(key, &channel, &instances, &payload, None, Some(done));
-        }
         let mut message = self.message(key, MessageKind::Cast, payload);
         let to = Destination::Channel(channel);
         let (waiter, done) = match handled {
-            true => (Some(Box::new(Waiter::Delivery(done))), None),
+            true => (Some(Box::new(Waiter::delivery(done))), None),
             false => (None, Some(done)),
         };
         match self.slots[key].tracks(&to) {

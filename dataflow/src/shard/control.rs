@@ -223,6 +223,24 @@ impl Shard {
             self.ask(id, Interests::SHUTDOWN, || Control::Shutdown);
         }
     }
+
+    /// Sends what waits for other shards; what finds no room waits for the next time.
+    pub(super) fn flush_signals(&mut self) {
+        for (index, shard) in self.shared.shards.iter().enumerate() {
+            let signals = &mut self.outgoing_signals[index];
+            if !signals.is_empty()
+                && let Ok(permit) = shard.try_reserve()
+            {
+                permit.send(Inject::Signals(std::mem::take(signals)));
+            }
+            let upwards = &mut self.outgoing_upwards[index];
+            if !upwards.is_empty()
+                && let Ok(permit) = shard.try_reserve()
+            {
+                permit.send(Inject::Upwards(std::mem::take(upwards)));
+            }
+        }
+    }
 }
 
 impl Heard {

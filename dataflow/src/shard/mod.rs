@@ -11,6 +11,7 @@ mod send;
 mod signal;
 mod slot;
 mod turn;
+mod waiter;
 
 use std::{
     collections::VecDeque,
@@ -40,12 +41,13 @@ use crate::{
     shared::{LoadMeter, Shared},
     spawn::{Spawn, SpawnError},
     timers::Timers,
-    track::{Effect, Tracker, Waits},
+    track::{Effect, Tracker},
 };
 pub(crate) use inspect::Look;
 use room::Accounts;
 use slot::Slot;
 pub(crate) use slot::Woken;
+use waiter::Waiter;
 
 /// What reaches a shard from outside.
 pub(crate) enum Inject {
@@ -101,29 +103,6 @@ pub(crate) enum Inject {
     DrainSamples(oneshot::Sender<Samples>),
     Look(Look),
     End,
-}
-
-/// Who waits for an answer.
-enum Waiter {
-    Operator(PhysicalId, u64),
-    /// The caller, for which instance, on which channel.
-    Port(
-        oneshot::Sender<Result<Answer, PortError>>,
-        PhysicalId,
-        ChannelName,
-    ),
-    /// A port that waits for an acknowledgement.
-    Delivery(oneshot::Sender<Result<(), PortError>>),
-}
-
-impl Waits for Waiter {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Operator(..) => false,
-            Self::Port(done, ..) => done.is_closed(),
-            Self::Delivery(done) => done.is_closed(),
-        }
-    }
 }
 
 /// What is due later.

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     counters::Drop,
     gate::Gate,
+    names::{derived, mix},
     operator::{Answer, CallRef, Destination},
     output::{ChannelName, Route},
     port::PortError,
-    track::OpenKey,
 };
 
 /// The largest payload that goes to another node, in bytes.
@@ -90,6 +90,7 @@ impl Shard {
         times: usize,
     ) -> Result<(), (Wait, Message)> {
         let slot = &mut self.slots[key];
+        let mut others = None;
         let target = match to {
             Destination::Instance(instance) => *instance,
             Destination::Channel(name) if name.as_slice() == b"self" => slot.me,
@@ -98,7 +99,14 @@ impl Shard {
             }
             Destination::Channel(name) => match slot.outputs.route(name) {
                 Route::To(instance) => instance,
-                Route::Several => self.choose(key, name, &message),
+                Route::Several => match slot.outputs.broadcast(name) {
+                    Some(instances) if message.kind == MessageKind::Cast => {
+                        slot.outputs.sent(name, instances[0]);
+                        others = Some((name, instances.clone(), message.clone()));
+                        instances[0]
+                    }
+                    Some(_) | None => self.choose(key, name, &message),
+                },
                 Route::Hold => return self.hold(key, name, message, done),
                 Route::Unmapped => {
                     self.unmapped(name, &message, done);
@@ -120,6 +128,9 @@ impl Shard {
         }
         match self.send_to(target, message, times) {
             Ok(()) => {
+                if let Some((name, instances, message)) = others {
+                    self.send_to_others(key, name, &message, &instances[1..], done);
+                }
                 accepted(done, Ok(()));
                 Ok(())
             }
@@ -155,26 +166,30 @@ impl Shard {
         true
     }
 
-    /// Sends a cast to each instance of a channel; a port waits until the last is sent.
-    pub(super) fn cast_to_all(
+    /// Sends what has gone to one instance of a channel to the others as well; a port waits until the
+    /// last is sent.
+    #[cold]
+    fn send_to_others(
         &mut self,
         key: usize,
         name: &ChannelName,
-        instances: &[InstanceId],
-        payload: &Bytes,
-        parent: Option<OpenKey>,
-        mut done: Done,
+        message: &Message,
+        others: &[InstanceId],
+        done: &mut Done,
     ) {
-        let channel = Destination::Channel(name.clone());
-        for (index, &instance) in instances.iter().enumerate() {
-            let mut message = self.message(key, MessageKind::Cast, payload.clone());
-            if let Some(channel) = self.slots[key].tracks(&channel)
-                && !self.track(key, channel, &mut message, parent.into())
+        let tracks = self.slots[key].tracks(&Destination::Channel(name.clone()));
+        for (index, &instance) in others.iter().enumerate() {
+            let mut message = message.clone();
+            let (high, low) = instance.physical_id.uuid().as_u64_pair();
+            let before = (message.ticket.take(), message.id);
+            message.id = derived(message.id, mix(high) ^ low);
+            if let Some(channel) = tracks
+                && !self.track_like(key, channel, &mut message, before)
             {
-                continue;
+                return;
             }
             self.slots[key].outputs.sent(name, instance);
-            let last = index + 1 == instances.len();
+            let last = index + 1 == others.len();
             let done = if last { done.take() } else { None };
             self.dispatch(key, Destination::Instance(instance), message, done);
         }

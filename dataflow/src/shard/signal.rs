@@ -1,12 +1,14 @@
 //! Signals: what became of tracked messages, and what follows from it.
 
+use std::rc::Rc;
+
 use bytes::Bytes;
 use edgeless_types::{
     PhysicalId,
     message::{Message, MessageId, MessageKind, Refusal, Signal, SignalKind, Ticket},
 };
 
-use super::{Inject, Shard, Waiter};
+use super::{Shard, Waiter};
 use crate::{
     control::{Control, Interests, Propagation},
     counters::Drop,
@@ -83,6 +85,22 @@ impl Shard {
             waiter,
             told: interests.has(Interests::ACK) || interests.has(Interests::NACK),
         });
+    }
+
+    /// A message that goes to one more of several as another did: it comes of the same, and who waits for
+    /// that one waits for both. False: nobody waits for that one any more.
+    pub(super) fn track_like(
+        &mut self,
+        key: usize,
+        channel: usize,
+        message: &mut Message,
+        (ticket, id): (Option<Ticket>, MessageId),
+    ) -> bool {
+        let Some((parents, waiter)) = self.tracker.shared(ticket, id) else {
+            return false;
+        };
+        self.expect_ack(key, channel, message, parents, waiter);
+        true
     }
 
     /// A call: who waits for its answer until its deadline.
@@ -344,11 +362,14 @@ impl Shard {
             }
             (Waiter::Delivery(done), outcome) => {
                 let outcome = match outcome {
+                    // The last one of those it was sent to says so.
+                    Outcome::Handled if Rc::strong_count(&done) > 1 => return,
                     Outcome::Handled => Ok(()),
                     Outcome::Refused(reason) => Err(PortError::Failed(reason)),
                     Outcome::Late => Err(PortError::Deadline),
                 };
-                done.send(outcome).is_ok()
+                let done = done.take();
+                done.is_some_and(|done| done.send(outcome).is_ok())
             }
         };
         if !heard {
@@ -362,24 +383,6 @@ impl Shard {
         match slot.map(|slot| slot.outputs.peek(channel)) {
             Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),
             Some(Route::To(_) | Route::Several | Route::Unmapped) | None => PortError::Deadline,
-        }
-    }
-
-    /// Sends what waits for other shards; what finds no room waits for the next time.
-    pub(super) fn flush_signals(&mut self) {
-        for (index, shard) in self.shared.shards.iter().enumerate() {
-            let signals = &mut self.outgoing_signals[index];
-            if !signals.is_empty()
-                && let Ok(permit) = shard.try_reserve()
-            {
-                permit.send(Inject::Signals(std::mem::take(signals)));
-            }
-            let upwards = &mut self.outgoing_upwards[index];
-            if !upwards.is_empty()
-                && let Ok(permit) = shard.try_reserve()
-            {
-                permit.send(Inject::Upwards(std::mem::take(upwards)));
-            }
         }
     }
 }

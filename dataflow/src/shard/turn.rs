@@ -298,11 +298,6 @@ impl Shard {
         payload: Bytes,
         parent: Option<OpenKey>,
     ) {
-        if let Destination::Channel(name) = &to
-            && let Some(instances) = self.slots[key].outputs.broadcast(name)
-        {
-            return self.cast_to_all(key, name, &instances, &payload, parent, None);
-        }
         let mut message = self.message(key, MessageKind::Cast, payload);
         if let Some(channel) = self.slots[key].tracks(&to)
             && !self.track(key, channel, &mut message, parent.into())

@@ -7,7 +7,7 @@ use edgeless_types::{
     message::{MessageId, Refusal, Ticket},
 };
 
-use super::{Effect, Need, OpenKey, Outcome, Outgoing, Tracker, cancel, key};
+use super::{Effect, Need, OpenKey, Outcome, Outgoing, Parents, Tracker, cancel, key};
 
 /// How often what is outstanding is looked through for what is overdue.
 const LOOK: Duration = Duration::from_secs(1);
@@ -18,9 +18,25 @@ const GRAIN: Duration = Duration::from_millis(1);
 pub(crate) trait Waits {
     /// Whether it has gone away.
     fn is_gone(&self) -> bool;
+
+    /// One that waits for another message as well as this one does, where that is possible.
+    fn share(&self) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 impl<W: Waits> Tracker<W> {
+    /// What an outstanding message comes of, and who waits for it: another one is sent just like it.
+    pub(crate) fn shared(
+        &mut self,
+        ticket: Option<Ticket>,
+        id: MessageId,
+    ) -> Option<(Parents, Option<Box<W>>)> {
+        let outgoing = self.outgoing_mut(ticket, id)?;
+        let waiter = outgoing.waiter.as_deref().and_then(W::share);
+        Some((outgoing.parents.clone(), waiter.map(Box::new)))
+    }
+
     /// What is due again, and is not yet sent again when this returns; what is past its deadline ends.
     pub(crate) fn take_due(&mut self, now: Timestamp, effects: &mut Vec<Effect<W>>) {
         (self.looked, self.next_look) = (now, now + LOOK);

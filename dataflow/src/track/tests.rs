@@ -53,6 +53,10 @@ impl Waits for () {
     fn is_gone(&self) -> bool {
         false
     }
+
+    fn share(&self) -> Option<Self> {
+        Some(())
+    }
 }
 
 enum UnderWay {

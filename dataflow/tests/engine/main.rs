@@ -1,9 +1,11 @@
 //! The engine as resources and functions see it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod broadcast;
 mod common;
 mod fused;
 mod listener;
+mod made;
 mod messages;
 mod pressure;
 mod room;
