@@ -89,11 +89,7 @@ impl Shard {
 
     /// An operator tells those who send to it something.
     pub(super) fn tell_upstream(&mut self, key: usize, kind: UpwardKind) {
-        self.sequence += 1;
-        let id = MessageId {
-            origin: self.shared.origins[self.index],
-            sequence: self.sequence,
-        };
+        let id = self.next_id();
         self.spread(&Upward {
             id,
             of: self.slots[key].me.physical_id,

@@ -32,16 +32,22 @@ const GATES: usize = 65_536;
 const CALLS: usize = 8;
 
 impl Shard {
+    /// An id that there was never before.
     #[inline]
-    /// A new message from an operator; its target is set when it is sent.
-    pub(super) fn message(&mut self, key: usize, kind: MessageKind, payload: Bytes) -> Message {
+    pub(super) fn next_id(&mut self) -> MessageId {
         self.sequence += 1;
+        MessageId {
+            origin: self.shared.origins[self.index],
+            sequence: self.sequence,
+        }
+    }
+
+    /// A new message from an operator; its target is set when it is sent.
+    #[inline]
+    pub(super) fn message(&mut self, key: usize, kind: MessageKind, payload: Bytes) -> Message {
         let source = self.slots[key].me;
         Message {
-            id: MessageId {
-                origin: self.shared.origins[self.index],
-                sequence: self.sequence,
-            },
+            id: self.next_id(),
             source,
             target: source.physical_id,
             kind,

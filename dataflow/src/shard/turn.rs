@@ -337,6 +337,10 @@ impl Shard {
         if let Some(channel) = slot.tracks(&to) {
             let current = slot.current.as_ref();
             let parent = current.and_then(|current| current.open);
+            if parent.is_none() {
+                // Where it comes by again, it is not taken for what came before.
+                message.id = self.next_id();
+            }
             if !self.track(key, channel, &mut message, parent.into()) {
                 return;
             }

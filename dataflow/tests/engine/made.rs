@@ -107,3 +107,6 @@ pub(crate) async fn make(
 pub(crate) fn to(out: &[u128]) -> Vec<InstanceId> {
     out.iter().copied().map(id).collect()
 }
+
+/// No routing in particular.
+pub(crate) const ANY: Routing = Routing::LeastOutstanding;

@@ -10,10 +10,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Drop, Engine, Outputs, Port, Progress};
+use edgeless_dataflow::{Action, Delivery, Drop, Engine, Outputs, Port, Progress};
 use edgeless_types::{Generation, InstanceId};
 
-use crate::common::{does, does_tracked, engine, id, until};
+use crate::{
+    common::{does, does_tracked, engine, id, until},
+    listener::{pass, tracked},
+    made::{ANY, Made, make},
+};
 
 /// Passes everything on, tracked; fails each event as often as it is told to.
 async fn relay(engine: &Engine, number: u128, to: InstanceId, failures: Arc<AtomicU64>) -> Port {
@@ -125,4 +129,22 @@ async fn a_channel_that_leads_nowhere_is_no_reason_to_try_again() {
         .unwrap_err();
     let refused = engine.counters().of(Drop::Refused);
     until("it is given up", || refused.load(SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn what_is_passed_around_a_circle_is_not_taken_for_what_came_before() {
+    let engine = engine(2, 16);
+    let rounds = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&rounds);
+    let mut there = Made::new();
+    there.message = Box::new(|message, _, out| pass(message, out));
+    make(&engine, 1, &[("out", &[2], ANY)], tracked(), there).await;
+    let mut back = Made::new();
+    back.message = Box::new(move |message, _, out| match counted.fetch_add(1, SeqCst) {
+        ..9 => pass(message, out),
+        _ => Progress::Done,
+    });
+    let port = make(&engine, 2, &[("out", &[1], ANY)], Delivery::default(), back).await;
+    port.cast("out", Bytes::new()).await.unwrap();
+    until("ten rounds", || rounds.load(SeqCst) == 10).await;
 }
