@@ -116,6 +116,8 @@ enum Due {
 
 /// Operators that get a turn before the shard looks at its inputs again.
 const TURNS: usize = 32;
+/// How often answers and signals may lead to others before the shard looks at its inputs again.
+const ROUNDS: usize = 64;
 /// Batches taken from outside at a time.
 const BATCHES: usize = 64;
 /// Instances whose keys are remembered apart; a power of two.
@@ -252,7 +254,8 @@ impl Shard {
             self.count_handled();
             self.accounts.publish(&self.shared.waiting);
             let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
-            let idle = self.ready.is_empty() && inbox.is_empty() && data.is_empty();
+            let nothing_comes = inbox.is_empty() && data.is_empty();
+            let idle = self.ready.is_empty() && self.is_settled() && nothing_comes;
             self.meter.tell(self.now, &self.shared.loads[self.index]);
             if idle && !blocked_may_go_on {
                 let before = self.now;
@@ -295,15 +298,20 @@ impl Shard {
         }
     }
 
-    /// Hands over answers and does what follows from signals, until neither leads to the other.
+    /// Hands over answers and does what follows from signals, until neither leads to the other, or for so
+    /// long that it is the turn of others.
     fn settle(&mut self) {
-        loop {
+        for _ in 0..ROUNDS {
             self.take_answers();
             self.carry_out_effects();
-            if self.answers.is_empty() {
+            if self.is_settled() {
                 return;
             }
         }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.answers.is_empty() && self.effects.is_empty()
     }
 
     fn count_handled(&mut self) {

@@ -70,7 +70,11 @@ impl Shard {
     }
 
     pub(super) fn take_answers(&mut self) {
-        while let Some((physical_id, token, answer)) = self.answers.pop_front() {
+        // Those that these lead to come later.
+        for _ in 0..self.answers.len() {
+            let Some((physical_id, token, answer)) = self.answers.pop_front() else {
+                return;
+            };
             if let Some(key) = self.key_of(physical_id) {
                 self.step(key, |operator, task, out| {
                     operator.on_answer(token, answer, task, out)

@@ -248,19 +248,17 @@ impl Shard {
             .rerouted(slot.me.physical_id, leads_to, self.now);
     }
 
-    /// Does what follows from signals, until nothing more follows.
+    /// Does what follows from signals; what follows from that comes later.
     pub(super) fn carry_out_effects(&mut self) {
         if self.tracker.next_due().is_some_and(|at| at <= self.now) {
             self.tracker.take_due(self.now, &mut self.effects);
         }
-        while !self.effects.is_empty() {
-            let mut effects = std::mem::take(&mut self.effects_taken);
-            std::mem::swap(&mut effects, &mut self.effects);
-            for effect in effects.drain(..) {
-                self.carry_out(effect);
-            }
-            self.effects_taken = effects;
+        let mut effects = std::mem::take(&mut self.effects_taken);
+        std::mem::swap(&mut effects, &mut self.effects);
+        for effect in effects.drain(..) {
+            self.carry_out(effect);
         }
+        self.effects_taken = effects;
     }
 
     fn carry_out(&mut self, effect: Effect<Waiter>) {

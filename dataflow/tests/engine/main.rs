@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod common;
+mod fair;
 mod fused;
 mod listener;
 mod made;
