@@ -26,9 +26,13 @@ impl<T> Timers<T> {
         self.next += 1;
     }
 
-    pub(crate) fn pop(&mut self, now: Timestamp) -> Option<T> {
-        let first = self.due.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+    /// Takes what is due; what these lead to comes later, also if it is due at once.
+    pub(crate) fn take(&mut self, now: Timestamp) -> BTreeMap<(Timestamp, u64), T> {
+        if self.next().is_none_or(|at| at > now) {
+            return BTreeMap::new();
+        }
+        let later = self.due.split_off(&(now, self.next));
+        std::mem::replace(&mut self.due, later)
     }
 
     pub(crate) fn next(&self) -> Option<Timestamp> {
@@ -48,8 +52,10 @@ mod tests {
         timers.insert(at(1), "a");
         timers.insert(at(1), "b");
         assert_eq!(timers.next(), Some(at(1)));
-        assert_eq!(timers.pop(at(0)), None);
-        let all: Vec<_> = std::iter::from_fn(|| timers.pop(at(2))).collect();
+        timers.insert(at(3), "d");
+        assert!(timers.take(at(0)).is_empty());
+        let all: Vec<_> = timers.take(at(2)).into_values().collect();
         assert_eq!(all, ["a", "b", "c"]);
+        assert_eq!(timers.next(), Some(at(3)));
     }
 }

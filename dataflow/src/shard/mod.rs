@@ -325,7 +325,7 @@ impl Shard {
     }
 
     fn on_time(&mut self) {
-        while let Some(due) = self.timers.pop(self.now) {
+        for due in self.timers.take(self.now).into_values() {
             match due {
                 Due::Cast(physical_id, to, payload) => {
                     if let Some(&key) = self.by_id.get(&physical_id) {

@@ -52,3 +52,20 @@ async fn who_answers_refusals_with_what_is_refused_starves_nobody() {
     let port = make(&engine, 1, &[("out", &[99], ANY)], tracked(), made).await;
     others_go_on(&engine, &port).await;
 }
+
+#[tokio::test]
+async fn who_sets_a_timer_of_no_time_over_and_over_starves_nobody() {
+    let engine = engine(1, 16);
+    let mut made = Made::new();
+    made.interests = Interests::TIMER;
+    made.message = Box::new(|_, _, out| {
+        out.push(Action::Timer(Duration::ZERO, 1));
+        Progress::Done
+    });
+    made.signal = Box::new(|_, out| {
+        out.push(Action::Timer(Duration::ZERO, 1));
+        Propagation::Stop
+    });
+    let port = make(&engine, 1, &[], Delivery::default(), made).await;
+    others_go_on(&engine, &port).await;
+}
