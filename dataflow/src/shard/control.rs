@@ -54,7 +54,11 @@ impl Shard {
             }
             self.act(key, action);
         }
+        let passed = outbox.passed.take();
         self.outbox = Some(outbox);
+        if let Some(message) = passed {
+            self.pass(key, message);
+        }
         self.slots[key].current = current;
         propagation
     }

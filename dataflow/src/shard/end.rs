@@ -29,7 +29,11 @@ impl Shard {
             for action in outbox.actions.drain(..) {
                 self.act(key, action);
             }
+            let passed = outbox.passed.take();
             self.outbox = Some(outbox);
+            if let Some(message) = passed {
+                self.pass(key, message);
+            }
         }
         let saved = saved.or_else(|| self.slots[key].saved.take());
         if let Some(stopping) = self.slots[key].stopping.take()

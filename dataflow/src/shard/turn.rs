@@ -309,7 +309,7 @@ impl Shard {
 
     /// Sends the message that was handled on.
     #[inline]
-    fn pass(&mut self, key: usize, mut message: Message) {
+    pub(super) fn pass(&mut self, key: usize, mut message: Message) {
         let slot = &self.slots[key];
         message.source = slot.me;
         message.kind = MessageKind::Cast;

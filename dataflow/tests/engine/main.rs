@@ -12,4 +12,5 @@ mod pressure;
 mod room;
 mod routed;
 mod signals;
+mod told;
 mod tracked;
