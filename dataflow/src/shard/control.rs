@@ -42,17 +42,21 @@ impl Shard {
             return Propagation::Pass;
         };
         // What it does now does not come of the message it is at.
-        let current = slot.current.take();
+        let mut current = slot.current.take();
         let mut outbox = self.outbox.take().unwrap_or_default();
         outbox.now = self.now;
         let propagation = operator.on_signal(control, &mut outbox);
         self.slots[key].operator = Some(operator);
-        let mut current = current;
         for action in outbox.actions.drain(..) {
-            if let (Action::Answer(call, _), Some(current)) = (&action, &mut current) {
-                current.call = current.call.filter(|it| it.id != call.id);
+            match action {
+                // Of these it may be the one it is at.
+                Action::Answer(..) | Action::Acknowledge(_) | Action::Refuse(..) => {
+                    self.slots[key].current = current;
+                    self.act(key, action);
+                    current = self.slots[key].current.take();
+                }
+                action => self.act(key, action),
             }
-            self.act(key, action);
         }
         let passed = outbox.passed.take();
         self.outbox = Some(outbox);

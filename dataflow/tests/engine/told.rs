@@ -7,9 +7,11 @@ use std::{
 
 use edgeless_dataflow::{Action, Delivery, Interests, Progress, Propagation};
 
+use edgeless_types::message::MessageId;
+
 use crate::{
     common::{engine, id, relay, until},
-    listener::sent,
+    listener::{sent, tracked},
     made::{ANY, Made, make},
 };
 
@@ -37,4 +39,37 @@ async fn it_may_pass_on_what_it_has_taken() {
     let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
     port.cast("out", sent("1")).await.unwrap();
     until("it is passed", || passed.load(SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn it_may_acknowledge_what_it_is_at_and_send_what_comes_of_it_later() {
+    let engine = engine(1, 16);
+    let (count, _) = relay(&engine, 3, None).await;
+    let at = Arc::new(Mutex::new((MessageId::default(), None)));
+    let (begins, ends, goes_on) = (Arc::clone(&at), Arc::clone(&at), at);
+    let mut made = Made::new();
+    made.interests = Interests::TIMER;
+    made.message = Box::new(move |message, task, out| {
+        *begins.lock().unwrap() = (message.id, Some(task.waker().clone()));
+        out.push(Action::Timer(SOON, 1));
+        Progress::Busy
+    });
+    made.signal = Box::new(move |_, out| {
+        let mut at = ends.lock().unwrap();
+        out.push(Action::Acknowledge(at.0));
+        at.1.take().unwrap().wake();
+        Propagation::Stop
+    });
+    made.poll = Box::new(move |out| {
+        if goes_on.lock().unwrap().1.is_some() {
+            return Progress::Busy;
+        }
+        out.cast("out", sent("what came of it"));
+        Progress::Done
+    });
+    make(&engine, 2, &[("out", &[3], ANY)], tracked(), made).await;
+    let out = [("out", &[2][..], ANY)];
+    let port = make(&engine, 1, &out, tracked(), Made::new()).await;
+    assert_eq!(port.deliver("out", sent("1")).await, Ok(()));
+    until("what came of it is there", || count.load(SeqCst) == 1).await;
 }
