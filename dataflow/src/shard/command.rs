@@ -247,7 +247,7 @@ impl Shard {
                 handled,
                 done,
             };
-            return self.slots[key].heard_mut().waiting.push_back(inject);
+            return self.wait_to_send(key, inject);
         }
         let mut message = self.message(key, MessageKind::Cast, payload);
         let to = Destination::Channel(channel);
@@ -286,7 +286,7 @@ impl Shard {
                 timeout,
                 done,
             };
-            return self.slots[key].heard_mut().waiting.push_back(inject);
+            return self.wait_to_send(key, inject);
         }
         let mut message = self.message(key, MessageKind::Call, payload);
         message.envelope.deadline = Some(self.now + timeout);

@@ -9,9 +9,9 @@ use edgeless_types::{
 };
 use tokio::sync::oneshot;
 
-use super::{Due, Inject, Shard, slot::Heard};
+use super::{Inject, Shard};
 use crate::{
-    budget::{Allowance, Wait},
+    budget::Allowance,
     control::{Control, Interests, Propagation},
     counters::Drop,
     operator::Action,
@@ -151,54 +151,6 @@ impl Shard {
         });
     }
 
-    /// Whether the port of an operator may send a message of so many bytes now, behind what waits.
-    pub(super) fn may_send(&mut self, key: usize, bytes: usize) -> bool {
-        let now = self.now;
-        if self.is_full(key) {
-            self.press_source(key);
-            return false;
-        }
-        let slot = &mut self.slots[key];
-        let Some(heard) = slot.heard.as_deref_mut() else {
-            return true;
-        };
-        if !heard.waiting.is_empty() {
-            return false;
-        }
-        match heard.take(bytes, now) {
-            Ok(()) => true,
-            Err(wait) => {
-                let due = Due::Allowed(slot.me.physical_id);
-                if let Wait::Until(at) = wait {
-                    self.timers.insert(at, due);
-                }
-                false
-            }
-        }
-    }
-
-    /// The port of an operator may send again, perhaps.
-    pub(super) fn allowed(&mut self, physical_id: PhysicalId) {
-        while let Some(key) = self.key_of(physical_id)
-            && let Some(heard) = self.slots[key].heard.as_deref_mut()
-            && let Some(inject) = heard.waiting.pop_front()
-        {
-            if has_gone(&inject) {
-                continue;
-            }
-            let rest = std::mem::take(&mut heard.waiting);
-            self.on_inject(inject);
-            let Some(heard) = self.slots.get_mut(key).map(|slot| slot.heard_mut()) else {
-                return;
-            };
-            let stays = !heard.waiting.is_empty();
-            heard.waiting.extend(rest);
-            if stays {
-                return;
-            }
-        }
-    }
-
     /// A timer of an operator has run out.
     pub(super) fn timer(&mut self, physical_id: PhysicalId, number: u64) {
         self.ask(physical_id, Interests::TIMER, || Control::Timer(number));
@@ -244,21 +196,5 @@ impl Shard {
                 permit.send(Inject::Upwards(std::mem::take(upwards)));
             }
         }
-    }
-}
-
-impl Heard {
-    fn take(&mut self, bytes: usize, now: edgeless_types::Timestamp) -> Result<(), Wait> {
-        let allowance = self.allowance.as_mut();
-        allowance.map_or(Ok(()), |allowance| allowance.take(bytes, now))
-    }
-}
-
-/// Whether nobody waits for what a port is to send.
-fn has_gone(inject: &Inject) -> bool {
-    match inject {
-        Inject::PortCast { done, .. } => done.is_closed(),
-        Inject::PortCall { done, .. } => done.is_closed(),
-        _ => false,
     }
 }

@@ -10,6 +10,7 @@ mod room;
 mod send;
 mod signal;
 mod slot;
+mod source;
 mod turn;
 mod waiter;
 
@@ -112,6 +113,8 @@ enum Due {
     Timer(PhysicalId, u64),
     /// A source may send again, perhaps.
     Allowed(PhysicalId),
+    /// What a source is to send may wait for too long.
+    TooLate(PhysicalId),
 }
 
 /// Operators that get a turn before the shard looks at its inputs again.
@@ -343,6 +346,7 @@ impl Shard {
                 }
                 Due::Timer(physical_id, number) => self.timer(physical_id, number),
                 Due::Allowed(physical_id) => self.allowed(physical_id),
+                Due::TooLate(physical_id) => self.end_late(physical_id),
             }
         }
     }

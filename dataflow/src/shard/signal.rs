@@ -376,7 +376,7 @@ impl Shard {
     }
 
     /// Why a call of a port got no answer: its channel may lead to nothing that runs.
-    fn expired_call(&self, from: PhysicalId, channel: &ChannelName) -> PortError {
+    pub(super) fn expired_call(&self, from: PhysicalId, channel: &ChannelName) -> PortError {
         let slot = self.by_id.get(&from).map(|&key| &self.slots[key]);
         match slot.map(|slot| slot.outputs.peek(channel)) {
             Some(Route::Hold) => PortError::Waiting(String::from_utf8_lossy(channel).into_owned()),

@@ -139,8 +139,10 @@ pub(super) struct Heard {
     pub(super) told_error: Timestamp,
     /// What its port may send.
     pub(super) allowance: Option<Allowance>,
-    /// What its port is to send and may not yet.
-    pub(super) waiting: VecDeque<Inject>,
+    /// What its port is to send and may not yet, and until when a call may wait.
+    pub(super) waiting: VecDeque<(Option<Timestamp>, Inject)>,
+    /// When that is looked through for calls that are too late.
+    pub(super) looks_at: Option<Timestamp>,
 }
 
 /// A slot that stops as soon as it has nothing left to do.

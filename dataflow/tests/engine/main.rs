@@ -12,5 +12,6 @@ mod pressure;
 mod room;
 mod routed;
 mod signals;
+mod sources;
 mod told;
 mod tracked;

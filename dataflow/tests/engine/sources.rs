@@ -1,0 +1,78 @@
+//! Ports that have to wait.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use edgeless_dataflow::{Action, Engine, Port, PortError};
+use edgeless_types::message::Budget;
+
+use crate::common::{engine, id, relay, until};
+
+/// A source whose sink takes nothing, and the port of the sink.
+async fn bound(engine: &Engine) -> (Port, Port) {
+    let (_, sink) = relay(engine, 2, None).await;
+    let (_, source) = relay(engine, 1, Some(vec![id(2)])).await;
+    sink.act(Action::Budget(Budget::NOTHING)).await.unwrap();
+    // What is sent before it hears of that is sent.
+    let short = Duration::from_millis(20);
+    while tokio::time::timeout(short, source.cast("out", Bytes::new()))
+        .await
+        .is_ok()
+    {}
+    (source, sink)
+}
+
+#[tokio::test]
+async fn a_call_that_may_not_be_sent_ends_in_time() {
+    let engine = engine(2, 16);
+    let (source, _) = bound(&engine).await;
+    let calls = [30, 10, 20].map(|millis| {
+        let source = source.clone();
+        let timeout = Duration::from_millis(millis);
+        tokio::spawn(async move { source.call("out", Bytes::new(), timeout).await })
+    });
+    for call in calls {
+        let outcome = tokio::time::timeout(Duration::from_secs(20), call).await;
+        assert_eq!(outcome.unwrap().unwrap(), Err(PortError::Deadline));
+    }
+}
+
+/// A payload that says when it is not kept any more.
+struct Payload(Arc<AtomicU64>);
+
+impl AsRef<[u8]> for Payload {
+    fn as_ref(&self) -> &[u8] {
+        b"payload"
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_to_send_any_more_is_not_kept() {
+    let engine = engine(1, 16);
+    let (source, _) = bound(&engine).await;
+    let dropped = Arc::new(AtomicU64::new(0));
+    for number in 0..1_000 {
+        let payload = Bytes::from_owner(Payload(Arc::clone(&dropped)));
+        let source = source.clone();
+        let cast = tokio::spawn(async move { source.cast("out", payload).await });
+        if number % 100 == 0 {
+            tokio::task::yield_now().await;
+            engine.inspect().await;
+        }
+        tokio::task::yield_now().await;
+        cast.abort();
+    }
+    until("most are gone", || dropped.load(SeqCst) > 450).await;
+}
