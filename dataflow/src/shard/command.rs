@@ -222,6 +222,7 @@ impl Shard {
                 let slot = &mut self.slots[key];
                 self.shared.held.fetch_sub(slot.unhold(), Relaxed);
                 self.reroute(key);
+                self.unbind(key);
                 self.retry(key);
             }
         }

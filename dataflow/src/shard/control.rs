@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use edgeless_types::{
     PhysicalId,
-    message::{MessageId, Upward, UpwardKind},
+    message::{Budget, MessageId, Upward, UpwardKind},
 };
 use tokio::sync::oneshot;
 
@@ -128,6 +128,9 @@ impl Shard {
             return;
         }
         heard.last = upward.id;
+        if let UpwardKind::Budget(budget) = upward.kind {
+            heard.bound_by = (budget != Budget::default()).then_some(upward.of);
+        }
         let propagation = match &upward.kind {
             UpwardKind::Budget(budget) => {
                 self.ask(to, Interests::BUDGET, || Control::Budget(*budget))
@@ -149,6 +152,23 @@ impl Shard {
             hops: upward.hops - 1,
             ..upward
         });
+    }
+
+    /// The outputs of an operator have changed: the budget of one that it leads to no more binds nobody.
+    pub(super) fn unbind(&mut self, key: usize) {
+        let slot = &self.slots[key];
+        let bound_by = slot.heard.as_ref().and_then(|it| it.bound_by);
+        let Some(of) = bound_by else { return };
+        if slot.outputs.instances().all(|it| it.physical_id != of) {
+            let to = slot.me.physical_id;
+            let upward = Upward {
+                id: self.next_id(),
+                of,
+                hops: HOPS,
+                kind: UpwardKind::Budget(Budget::default()),
+            };
+            self.on_upward(to, upward);
+        }
     }
 
     /// A timer of an operator has run out.

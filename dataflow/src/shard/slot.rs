@@ -137,6 +137,8 @@ pub(super) struct Heard {
     pub(super) last: MessageId,
     /// When it last said that something went wrong.
     pub(super) told_error: Timestamp,
+    /// Who has said last that not everything may be sent.
+    pub(super) bound_by: Option<PhysicalId>,
     /// What its port may send.
     pub(super) allowance: Option<Allowance>,
     /// What its port is to send and may not yet, and until when a call may wait.

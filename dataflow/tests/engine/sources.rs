@@ -9,8 +9,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Engine, Port, PortError};
-use edgeless_types::message::Budget;
+use edgeless_dataflow::{Action, Engine, Outputs, Port, PortError};
+use edgeless_types::{Generation, message::Budget};
 
 use crate::common::{engine, id, relay, until};
 
@@ -75,4 +75,26 @@ async fn what_nobody_waits_to_send_any_more_is_not_kept() {
         cast.abort();
     }
     until("most are gone", || dropped.load(SeqCst) > 450).await;
+}
+
+#[tokio::test]
+async fn a_budget_of_one_that_nothing_leads_to_any_more_binds_nobody() {
+    for shards in [1, 2] {
+        let engine = engine(shards, 16);
+        // The budget comes over the one between as well.
+        let (_, before) = relay(&engine, 4, Some(vec![id(1)])).await;
+        let (source, _) = bound(&engine).await;
+        let (next, _) = relay(&engine, 3, None).await;
+        let outputs = Outputs::new(vec![("out".to_owned(), vec![id(3)])]);
+        let one = id(1).physical_id;
+        engine.patch(one, Generation(2), outputs).await;
+        engine.stop(id(2).physical_id, Duration::ZERO).await;
+        let casts = async {
+            source.cast("out", Bytes::new()).await.unwrap();
+            before.cast("out", Bytes::new()).await.unwrap();
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), casts);
+        in_time.await.unwrap();
+        until("they come", || next.load(SeqCst) >= 2).await;
+    }
 }
