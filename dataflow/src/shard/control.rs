@@ -98,12 +98,21 @@ impl Shard {
     /// An operator tells those who send to it something.
     pub(super) fn tell_upstream(&mut self, key: usize, kind: UpwardKind) {
         let id = self.next_id();
-        self.spread(&Upward {
+        self.said.push_back(Upward {
             id,
             of: self.slots[key].me.physical_id,
             hops: HOPS,
             kind,
         });
+    }
+
+    /// Spreads what operators have said; what they say to that comes later.
+    pub(super) fn spread_said(&mut self) {
+        for _ in 0..self.said.len() {
+            if let Some(upward) = self.said.pop_front() {
+                self.spread(&upward);
+            }
+        }
     }
 
     fn spread(&mut self, upward: &Upward) {

@@ -149,6 +149,8 @@ pub(crate) struct Shard {
     effects_taken: Vec<Effect<Waiter>>,
     outgoing_signals: Vec<Vec<Signal>>,
     outgoing_upwards: Vec<Vec<(PhysicalId, Upward)>>,
+    /// What operators of this shard tell those who send to them.
+    said: VecDeque<Upward>,
     answers: VecDeque<(PhysicalId, u64, Answer)>,
     timers: Timers<Due>,
     woken: Arc<Woken>,
@@ -189,6 +191,7 @@ impl Shard {
             effects_taken: Vec::new(),
             outgoing_signals: vec![Vec::new(); shared.shards.len()],
             outgoing_upwards: vec![Vec::new(); shared.shards.len()],
+            said: VecDeque::new(),
             answers: VecDeque::new(),
             timers: Timers::default(),
             woken: Arc::clone(&shared.bells[index]),
@@ -307,6 +310,7 @@ impl Shard {
         for _ in 0..ROUNDS {
             self.take_answers();
             self.carry_out_effects();
+            self.spread_said();
             if self.is_settled() {
                 return;
             }
@@ -314,7 +318,7 @@ impl Shard {
     }
 
     fn is_settled(&self) -> bool {
-        self.answers.is_empty() && self.effects.is_empty()
+        self.answers.is_empty() && self.effects.is_empty() && self.said.is_empty()
     }
 
     fn count_handled(&mut self) {

@@ -4,6 +4,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{Action, Delivery, Engine, Interests, Outbox, Port, Progress, Propagation};
+use edgeless_types::message::Budget;
 
 use crate::{
     common::{engine, id, relay, until},
@@ -68,4 +69,25 @@ async fn who_sets_a_timer_of_no_time_over_and_over_starves_nobody() {
     });
     let port = make(&engine, 1, &[], Delivery::default(), made).await;
     others_go_on(&engine, &port).await;
+}
+
+#[tokio::test]
+async fn who_answers_budgets_with_budgets_in_a_circle_starves_nobody() {
+    for shards in [1, 2] {
+        let engine = engine(shards, 16);
+        let mut made = Made::new();
+        made.interests = Interests::BUDGET;
+        made.message = Box::new(|_, _, out| {
+            out.push(Action::Budget(Budget::default()));
+            Progress::Done
+        });
+        made.signal = Box::new(|_, out| {
+            out.push(Action::Budget(Budget::default()));
+            Propagation::Pass
+        });
+        let out = [("out", &[2][..], ANY)];
+        let port = make(&engine, 1, &out, Delivery::default(), made).await;
+        relay(&engine, 2, Some(vec![id(1)])).await;
+        others_go_on(&engine, &port).await;
+    }
 }
