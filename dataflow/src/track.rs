@@ -97,6 +97,9 @@ pub(crate) enum Effect<W> {
     Again(PhysicalId, usize, Box<Message>),
     /// So many messages of an instance are outstanding no more.
     Settled(PhysicalId, usize),
+    /// A message of an instance is not to be sent, if it is yet to be: nobody waits for it, or, where this
+    /// says so, it is sent anew.
+    Withdraw(PhysicalId, MessageId, bool),
     /// A message is given up that nobody upstream waits for.
     GivenUp,
     /// Whoever waits for a message learns what became of it.
@@ -342,6 +345,23 @@ impl<W> Tracker<W> {
     fn outgoing_mut(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<&mut Outgoing<W>> {
         let outgoing = self.outgoing.get_mut(place(ticket?));
         outgoing.filter(|outgoing| outgoing.id == id)
+    }
+}
+
+impl<W> Outgoing<W> {
+    /// What follows when nobody waits for it any more: who got it learns it, or it is not sent.
+    fn cancelled(&self, ticket: Option<Ticket>, effects: &mut Vec<Effect<W>>) {
+        if let (Some(to), Some(ticket)) = (self.to, ticket) {
+            effects.push(cancel(self.id, ticket, to));
+        }
+        self.withdrawn(false, effects);
+    }
+
+    fn withdrawn(&self, anew: bool, effects: &mut Vec<Effect<W>>) {
+        let sent = self.sent.is_some() || self.need == Need::Answer && self.to.is_some();
+        if !sent {
+            effects.push(Effect::Withdraw(self.from, self.id, anew));
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use edgeless_types::message::Message;
+use edgeless_types::{
+    PhysicalId,
+    message::{Message, MessageId},
+};
 
 use super::{
     RETRY, Shard,
@@ -61,6 +64,9 @@ impl Shard {
         done: &mut Done,
     ) -> Result<(), (Wait, Message)> {
         let bound = self.shared.config.inbox;
+        if self.slots[key].held() >= bound {
+            self.drop_late(key);
+        }
         let slot = &mut self.slots[key];
         if slot.held() >= bound {
             return Err((Wait::Held, message));
@@ -77,6 +83,40 @@ impl Shard {
             None => slot.held.push((name.clone(), [parked].into())),
         }
         Ok(())
+    }
+
+    /// Forgets what is held past its deadline.
+    fn drop_late(&mut self, key: usize) {
+        let now = self.now;
+        let is_late = |it: &Parked| it.message.envelope.deadline.is_some_and(|at| at < now);
+        let number = self.slots[key].forget_held(usize::MAX, is_late);
+        self.shared.held.fetch_sub(number, Relaxed);
+        self.shared.counters.dropped(Drop::Deadline, number as u64);
+    }
+
+    /// A message that is yet to be sent is not sent, as nobody waits for it, or as it is sent anew.
+    pub(super) fn withdraw(&mut self, from: PhysicalId, id: MessageId, anew: bool) {
+        let Some(key) = self.key_of(from) else { return };
+        let is_it = |it: &Parked| it.message.id == id && !it.message.kind.is_answer();
+        let slot = &mut self.slots[key];
+        // Only the oldest: it may be sent anew already.
+        let held = slot.forget_held(1, is_it);
+        let mut parked = None;
+        if held == 0 {
+            let at = slot.parked.iter().position(is_it);
+            parked = at.and_then(|at| slot.parked.remove(at));
+        }
+        if held == 0 && parked.is_none() {
+            return;
+        }
+        self.shared.held.fetch_sub(held, Relaxed);
+        if !anew {
+            self.shared.counters.dropped(Drop::Cancelled, 1);
+        }
+        if let Some(mut parked) = parked {
+            accepted(&mut parked.done, Err(PortError::Deadline));
+        }
+        self.retry(key);
     }
 
     /// Tries what is parked again, everywhere.
@@ -182,7 +222,8 @@ impl Shard {
             Wait::Far => Some(RETRY),
             // Room here or on another shard rings; only being stuck for long does not.
             Wait::Full => Some(self.shared.config.park_timeout.max(RETRY)),
-            Wait::Held => None,
+            // What it holds may be past its deadline by then.
+            Wait::Held => slot.delivery.deadline.map(|it| it.max(RETRY)),
         });
         let behind = self.outgoing.iter().any(|waiting| !waiting.is_empty())
             || self.outgoing_signals.iter().any(|it| !it.is_empty())

@@ -275,6 +275,7 @@ impl Shard {
                     self.end_if_idle(key);
                 }
             }
+            Effect::Withdraw(from, id, anew) => self.withdraw(from, id, anew),
             Effect::GivenUp => self.shared.counters.dropped(Drop::Refused, 1),
             Effect::Ended(waiter, outcome) => self.ended(*waiter, outcome),
             Effect::Acknowledged(from, id, need, parents) => {

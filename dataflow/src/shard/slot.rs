@@ -250,6 +250,20 @@ impl Slot {
         held.map(|parked| parked.message.weight()).sum()
     }
 
+    /// Forgets some of what is held, at most so many, the oldest first; how many.
+    pub(super) fn forget_held(&mut self, most: usize, which: impl Fn(&Parked) -> bool) -> usize {
+        let mut number = 0;
+        for (_, messages) in &mut self.held {
+            messages.retain(|it| {
+                let goes = number < most && which(it);
+                number += usize::from(goes);
+                !goes
+            });
+        }
+        self.held.retain(|(_, messages)| !messages.is_empty());
+        number
+    }
+
     /// After a patch: what was held on channels that lead somewhere now is sent first; how many.
     pub(super) fn unhold(&mut self) -> usize {
         let mut number = 0;

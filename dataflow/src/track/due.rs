@@ -7,7 +7,7 @@ use edgeless_types::{
     message::{MessageId, Refusal, Ticket},
 };
 
-use super::{Effect, Need, OpenKey, Outcome, Outgoing, Parents, Tracker, cancel, key};
+use super::{Effect, Need, OpenKey, Outcome, Outgoing, Parents, Tracker, key};
 
 /// How often what is outstanding is looked through for what is overdue.
 const LOOK: Duration = Duration::from_secs(1);
@@ -74,9 +74,7 @@ impl<W: Waits> Tracker<W> {
         let Some(outgoing) = self.outgoing_mut(ticket, id) else {
             return;
         };
-        if let (Some(to), Some(ticket)) = (outgoing.to, ticket) {
-            effects.push(cancel(id, ticket, to));
-        }
+        outgoing.cancelled(ticket, effects);
         match outgoing.need {
             Need::Answer => {
                 let outgoing = self.outgoing.remove(slot);
@@ -157,8 +155,9 @@ impl<W> Tracker<W> {
             }
             let ticket = u32::try_from(slot + 1).ok().and_then(Ticket::new);
             let cancels = cancels || outgoing.need == Need::Answer;
-            if let (Some(to), Some(ticket), true) = (outgoing.to, ticket, cancels) {
-                effects.push(cancel(outgoing.id, ticket, to));
+            match cancels {
+                true => outgoing.cancelled(ticket, effects),
+                false => outgoing.withdrawn(true, effects),
             }
             tracked += usize::from(outgoing.need != Need::Answer);
             false

@@ -266,6 +266,7 @@ impl World {
                 Effect::Settled(..)
                 | Effect::Ended(..)
                 | Effect::Acknowledged(..)
+                | Effect::Withdraw(..)
                 | Effect::Refused(..) => {}
             }
         }

@@ -15,3 +15,4 @@ mod signals;
 mod sources;
 mod told;
 mod tracked;
+mod withdrawn;
