@@ -200,12 +200,32 @@ fn who_fails_or_is_cancelled_cancels_what_came_of_it() {
     let id = message(2, 1, 2).id;
     it.tracker
         .cancelled(instance(2).physical_id, id, &mut it.effects);
-    assert_eq!(it.said(), [""; 0], "who cancels needs no answer");
-    assert!(it.tracker.open.is_empty());
+    assert_eq!(it.said(), ["cancel 4"], "who cancels needs no answer");
+    assert!(it.tracker.open.is_empty() && it.tracker.outgoing.is_empty());
     assert!(
         matches!(it.begin(2, Policy::All), OpenKey { .. }),
         "it may come again"
     );
+}
+
+#[test]
+fn a_batch_of_an_earlier_handling_says_nothing_about_the_next_one() {
+    let mut it = Alone::new();
+    let first = it.begin(1, Policy::All);
+    let second = it.begin(2, Policy::All);
+    let batch = it.send(0, [first, second].into_iter().collect());
+    it.tracker.handled(second, &mut it.effects);
+    it.tracker
+        .failed(first, Refusal::passing("not now"), &mut it.effects);
+    assert_eq!(it.said(), ["nack 1"]);
+    let first = it.begin(1, Policy::All);
+    let again = it.send(0, Parents::One(first));
+    it.tracker.handled(first, &mut it.effects);
+    it.hear(batch, SignalKind::Ack);
+    assert_eq!(it.said(), ["ack 2"], "the first one is still at work");
+    it.hear(again, SignalKind::Ack);
+    assert_eq!(it.said(), ["ack 1"]);
+    assert!(it.tracker.open.is_empty() && it.tracker.outgoing.is_empty());
 }
 
 #[test]

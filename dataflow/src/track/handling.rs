@@ -158,6 +158,10 @@ impl<W> Tracker<W> {
         cancels: bool,
         effects: &mut Vec<Effect<W>>,
     ) {
+        // When this comes again it has the same name, and nothing to do with what came of it before.
+        for (_, outgoing) in &mut self.outgoing {
+            outgoing.parents.forget(key);
+        }
         let tracked = self.drop_outgoing(|it| it.parents == Parents::One(key), cancels, effects);
         if tracked > 0 {
             effects.push(Effect::Settled(me, tracked));

@@ -15,6 +15,15 @@ pub(crate) enum Parents {
 }
 
 impl Parents {
+    /// Comes of the others only, where there are others.
+    pub(crate) fn forget(&mut self, key: OpenKey) {
+        if let Self::Several(keys) = self
+            && keys.contains(&key)
+        {
+            *self = keys.iter().copied().filter(|&it| it != key).collect();
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[OpenKey] {
         match self {
             Self::None => &[],
