@@ -329,7 +329,12 @@ impl<W> Tracker<W> {
         if let Some(waiter) = outgoing.waiter {
             let outcome = Outcome::Refused(refusal.reason.clone());
             effects.push(Effect::Ended(waiter, outcome));
-        } else if outgoing.parents.as_slice().is_empty() {
+        } else if !outgoing
+            .parents
+            .as_slice()
+            .iter()
+            .any(|&it| self.is_open(it))
+        {
             effects.push(Effect::GivenUp);
         }
         for &parent in outgoing.parents.as_slice() {

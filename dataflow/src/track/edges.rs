@@ -144,6 +144,7 @@ fn primary_waits_for_the_first_channel_only() {
     assert_eq!(it.said(), ["ack 1"]);
     assert_eq!(it.tracker.outgoing.len(), 1, "the other goes on");
     it.hear(children[1], refusal());
+    assert!(it.effects.contains(&Effect::GivenUp), "that is counted");
     assert_eq!(it.said(), [""; 0]);
     assert!(it.tracker.outgoing.is_empty());
 
