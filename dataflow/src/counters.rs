@@ -17,7 +17,7 @@ pub enum Drop {
     Stopped,
     /// An answer to a call that nobody waits for any more.
     LateAnswer,
-    /// Its sender has too many delayed messages already.
+    /// Its sender has too many delayed messages and timers already.
     Timers,
     /// It is too large for the way to another node.
     TooLarge,

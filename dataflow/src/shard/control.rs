@@ -182,6 +182,9 @@ impl Shard {
 
     /// A timer of an operator has run out.
     pub(super) fn timer(&mut self, physical_id: PhysicalId, number: u64) {
+        if let Some(key) = self.key_of(physical_id) {
+            self.slots[key].is_due();
+        }
         self.ask(physical_id, Interests::TIMER, || Control::Timer(number));
     }
 

@@ -336,7 +336,7 @@ impl Shard {
             match due {
                 Due::Cast(physical_id, to, payload) => {
                     if let Some(&key) = self.by_id.get(&physical_id) {
-                        self.slots[key].delayed -= 1;
+                        self.slots[key].is_due();
                         self.cast(key, to, payload, None);
                     } else {
                         // Its sender ended before it was due.

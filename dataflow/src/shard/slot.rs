@@ -60,7 +60,7 @@ pub(super) struct Slot {
     pub(super) heard: Option<Box<Heard>>,
     /// How many messages on them are not acknowledged.
     pub(super) outstanding: usize,
-    /// How many delayed messages are under way.
+    /// How many delayed messages and timers are under way.
     pub(super) delayed: usize,
     pub(super) current: Option<Current>,
     pub(super) busy: bool,
@@ -170,6 +170,11 @@ impl Slot {
             && self.parked.is_empty()
             && self.held.is_empty()
             && self.taps.is_empty()
+    }
+
+    /// A delayed message or a timer is due, perhaps of one that had its id before.
+    pub(super) fn is_due(&mut self) {
+        self.delayed = self.delayed.saturating_sub(1);
     }
 
     /// Whether it would handle a message now; so many on its tracked channels may be outstanding.

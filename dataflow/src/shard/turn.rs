@@ -3,11 +3,12 @@
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     task,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use edgeless_types::{
-    LogEntry,
+    LogEntry, PhysicalId,
     message::{Extra, Message, MessageKind, Refusal, UpwardKind},
 };
 
@@ -22,7 +23,7 @@ use crate::{
 
 /// Messages an operator handles in one turn.
 const TURN: usize = 64;
-/// Delayed messages of one operator that may be under way, as a multiple of the bound of an inbox.
+/// Delayed messages and timers of one operator that may be under way, as a multiple of the bound of an inbox.
 const DELAYED: usize = 16;
 /// The target of log entries that say why an event failed.
 const FAULT: &str = "fault";
@@ -235,14 +236,7 @@ impl Shard {
                 self.answer(key, call, answer);
             }
             Action::Delayed(delay, to, payload) => {
-                let slot = &mut self.slots[key];
-                if slot.delayed >= self.shared.config.inbox * DELAYED {
-                    self.shared.counters.dropped(Drop::Timers, 1);
-                    return;
-                }
-                slot.delayed += 1;
-                let due = Due::Cast(slot.me.physical_id, to, payload);
-                self.timers.insert(self.now + delay, due);
+                self.later(key, delay, |me| Due::Cast(me, to, payload));
             }
             Action::Log(target, value) => self.log(key, target, value),
             Action::Save(state) => {
@@ -269,12 +263,21 @@ impl Shard {
             Action::Batch(to, payload, of) => self.batch(key, to, payload, &of),
             Action::Acknowledge(id) => self.acknowledge(key, id),
             Action::Refuse(id, refusal) => self.refuse_open(key, id, refusal),
-            Action::Timer(delay, number) => {
-                let due = Due::Timer(self.slots[key].me.physical_id, number);
-                self.timers.insert(self.now + delay, due);
-            }
+            Action::Timer(delay, number) => self.later(key, delay, |me| Due::Timer(me, number)),
             Action::Budget(budget) => self.tell_upstream(key, UpwardKind::Budget(budget)),
         }
+    }
+
+    /// Does something for an operator later, unless too much is to be done for it later already.
+    fn later(&mut self, key: usize, delay: Duration, due: impl FnOnce(PhysicalId) -> Due) {
+        let slot = &mut self.slots[key];
+        if slot.delayed >= self.shared.config.inbox * DELAYED {
+            self.shared.counters.dropped(Drop::Timers, 1);
+            return;
+        }
+        slot.delayed += 1;
+        self.timers
+            .insert(self.now + delay, due(slot.me.physical_id));
     }
 
     pub(super) fn log(&mut self, key: usize, target: String, value: String) {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use edgeless_dataflow::{Action, Delivery, Interests, Progress, Propagation};
+use edgeless_dataflow::{Action, Delivery, Drop, Interests, Port, Progress, Propagation};
 
 use edgeless_types::message::MessageId;
 
@@ -72,4 +72,35 @@ async fn it_may_acknowledge_what_it_is_at_and_send_what_comes_of_it_later() {
     let port = make(&engine, 1, &out, tracked(), Made::new()).await;
     assert_eq!(port.deliver("out", sent("1")).await, Ok(()));
     until("what came of it is there", || count.load(SeqCst) == 1).await;
+}
+
+#[tokio::test]
+async fn of_timers_there_are_only_so_many() {
+    let engine = engine(1, 16);
+    let (_, port) = relay(&engine, 1, None).await;
+    for number in 0..1_000 {
+        let timer = Action::Timer(Duration::from_hours(1), number);
+        port.act(timer).await.unwrap();
+    }
+    let dropped = engine.counters().of(Drop::Timers);
+    until("the rest is dropped", || {
+        dropped.load(SeqCst) == 1_000 - 16 * 16
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_one_has_delayed_does_not_disturb_the_next_of_its_name() {
+    let engine = engine(1, 16);
+    let (count, _) = relay(&engine, 2, None).await;
+    for _ in 0..2 {
+        let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+        let delayed = Action::Delayed(SOON, Port::channel("out"), sent("1"));
+        port.act(delayed).await.unwrap();
+        engine.stop(id(1).physical_id, Duration::ZERO).await;
+    }
+    let (_, port) = relay(&engine, 1, Some(vec![id(2)])).await;
+    let delayed = Action::Delayed(4 * SOON, Port::channel("out"), sent("1"));
+    port.act(delayed).await.unwrap();
+    until("it goes on", || count.load(SeqCst) >= 1).await;
 }
