@@ -36,12 +36,14 @@ impl Shard {
             }
         }
         let saved = saved.or_else(|| self.slots[key].saved.take());
-        if let Some(stopping) = self.slots[key].stopping.take()
+        let stopping = self.slots[key].stopping.take();
+        self.remove(key);
+        // Only now: whoever waits may start its successor, of the same name.
+        if let Some(stopping) = stopping
             && stopping.done.send(saved).is_err()
         {
             tracing::debug!("nobody waited for the stop");
         }
-        self.remove(key);
     }
 
     /// What an operator that ends is handling is not handled, and counted.

@@ -191,6 +191,7 @@ impl Shard {
         self.tell_error(key, &message);
         let slot = &mut self.slots[key];
         if let Some(started) = slot.starting.take() {
+            self.remove(key);
             if started.send(Err(SpawnError::Failed(message))).is_err() {
                 tracing::debug!("nobody waited for the start");
             }
@@ -205,9 +206,10 @@ impl Shard {
                 physical_id,
                 message,
             });
+            drop(failures);
+            self.remove(key);
             self.shared.failed.notify_one();
         }
-        self.remove(key);
     }
 
     /// Does what an operator asks for.
