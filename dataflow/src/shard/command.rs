@@ -239,7 +239,7 @@ impl Shard {
         handled: bool,
         done: oneshot::Sender<Result<(), PortError>>,
     ) {
-        if !self.may_send(key, payload.len()) {
+        if !self.may_send(key, &channel, payload.len()) {
             let from = self.slots[key].me.physical_id;
             let inject = Inject::PortCast {
                 from,
@@ -279,7 +279,7 @@ impl Shard {
             return;
         }
         let from = self.slots[key].me.physical_id;
-        if !self.may_send(key, payload.len()) {
+        if !self.may_send(key, &channel, payload.len()) {
             let inject = Inject::PortCall {
                 from,
                 channel,

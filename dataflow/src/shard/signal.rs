@@ -272,6 +272,7 @@ impl Shard {
                     if !slot.inbox.is_empty() {
                         self.make_ready(key);
                     }
+                    self.allowed(from);
                     self.end_if_idle(key);
                 }
             }

@@ -220,12 +220,14 @@ impl Slot {
     /// least once.
     pub(super) fn tracks(&self, to: &Destination) -> Option<usize> {
         match to {
-            Destination::Channel(name) if !self.delivery.tracked.is_empty() => {
-                let mut tracked = self.delivery.tracked.iter();
-                tracked.position(|it| it.as_bytes() == name.as_slice())
-            }
-            Destination::Channel(_) | Destination::Instance(_) => None,
+            Destination::Channel(name) => self.tracks_channel(name),
+            Destination::Instance(_) => None,
         }
+    }
+
+    pub(super) fn tracks_channel(&self, name: &ChannelName) -> Option<usize> {
+        let mut tracked = self.delivery.tracked.iter();
+        tracked.position(|it| it.as_bytes() == name.as_slice())
     }
 
     /// After which moment what it sends now is of no use.

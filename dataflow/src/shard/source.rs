@@ -5,17 +5,25 @@ use std::collections::VecDeque;
 use edgeless_types::{PhysicalId, Timestamp};
 
 use super::{Due, Inject, Shard, slot::Heard};
-use crate::budget::Wait;
+use crate::{budget::Wait, output::ChannelName};
+
+/// Messages of a source that may be outstanding, as a multiple of the bound of an inbox.
+const OUTSTANDING: usize = 4;
 
 impl Shard {
-    /// Whether the port of an operator may send a message of so many bytes now, behind what waits.
-    pub(super) fn may_send(&mut self, key: usize, bytes: usize) -> bool {
+    /// Whether the port of an operator may send a message of so many bytes on a channel now, behind what
+    /// waits.
+    pub(super) fn may_send(&mut self, key: usize, channel: &ChannelName, bytes: usize) -> bool {
         let now = self.now;
         if self.is_full(key) {
             self.press_source(key);
             return false;
         }
         let slot = &mut self.slots[key];
+        let many = slot.outstanding >= self.shared.config.inbox * OUTSTANDING;
+        if many && slot.tracks_channel(channel).is_some() {
+            return false;
+        }
         let Some(heard) = slot.heard.as_deref_mut() else {
             return true;
         };

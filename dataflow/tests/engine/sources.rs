@@ -2,17 +2,21 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use bytes::Bytes;
-use edgeless_dataflow::{Action, Engine, Outputs, Port, PortError};
+use edgeless_dataflow::{Action, Delivery, Engine, Outputs, Port, PortError, Progress};
 use edgeless_types::{Generation, message::Budget};
 
-use crate::common::{engine, id, relay, until};
+use crate::{
+    common::{engine, id, relay, until},
+    listener::tracked,
+    made::{ANY, Made, make},
+};
 
 /// A source whose sink takes nothing, and the port of the sink.
 async fn bound(engine: &Engine) -> (Port, Port) {
@@ -97,4 +101,33 @@ async fn a_budget_of_one_that_nothing_leads_to_any_more_binds_nobody() {
         in_time.await.unwrap();
         until("they come", || next.load(SeqCst) >= 2).await;
     }
+}
+
+#[tokio::test]
+async fn a_source_waits_while_much_of_what_it_sent_is_not_acknowledged() {
+    let engine = engine(2, 16);
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let takes = Arc::clone(&taken);
+    let mut made = Made::new();
+    made.message = Box::new(move |message, _, _| {
+        takes.lock().unwrap().push(message.id);
+        Progress::Taken
+    });
+    let sink = make(&engine, 2, &[], Delivery::default(), made).await;
+    let out = [("out", &[2][..], ANY)];
+    let source = make(&engine, 1, &out, tracked(), Made::new()).await;
+    let short = Duration::from_millis(20);
+    let mut sent = 0;
+    while tokio::time::timeout(short, source.cast("out", Bytes::new()))
+        .await
+        .is_ok()
+    {
+        sent += 1;
+    }
+    assert_eq!(sent, 4 * 16);
+    let waits = tokio::spawn(async move { source.cast("out", Bytes::new()).await });
+    until("all are taken", || taken.lock().unwrap().len() == sent).await;
+    let first = taken.lock().unwrap()[0];
+    sink.act(Action::Acknowledge(first)).await.unwrap();
+    assert_eq!(waits.await.unwrap(), Ok(()));
 }
