@@ -23,7 +23,8 @@ pub struct EngineConfig {
     /// How much may wait in the inboxes of a group ([`Place::With`](crate::Place::With)) before ports of
     /// the group wait.
     pub workflow: usize,
-    /// How much may wait in all inboxes before all ports wait.
+    /// How much may wait in all inboxes before the ports of all groups wait that have their part of it
+    /// waiting, which is this divided by the number of groups. So it may be twice as much at the very most.
     pub node: usize,
     /// How far a message is handed on within one turn, from operator to operator of a shard without a
     /// queue between; 0: never. [`HOPS`] is a good choice.

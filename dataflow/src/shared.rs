@@ -96,6 +96,8 @@ pub(crate) struct Shared {
     pub(crate) waiting: AtomicUsize,
     /// How many messages wait for outputs that lead to no instance.
     pub(crate) held: AtomicUsize,
+    /// How many groups there are.
+    pub(crate) groups: AtomicUsize,
     gauges: Mutex<FxHashMap<u128, Arc<AtomicUsize>>>,
 }
 
@@ -120,6 +122,7 @@ impl Shared {
             states: Mutex::default(),
             waiting: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            groups: AtomicUsize::new(0),
             gauges: Mutex::default(),
             remote,
             config,
@@ -149,7 +152,9 @@ impl Shared {
             return Arc::default();
         };
         let mut gauges = self.gauges.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(gauges.entry(group).or_default())
+        let gauge = Arc::clone(gauges.entry(group).or_default());
+        self.groups.store(gauges.len(), Relaxed);
+        gauge
     }
 
     /// A shard has no member of a group any more.
@@ -160,6 +165,7 @@ impl Shared {
             .is_some_and(|it| Arc::strong_count(it) == 1)
         {
             gauges.remove(&group);
+            self.groups.store(gauges.len(), Relaxed);
         }
     }
 

@@ -23,7 +23,7 @@ use edgeless_types::{
 };
 use slab::Slab;
 
-use crate::seen::Seen;
+use crate::{counters::Drop, seen::Seen};
 pub(crate) use due::Waits;
 pub(crate) use handling::Begin;
 use handling::Open;
@@ -100,8 +100,8 @@ pub(crate) enum Effect<W> {
     /// A message of an instance is not to be sent, if it is yet to be: nobody waits for it, or, where this
     /// says so, it is sent anew.
     Withdraw(PhysicalId, MessageId, bool),
-    /// A message is given up that nobody upstream waits for.
-    GivenUp,
+    /// A message is given up that nobody upstream waits for; why.
+    GivenUp(Drop),
     /// Whoever waits for a message learns what became of it.
     Ended(Box<W>, Outcome),
     /// An instance that asked for it is told that its message is acknowledged; it may stop that from
@@ -312,7 +312,7 @@ impl<W> Tracker<W> {
             self.look_at(now + pause);
             return;
         }
-        self.give_up(ticket, id, refusal, effects);
+        self.give_up(ticket, id, refusal, Drop::Refused, effects);
     }
 
     fn give_up(
@@ -320,6 +320,7 @@ impl<W> Tracker<W> {
         ticket: Option<Ticket>,
         id: MessageId,
         refusal: &Refusal,
+        why: Drop,
         effects: &mut Vec<Effect<W>>,
     ) {
         let Some(outgoing) = ticket.and_then(|ticket| self.take_tracked(ticket, id)) else {
@@ -335,7 +336,7 @@ impl<W> Tracker<W> {
             .iter()
             .any(|&it| self.is_open(it))
         {
-            effects.push(Effect::GivenUp);
+            effects.push(Effect::GivenUp(why));
         }
         for &parent in outgoing.parents.as_slice() {
             self.child_failed(parent, outgoing.need, refusal, effects);

@@ -50,7 +50,7 @@ impl Shard {
                     self.on_upward(to, upward);
                 }
             }
-            Inject::Lost(peer) => self.tracker.lost(peer, self.now),
+            Inject::Lost(peer) => self.tracker.lost(peer, self.now, &mut self.effects),
             Inject::HungUp => self.tracker.hung_up(self.now),
             Inject::Configure(id, config, done) => self.configure(id, config, done),
             Inject::Shutdown => self.announce_shutdown(),

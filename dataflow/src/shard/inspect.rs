@@ -1,6 +1,6 @@
 //! What operators do at the moment, for whoever looks; and their pauses.
 
-use edgeless_types::{Demand, PhysicalId};
+use edgeless_types::{Demand, PhysicalId, message::Budget};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Shard, slot::Slot};
@@ -59,15 +59,26 @@ impl Shard {
         held.collect()
     }
 
-    /// An operator takes no more messages, or takes them again: what is queued stays, and its senders
-    /// wait once its inbox is full.
+    /// An operator takes no more messages and its port sends none, or both go on: what is queued stays, and
+    /// its senders wait once its inbox is full.
     fn set_paused(&mut self, physical_id: PhysicalId, paused: bool) -> bool {
         let Some(&key) = self.by_id.get(&physical_id) else {
             return false;
         };
         self.slots[key].paused = paused;
-        if !paused && !self.slots[key].inbox.is_empty() {
-            self.make_ready(key);
+        self.tell_budget(
+            key,
+            if paused {
+                Budget::NOTHING
+            } else {
+                Budget::default()
+            },
+        );
+        if !paused {
+            self.allowed(physical_id);
+            if !self.slots[key].inbox.is_empty() {
+                self.make_ready(key);
+            }
         }
         true
     }

@@ -140,14 +140,16 @@ impl Shard {
         self.accounts.leave(place, &self.shared.waiting)
     }
 
-    /// Whether the workflow of an operator, or the node, has as much waiting as it may.
+    /// Whether the workflow of an operator has as much waiting as it may; or the node has, and that
+    /// workflow its part of it: who has little waiting is not held up by others.
     pub(super) fn is_full(&self, key: usize) -> bool {
         let config = &self.shared.config;
         let account = &self.accounts.all[self.slots[key].account];
         let others = account.gauge.load(Relaxed) - account.published;
         let workflow = others + account.weight;
+        let part = config.node / self.shared.groups.load(Relaxed).max(1);
         account.group.is_some() && workflow >= config.workflow
-            || self.shared.waiting.load(Relaxed) >= config.node
+            || self.shared.waiting.load(Relaxed) >= config.node && workflow >= part
     }
 
     /// The port of an operator has to wait, as too much waits already.
@@ -168,6 +170,9 @@ impl Shard {
             if !self.slots.contains(key) {
                 continue;
             }
+            if self.slots[key].paused {
+                continue;
+            }
             if self.is_full(key) {
                 self.pressed.push(key);
                 continue;
@@ -178,7 +183,7 @@ impl Shard {
         }
     }
 
-    fn tell_budget(&mut self, key: usize, budget: Budget) {
+    pub(super) fn tell_budget(&mut self, key: usize, budget: Budget) {
         let to = self.slots[key].me.physical_id;
         self.ask(to, Interests::BUDGET, || Control::Budget(budget));
     }

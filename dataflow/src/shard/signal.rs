@@ -277,7 +277,7 @@ impl Shard {
                 }
             }
             Effect::Withdraw(from, id, anew) => self.withdraw(from, id, anew),
-            Effect::GivenUp => self.shared.counters.dropped(Drop::Refused, 1),
+            Effect::GivenUp(why) => self.shared.counters.dropped(why, 1),
             Effect::Ended(waiter, outcome) => self.ended(*waiter, outcome),
             Effect::Acknowledged(from, id, need, parents) => {
                 if self.ask(from, Interests::ACK, || Control::Ack(id)) == Propagation::Pass {
@@ -356,8 +356,11 @@ impl Shard {
                     .push_back((physical_id, token, Answer::Error(text)));
                 true
             }
-            (Waiter::Port(done, from, channel), _) => {
-                let error = self.expired_call(from, &channel);
+            (Waiter::Port(done, from, channel), outcome) => {
+                let error = match outcome {
+                    Outcome::Refused(reason) => PortError::Failed(reason),
+                    Outcome::Handled | Outcome::Late => self.expired_call(from, &channel),
+                };
                 done.send(Err(error)).is_ok()
             }
             (Waiter::Delivery(done), outcome) => {

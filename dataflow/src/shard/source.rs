@@ -15,6 +15,9 @@ impl Shard {
     /// waits.
     pub(super) fn may_send(&mut self, key: usize, channel: &ChannelName, bytes: usize) -> bool {
         let now = self.now;
+        if self.slots[key].paused {
+            return false;
+        }
         if self.is_full(key) {
             self.press_source(key);
             return false;

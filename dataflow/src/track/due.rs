@@ -7,6 +7,8 @@ use edgeless_types::{
     message::{MessageId, Refusal, Ticket},
 };
 
+use crate::counters::Drop;
+
 use super::{Effect, Need, OpenKey, Outcome, Outgoing, Parents, Tracker, key};
 
 /// How often what is outstanding is looked through for what is overdue.
@@ -83,7 +85,7 @@ impl<W: Waits> Tracker<W> {
             }
             Need::Ack(_) => {
                 let refusal = Refusal::permanent("past its deadline");
-                self.give_up(ticket, id, &refusal, effects);
+                self.give_up(ticket, id, &refusal, Drop::Deadline, effects);
             }
         }
     }
@@ -119,13 +121,25 @@ impl<W> Tracker<W> {
         }
     }
 
-    /// The way to a node broke: what went there may be lost, and is due at once.
-    pub(crate) fn lost(&mut self, peer: NodeId, now: Timestamp) {
-        for (_, outgoing) in &mut self.outgoing {
-            if outgoing.sent.is_some() && outgoing.to.is_some_and(|to| to.node_id == peer) {
+    /// The way to a node broke: what went there may be lost, and is due at once; answers from there may be
+    /// lost as well, and whoever waits for one waits no longer.
+    pub(crate) fn lost(&mut self, peer: NodeId, now: Timestamp, effects: &mut Vec<Effect<W>>) {
+        let mut calls = Vec::new();
+        for (slot, outgoing) in &mut self.outgoing {
+            if outgoing.to.is_none_or(|to| to.node_id != peer) {
+                continue;
+            }
+            if outgoing.need == Need::Answer {
+                calls.push(slot);
+            } else if outgoing.sent.is_some() {
                 outgoing.due = now;
                 self.next_look = now;
             }
+        }
+        for slot in calls {
+            let reason = "the connection to its node broke".to_owned();
+            let waiter = self.outgoing.remove(slot).waiter;
+            effects.extend(waiter.map(|it| Effect::Ended(it, Outcome::Refused(reason))));
         }
     }
 

@@ -144,7 +144,10 @@ fn primary_waits_for_the_first_channel_only() {
     assert_eq!(it.said(), ["ack 1"]);
     assert_eq!(it.tracker.outgoing.len(), 1, "the other goes on");
     it.hear(children[1], refusal());
-    assert!(it.effects.contains(&Effect::GivenUp), "that is counted");
+    assert!(
+        it.effects.contains(&Effect::GivenUp(Drop::Refused)),
+        "that is counted"
+    );
     assert_eq!(it.said(), [""; 0]);
     assert!(it.tracker.outgoing.is_empty());
 
@@ -260,11 +263,34 @@ fn what_went_to_a_lost_node_is_due_at_once() {
     let mut it = Alone::new();
     let parent = it.begin(1, Policy::All);
     it.send(0, Parents::One(parent));
-    it.tracker.lost(NodeId::new(Uuid::from_u128(9)), it.now);
+    let elsewhere = NodeId::new(Uuid::from_u128(9));
+    it.tracker.lost(elsewhere, it.now, &mut it.effects);
     it.tracker.take_due(it.now, &mut it.effects);
     assert_eq!(it.effects, [], "it went elsewhere");
-    it.tracker.lost(instance(3).node_id, it.now);
+    let there = instance(3).node_id;
+    it.tracker.lost(there, it.now, &mut it.effects);
     assert_eq!(it.tracker.next_due(), Some(it.now));
     it.tracker.take_due(it.now, &mut it.effects);
     assert!(matches!(it.effects[..], [Effect::Again(..)]));
+}
+
+#[test]
+fn who_calls_a_lost_node_is_told_at_once() {
+    let mut it = Alone::new();
+    let call = message(1, 2, 3);
+    let ticket = it.tracker.expect(Expect {
+        id: call.id,
+        from: instance(2).physical_id,
+        need: Need::Answer,
+        parents: Parents::None,
+        deadline: Some(it.now + TIMEOUT),
+        waiter: Some(Box::new(())),
+        told: false,
+    });
+    it.tracker.called(ticket, call.id, instance(3));
+    let there = instance(3).node_id;
+    it.tracker.lost(there, it.now, &mut it.effects);
+    let broke = Outcome::Refused("the connection to its node broke".to_owned());
+    assert_eq!(it.effects, [Effect::Ended(Box::new(()), broke)]);
+    assert!(it.tracker.answered(ticket, call.id).is_none());
 }

@@ -8,6 +8,7 @@ use edgeless_types::{
 
 use super::{Effect, Need, OpenKey, Parents, Tracker, key};
 use crate::{
+    counters::Drop,
     names::{derived, fingerprint, joined},
     seen::Known,
 };
@@ -205,7 +206,7 @@ impl<W> Tracker<W> {
             return;
         };
         if !open.waits_for(need) {
-            effects.push(Effect::GivenUp);
+            effects.push(Effect::GivenUp(Drop::Refused));
             return;
         }
         if open.policy == Policy::Any {

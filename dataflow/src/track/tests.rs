@@ -262,7 +262,7 @@ impl World {
                     self.places[index].tracker.sent(copy, receiver, due);
                     self.under_way.push(UnderWay::Message(*message));
                 }
-                Effect::GivenUp => self.given_up += 1,
+                Effect::GivenUp(_) => self.given_up += 1,
                 Effect::Settled(..)
                 | Effect::Ended(..)
                 | Effect::Acknowledged(..)

@@ -131,3 +131,21 @@ async fn a_source_waits_while_much_of_what_it_sent_is_not_acknowledged() {
     sink.act(Action::Acknowledge(first)).await.unwrap();
     assert_eq!(waits.await.unwrap(), Ok(()));
 }
+
+#[tokio::test]
+async fn the_port_of_a_paused_instance_waits_until_it_is_resumed() {
+    let engine = engine(2, 16);
+    let (handled, _) = relay(&engine, 2, None).await;
+    let (_, source) = relay(&engine, 1, Some(vec![id(2)])).await;
+    assert!(engine.pause(id(1).physical_id, true).await);
+    let cast = tokio::spawn({
+        let source = source.clone();
+        async move { source.cast("out", Bytes::new()).await }
+    });
+    let short = source.call("out", Bytes::new(), Duration::from_millis(20));
+    assert_eq!(short.await, Err(PortError::Deadline));
+    assert!(!cast.is_finished());
+    assert!(engine.pause(id(1).physical_id, false).await);
+    assert_eq!(cast.await.unwrap(), Ok(()));
+    until("it is handled", || handled.load(SeqCst) == 1).await;
+}

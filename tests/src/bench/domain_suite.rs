@@ -208,7 +208,7 @@ fn vertex(workflow: u128, number: u128) -> VertexRequest {
     let mut annotations = [("cpu_millis", "100"), ("memory_mib", "16")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec();
-    if number % 10 == 0 {
+    if number.is_multiple_of(10) {
         annotations.push((
             "label_match_all".to_owned(),
             format!("zone={}", workflow % 10),
