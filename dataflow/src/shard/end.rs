@@ -53,7 +53,9 @@ impl Shard {
         let Some(current) = slot.current.take() else {
             return;
         };
-        self.shared.counters.dropped(Drop::Stopped, 1);
+        if !current.faulty {
+            self.shared.counters.dropped(Drop::Stopped, 1);
+        }
         if let Some(call) = current.call {
             self.answer(key, call, Answer::Error(why.to_owned()));
         }

@@ -126,6 +126,8 @@ pub(super) struct Current {
     pub(super) open: Option<OpenKey>,
     /// Those who wait for it, where it is a call.
     pub(super) callers: Option<Callers>,
+    /// Whether it ended with an error, though its operator may go on.
+    pub(super) faulty: bool,
     /// After this it is of no use, and neither is what comes of it.
     pub(super) deadline: Option<Timestamp>,
 }

@@ -108,6 +108,7 @@ impl Shard {
             call,
             open,
             deadline: message.envelope.deadline,
+            faulty: false,
             callers: message
                 .envelope
                 .extra
@@ -171,7 +172,9 @@ impl Shard {
             if started.send(Ok(())).is_err() {
                 tracing::debug!(me = %slot.me, "nobody waited for the start");
             }
-        } else if let Some(current) = slot.current.take() {
+        } else if let Some(current) = slot.current.take()
+            && !current.faulty
+        {
             let times = [current.created, current.begin, now];
             slot.count(&mut self.recorder, current.source, times);
             self.handled += 1;
@@ -256,8 +259,12 @@ impl Shard {
                 self.shared.counters.faults.fetch_add(1, Relaxed);
                 self.slots[key].faults += 1;
                 self.tell_error(key, &reason);
-                let current = self.slots[key].current.take();
-                if let Some(open) = current.and_then(|current| current.open) {
+                let current = self.slots[key].current.as_mut();
+                let open = current.and_then(|current| {
+                    current.faulty = true;
+                    current.open.take()
+                });
+                if let Some(open) = open {
                     self.close(open, Some(Refusal::passing(reason.clone())));
                 }
                 self.log(key, FAULT.to_owned(), reason);

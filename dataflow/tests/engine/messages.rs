@@ -114,6 +114,21 @@ async fn a_call_is_answered_once_when_its_instance_answers_and_then_fails() {
 }
 
 #[tokio::test]
+async fn a_call_that_ended_with_a_fault_is_answered_when_its_instance_ends() {
+    let engine = engine(1, 16);
+    does(&engine, 1, &[], |_, _, out| {
+        out.push(Action::Fault("first".to_owned()));
+        Progress::Failed("second".to_owned())
+    })
+    .await;
+    let (_, port) = relay(&engine, 2, Some(vec![id(1)])).await;
+    let answer = port.call("out", Bytes::new(), Duration::from_hours(1));
+    let answer = tokio::time::timeout(Duration::from_secs(20), answer).await;
+    let second = PortError::Failed("second".to_owned());
+    assert_eq!(answer, Ok(Err(second)));
+}
+
+#[tokio::test]
 async fn a_fault_is_a_log_entry_instead_of_an_execution_time() {
     let engine = engine(1, 16);
     does(&engine, 1, &[], |_, _, out| {
