@@ -74,6 +74,8 @@ struct Outgoing<W> {
     waiter: Option<Box<W>>,
     /// Whether its sender is told what becomes of it.
     told: bool,
+    /// Whether others went to others, each for itself.
+    to_all: bool,
 }
 
 /// What a sender says about a message when it is to become outstanding.
@@ -171,6 +173,7 @@ impl<W> Tracker<W> {
             deadline: expect.deadline,
             waiter: expect.waiter,
             told: expect.told,
+            to_all: false,
         });
         u32::try_from(slot + 1).ok().and_then(Ticket::new)
     }

@@ -100,6 +100,7 @@ impl Shard {
             return false;
         };
         self.expect_ack(key, channel, message, parents, waiter);
+        self.tracker.goes_to_all(message.ticket, message.id);
         true
     }
 
@@ -326,15 +327,18 @@ impl Shard {
         };
         let outputs = &self.slots[key].outputs;
         let again = outputs.target(name.as_bytes(), message.target);
+        let to_all = self.tracker.went_to_all(message.ticket, message.id);
         let to = match (outputs.is_broadcast(name.as_bytes()), again) {
             (true, Some(instance)) => Destination::Instance(instance),
             // The others have theirs, and who has left needs none.
-            (true, None) => {
+            (true, None) if to_all => {
                 self.tracker
                     .settle(message.ticket, message.id, &mut self.effects);
                 return;
             }
-            (false, _) => Destination::Channel(ChannelName::from_slice(name.as_bytes())),
+            (true, None) | (false, _) => {
+                Destination::Channel(ChannelName::from_slice(name.as_bytes()))
+            }
         };
         self.shared
             .counters

@@ -35,6 +35,7 @@ impl<W: Waits> Tracker<W> {
         id: MessageId,
     ) -> Option<(Parents, Option<Box<W>>)> {
         let outgoing = self.outgoing_mut(ticket, id)?;
+        outgoing.to_all = true;
         let waiter = outgoing.waiter.as_deref().and_then(W::share);
         Some((outgoing.parents.clone(), waiter.map(Box::new)))
     }
@@ -92,6 +93,19 @@ impl<W: Waits> Tracker<W> {
 }
 
 impl<W> Tracker<W> {
+    /// Others like an outstanding message go to others.
+    pub(crate) fn goes_to_all(&mut self, ticket: Option<Ticket>, id: MessageId) {
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.to_all = true;
+        }
+    }
+
+    /// Whether others like an outstanding message went to others.
+    pub(crate) fn went_to_all(&mut self, ticket: Option<Ticket>, id: MessageId) -> bool {
+        let outgoing = self.outgoing_mut(ticket, id);
+        outgoing.is_some_and(|outgoing| outgoing.to_all)
+    }
+
     /// Somebody who waited has gone away: who it was is looked for soon.
     pub(crate) fn hung_up(&mut self, now: Timestamp) {
         self.look_at(now);

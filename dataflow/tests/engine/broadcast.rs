@@ -1,6 +1,6 @@
 //! Messages that go to all of several instances.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{
@@ -99,4 +99,24 @@ async fn what_was_held_comes_to_everyone() {
         (first.load(SeqCst), second.load(SeqCst)) == (1, 1)
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_only_one_has_not_handled_goes_to_its_successor() {
+    let engine = engine(2, 16);
+    let door = Door::default();
+    let never = door.clone();
+    does(&engine, 2, &[], move |_, task, _| never.pass(task)).await;
+    let (next, _) = relay(&engine, 3, None).await;
+    let out = [("out", &[2][..], Routing::Broadcast)];
+    let port = make(&engine, 1, &out, tracked(), Made::new()).await;
+    let delivery = tokio::spawn(async move { port.deliver("out", sent("1")).await });
+    until("it is stuck", || door.is_reached()).await;
+    let outputs = Outputs::new(vec![("out".to_owned(), to(&[3]))]);
+    engine
+        .patch(id(1).physical_id, Generation(2), outputs)
+        .await;
+    engine.stop(id(2).physical_id, Duration::ZERO).await;
+    assert_eq!(delivery.await.unwrap(), Ok(()));
+    assert_eq!(next.load(SeqCst), 1);
 }
