@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use crate::world::{Plan, Seen, engine, instance, node, plan, settled, simulate, start};
 
-struct Nowhere;
+pub(crate) struct Nowhere;
 
 impl Remote for Nowhere {
     fn send(&self, _: usize, _: NodeId, message: Message) -> Result<(), Message> {

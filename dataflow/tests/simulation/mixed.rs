@@ -1,0 +1,269 @@
+//! Operators that batch, refuse, limit their senders, are paused and have deadlines; callers that go away:
+//! whatever happens, every delivery comes to an end, and nothing is left over.
+
+use std::{sync::Arc, task, time::Duration};
+
+use bytes::Bytes;
+use edgeless_dataflow::{
+    Action, Answer, CallRef, Control, Delivery, Engine, Interests, Operator, Outbox, Outputs,
+    Place, Policy, Port, Progress, Propagation, Spawn,
+};
+use edgeless_types::{
+    Generation,
+    message::{Budget, Message, MessageId, Refusal},
+    routing::Routing,
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tokio::sync::mpsc;
+
+use crate::{
+    graphs::Nowhere,
+    world::{Plan, engine, instance, node, plan, simulate},
+};
+
+/// An operator that does one or another thing with what comes.
+struct Mixed {
+    outs: Vec<String>,
+    taken: Vec<MessageId>,
+    chance: SmallRng,
+}
+
+impl Mixed {
+    fn flush(&mut self, out: &mut Outbox) {
+        let of = std::mem::take(&mut self.taken);
+        match self.outs.first() {
+            Some(_) if of.is_empty() => {}
+            Some(name) => out.push(Action::Batch(Port::channel(name), Bytes::new(), of.into())),
+            None => of
+                .into_iter()
+                .for_each(|it| out.push(Action::Acknowledge(it))),
+        }
+    }
+}
+
+impl Operator for Mixed {
+    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn on_message(
+        &mut self,
+        message: Message,
+        task: &mut task::Context<'_>,
+        out: &mut Outbox,
+    ) -> Progress {
+        let id = message.id;
+        if let Some(call) = CallRef::of_call(&message) {
+            if self.chance.random_bool(0.5) {
+                out.answer(call, Answer::NoReply);
+            }
+            return Progress::Done;
+        }
+        match self.chance.random_range(0..10) {
+            0 => out.push(Action::Refuse(id, Refusal::permanent("no"))),
+            1 => out.push(Action::Refuse(id, Refusal::passing("not now"))),
+            2 => out.push(Action::Fault("by chance".to_owned())),
+            3 | 4 => {
+                self.taken.push(id);
+                out.push(Action::Timer(Duration::from_millis(10), 0));
+                if self.taken.len() >= 3 {
+                    self.flush(out);
+                }
+                return Progress::Taken;
+            }
+            5 => {
+                let some = [
+                    Budget::NOTHING,
+                    Budget {
+                        rate: Some(50),
+                        ..Budget::default()
+                    },
+                ];
+                out.push(Action::Budget(some[self.chance.random_range(0..2)]));
+                out.push(Action::Timer(Duration::from_millis(20), 1));
+                out.push(Action::Acknowledge(id));
+            }
+            6 if !self.outs.is_empty() => {
+                let at = self.chance.random_range(0..self.outs.len());
+                out.push(Action::Call(Port::channel(&self.outs[at]), Bytes::new(), 0));
+                return Progress::Busy;
+            }
+            7 => {
+                let waker = task.waker().clone();
+                let pause = Duration::from_millis(self.chance.random_range(0..30));
+                tokio::task::spawn_local(async move {
+                    tokio::time::sleep(pause).await;
+                    waker.wake();
+                });
+                self.outs
+                    .iter()
+                    .for_each(|name| out.cast(name, Bytes::new()));
+                return Progress::Busy;
+            }
+            _ => {}
+        }
+        for name in &self.outs {
+            out.cast(name, message.payload.clone());
+        }
+        Progress::Done
+    }
+
+    fn on_answer(
+        &mut self,
+        _: u64,
+        _: Answer,
+        _: &mut task::Context<'_>,
+        _: &mut Outbox,
+    ) -> Progress {
+        Progress::Done
+    }
+
+    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn interests(&self) -> Interests {
+        Interests::TIMER
+    }
+
+    fn on_signal(&mut self, signal: Control, out: &mut Outbox) -> Propagation {
+        match signal {
+            Control::Timer(0) => self.flush(out),
+            Control::Timer(_) => out.push(Action::Budget(Budget::default())),
+            _ => {}
+        }
+        Propagation::Pass
+    }
+
+    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
+        None
+    }
+}
+
+async fn start(engine: &Engine, plan: &Plan, vertex: usize) -> Port {
+    let here = node(1);
+    let mut chance = SmallRng::seed_from_u64(plan.seed ^ (vertex as u64) << 8);
+    let targets = plan.targets(vertex);
+    let place = |to: usize| instance(here, to + 1);
+    let broadcasts = vertex < plan.vertices && !targets.is_empty() && chance.random_bool(0.3);
+    let mut leads: Vec<_> = match broadcasts {
+        true => vec![(
+            "all".to_owned(),
+            targets.iter().map(|&to| place(to)).collect(),
+        )],
+        false => targets
+            .iter()
+            .map(|&to| (format!("to {to}"), vec![place(to)]))
+            .collect(),
+    };
+    // Now and then one leads nowhere.
+    let nowhere = vertex < plan.vertices && chance.random_bool(0.2);
+    if nowhere {
+        leads.push(("nowhere yet".to_owned(), Vec::new()));
+    }
+    let names: Vec<String> = leads.iter().map(|(name, _)| name.clone()).collect();
+    let mut outputs = Outputs::new(leads);
+    if broadcasts {
+        outputs.set_routing("all", Routing::Broadcast);
+    }
+    let policies = [Policy::All, Policy::Any, Policy::Primary];
+    let within = Duration::from_millis(chance.random_range(20..2_000));
+    let delivery = Delivery {
+        policy: policies[chance.random_range(0..3)],
+        // What leads nowhere has to end some time.
+        deadline: (nowhere || chance.random_bool(0.5)).then_some(within),
+        ..Delivery::at_least_once(names.clone())
+    };
+    let (give, mut take) = mpsc::channel(1);
+    let spawn = Spawn {
+        physical_id: place(vertex).physical_id,
+        generation: Generation(1),
+        place: Place::Anywhere,
+        outputs,
+        delivery,
+        factory: Box::new(move |context| {
+            give.try_send(context.port).unwrap();
+            Ok(Box::new(Mixed {
+                outs: names,
+                taken: Vec::new(),
+                chance,
+            }))
+        }),
+    };
+    engine.spawn(spawn).await.unwrap();
+    take.recv().await.unwrap()
+}
+
+/// What is left over when all is said to be over, if anything.
+async fn run(plan: &Plan) -> Result<(), String> {
+    let (engine, _) = engine(plan, node(1), Arc::new(Nowhere));
+    for vertex in 0..plan.vertices {
+        start(&engine, plan, vertex).await;
+    }
+    let entry = start(&engine, plan, plan.vertices).await;
+    let mut chance = SmallRng::seed_from_u64(plan.seed);
+    let mut sending = Vec::new();
+    for number in 0..plan.messages {
+        let payload = Bytes::copy_from_slice(&number.to_be_bytes());
+        let (entry, patience) = (entry.clone(), chance.random_range(1..3_000));
+        let calls = chance.random_bool(0.2);
+        let goes = chance.random_bool(0.2);
+        sending.push(tokio::task::spawn_local(async move {
+            let some_time = Duration::from_millis(patience);
+            let sends = async {
+                match calls {
+                    true => drop(entry.call("to 0", payload, some_time).await),
+                    false => drop(entry.deliver("to 0", payload).await),
+                }
+            };
+            match goes {
+                true => drop(tokio::time::timeout(some_time / 10, sends).await),
+                false => sends.await,
+            }
+        }));
+        if chance.random_bool(0.1) {
+            let which = instance(node(1), 1 + chance.random_range(0..plan.vertices));
+            engine.pause(which.physical_id, true).await;
+            tokio::time::sleep(Duration::from_millis(chance.random_range(1..100))).await;
+            engine.pause(which.physical_id, false).await;
+        }
+    }
+    for send in sending {
+        if tokio::time::timeout(Duration::from_hours(1), send)
+            .await
+            .is_err()
+        {
+            return Err("a delivery or a call does not end".to_owned());
+        }
+    }
+    let mut left = String::new();
+    for _ in 0..600 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let views = engine.inspect().await;
+        let busy = views
+            .iter()
+            .filter(|it| it.queued + it.parked + it.outstanding > 0);
+        let busy: Vec<_> = busy
+            .map(|it| (it.physical_id, it.queued, it.parked, it.outstanding))
+            .collect();
+        left = format!(
+            "{busy:?}, waiting {}, demand {:?}",
+            engine.waiting(),
+            engine.demand().await
+        );
+        if left == "[], waiting 0, demand []" {
+            return Ok(());
+        }
+    }
+    Err(left)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_delivery_comes_to_an_end_and_nothing_is_left_over(plan in plan(Just(true))) {
+        prop_assert_eq!(simulate(run(&plan)), Ok(()));
+    }
+}
