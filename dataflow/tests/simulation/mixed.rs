@@ -1,5 +1,5 @@
-//! Operators that batch, refuse, limit their senders, are paused and have deadlines; callers that go away:
-//! whatever happens, every delivery comes to an end, and nothing is left over.
+//! Operators that batch, refuse, limit their senders, are paused, replaced and have deadlines; callers
+//! that go away: whatever happens, every delivery comes to an end, and nothing is left over.
 
 use std::{sync::Arc, task, time::Duration};
 
@@ -9,7 +9,7 @@ use edgeless_dataflow::{
     Place, Policy, Port, Progress, Propagation, Spawn,
 };
 use edgeless_types::{
-    Generation,
+    Generation, InstanceId,
     message::{Budget, Message, MessageId, Refusal},
     routing::Routing,
 };
@@ -141,27 +141,45 @@ impl Operator for Mixed {
     }
 }
 
-async fn start(engine: &Engine, plan: &Plan, vertex: usize) -> Port {
-    let here = node(1);
+/// Where the channels of a vertex lead.
+struct Leads {
+    channels: Vec<(String, Vec<InstanceId>)>,
+    broadcasts: bool,
+    nowhere: bool,
+    chance: SmallRng,
+}
+
+fn leads(plan: &Plan, vertex: usize, places: &[InstanceId]) -> Leads {
     let mut chance = SmallRng::seed_from_u64(plan.seed ^ (vertex as u64) << 8);
-    let targets = plan.targets(vertex);
-    let place = |to: usize| instance(here, to + 1);
-    let broadcasts = vertex < plan.vertices && !targets.is_empty() && chance.random_bool(0.3);
-    let mut leads: Vec<_> = match broadcasts {
-        true => vec![(
-            "all".to_owned(),
-            targets.iter().map(|&to| place(to)).collect(),
-        )],
+    let targets = plan.targets(vertex).into_iter();
+    let inner = vertex < plan.vertices;
+    let broadcasts = chance.random_bool(0.3) && inner && targets.len() > 0;
+    let mut channels: Vec<_> = match broadcasts {
+        true => vec![("all".to_owned(), targets.map(|to| places[to]).collect())],
         false => targets
-            .iter()
-            .map(|&to| (format!("to {to}"), vec![place(to)]))
+            .map(|to| (format!("to {to}"), vec![places[to]]))
             .collect(),
     };
     // Now and then one leads nowhere.
-    let nowhere = vertex < plan.vertices && chance.random_bool(0.2);
+    let nowhere = chance.random_bool(0.2) && inner;
     if nowhere {
-        leads.push(("nowhere yet".to_owned(), Vec::new()));
+        channels.push(("nowhere yet".to_owned(), Vec::new()));
     }
+    Leads {
+        channels,
+        broadcasts,
+        nowhere,
+        chance,
+    }
+}
+
+async fn start(engine: &Engine, plan: &Plan, vertex: usize, places: &[InstanceId]) -> Port {
+    let Leads {
+        channels: leads,
+        broadcasts,
+        nowhere,
+        mut chance,
+    } = leads(plan, vertex, places);
     let names: Vec<String> = leads.iter().map(|(name, _)| name.clone()).collect();
     let mut outputs = Outputs::new(leads);
     if broadcasts {
@@ -177,7 +195,7 @@ async fn start(engine: &Engine, plan: &Plan, vertex: usize) -> Port {
     };
     let (give, mut take) = mpsc::channel(1);
     let spawn = Spawn {
-        physical_id: place(vertex).physical_id,
+        physical_id: places[vertex].physical_id,
         generation: Generation(1),
         place: Place::Anywhere,
         outputs,
@@ -195,13 +213,37 @@ async fn start(engine: &Engine, plan: &Plan, vertex: usize) -> Port {
     take.recv().await.unwrap()
 }
 
-/// What is left over when all is said to be over, if anything.
+/// Another instance takes the place of one, which has some time to end.
+async fn replace(
+    engine: &Engine,
+    plan: &Plan,
+    vertex: usize,
+    places: &mut [InstanceId],
+    time: Duration,
+) {
+    let old = places[vertex].physical_id;
+    let generation = old.uuid().as_u128() as usize + 1_000;
+    places[vertex] = instance(node(1), generation);
+    start(engine, plan, vertex, places).await;
+    for (sender, me) in places.iter().enumerate() {
+        let outputs = Outputs::new(leads(plan, sender, places).channels);
+        let generation = Generation(1);
+        engine.patch(me.physical_id, generation, outputs).await;
+    }
+    engine.stop(old, time).await;
+}
+
+/// What does not end, or is left over.
 async fn run(plan: &Plan) -> Result<(), String> {
     let (engine, _) = engine(plan, node(1), Arc::new(Nowhere));
-    for vertex in 0..plan.vertices {
-        start(&engine, plan, vertex).await;
+    let number = plan.vertices + 1;
+    let places = (0..number).map(|vertex| instance(node(1), vertex + 1));
+    let mut places: Vec<_> = places.collect();
+    let mut entry = None;
+    for vertex in 0..number {
+        entry = Some(start(&engine, plan, vertex, &places).await);
     }
-    let entry = start(&engine, plan, plan.vertices).await;
+    let entry = entry.ok_or("no entry")?;
     let mut chance = SmallRng::seed_from_u64(plan.seed);
     let mut sending = Vec::new();
     for number in 0..plan.messages {
@@ -223,10 +265,15 @@ async fn run(plan: &Plan) -> Result<(), String> {
             }
         }));
         if chance.random_bool(0.1) {
-            let which = instance(node(1), 1 + chance.random_range(0..plan.vertices));
+            let which = places[chance.random_range(0..plan.vertices)];
             engine.pause(which.physical_id, true).await;
             tokio::time::sleep(Duration::from_millis(chance.random_range(1..100))).await;
             engine.pause(which.physical_id, false).await;
+        }
+        if chance.random_bool(0.1) {
+            let vertex = chance.random_range(0..plan.vertices);
+            let time = Duration::from_millis(chance.random_range(0..50));
+            replace(&engine, plan, vertex, &mut places, time).await;
         }
     }
     for send in sending {
@@ -237,6 +284,11 @@ async fn run(plan: &Plan) -> Result<(), String> {
             return Err("a delivery or a call does not end".to_owned());
         }
     }
+    left_over(&engine).await
+}
+
+/// What is left over in the end, if anything.
+async fn left_over(engine: &Engine) -> Result<(), String> {
     let mut left = String::new();
     for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
