@@ -39,6 +39,9 @@ pub struct EngineConfig {
     /// After this long without an acknowledgement a message that is delivered at least once is sent
     /// again. What is known to be lost is sent again at once.
     pub ack_timeout: Duration,
+    /// How often a message that is delivered at least once may be refused for a passing reason before it is
+    /// given up; the pauses between double up to 2.56 s. [`ATTEMPTS`] is half a minute.
+    pub attempts: u32,
     /// Samples kept per shard between two refreshes; more are summarised.
     pub samples: usize,
     /// The wall clock.
@@ -54,6 +57,9 @@ pub const HOPS: usize = 64;
 pub const WORKFLOW: usize = 16_384;
 /// How much may wait in the inboxes of a node, unless there is a reason: as much as 256 MiB.
 pub const NODE: usize = 65_536;
+/// How often a message may be refused, unless there is a reason: what is away for some seconds, such as a
+/// server or an orchestrator that restarts, costs nothing.
+pub const ATTEMPTS: u32 = 18;
 /// How many times longer a message may wait for a way to another node than for a circle here.
 pub const FAR_TIMES: u32 = 24;
 

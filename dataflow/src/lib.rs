@@ -33,7 +33,7 @@ mod tap;
 mod timers;
 mod track;
 
-pub use config::{Clock, EngineConfig, FAR_TIMES, HOPS, NODE, Remote, WORKFLOW};
+pub use config::{ATTEMPTS, Clock, EngineConfig, FAR_TIMES, HOPS, NODE, Remote, WORKFLOW};
 pub use control::{Control, Interests, Propagation};
 pub use counters::{Counters, Drop, Faults};
 pub use directory::Place;

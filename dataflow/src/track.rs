@@ -23,17 +23,16 @@ use edgeless_types::{
 };
 use slab::Slab;
 
-use crate::{counters::Drop, seen::Seen};
+use crate::{config::ATTEMPTS, counters::Drop, seen::Seen};
 pub(crate) use due::Waits;
 pub(crate) use handling::Begin;
 use handling::Open;
 pub use handling::Policy;
 pub(crate) use parents::Parents;
 
-/// How often a message is sent anew after a negative acknowledgement before it is given up.
-const ATTEMPTS: u32 = 5;
-/// How long a message waits after a refusal before it is sent anew; doubles with each.
+/// How long a message waits after a refusal before it is sent anew; doubles with each, up to so often.
 const PAUSE: Duration = Duration::from_millis(10);
+const DOUBLINGS: u32 = 8;
 /// The longest that a receiver may ask a sender to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -134,6 +133,8 @@ pub(crate) struct Tracker<W> {
     next_look: Timestamp,
     looked: Timestamp,
     seen: Seen,
+    /// How often a message is sent before it is given up.
+    attempts: u32,
 }
 
 impl<W> Default for Tracker<W> {
@@ -144,11 +145,20 @@ impl<W> Default for Tracker<W> {
             next_look: Timestamp::default(),
             looked: Timestamp::default(),
             seen: Seen::default(),
+            attempts: ATTEMPTS,
         }
     }
 }
 
 impl<W> Tracker<W> {
+    /// One that gives messages up when they were refused so often.
+    pub(crate) fn with_attempts(attempts: u32) -> Self {
+        Self {
+            attempts: attempts.max(1),
+            ..Self::default()
+        }
+    }
+
     /// A message becomes outstanding: its ticket.
     pub(crate) fn expect(&mut self, expect: Expect<W>) -> Option<Ticket> {
         for &parent in expect.parents.as_slice() {
@@ -303,14 +313,15 @@ impl<W> Tracker<W> {
         now: Timestamp,
         effects: &mut Vec<Effect<W>>,
     ) {
+        let most = self.attempts;
         let Some(outgoing) = self.outgoing_mut(ticket, id) else {
             return;
         };
         outgoing.attempts += 1;
-        let pause = PAUSE * (1 << outgoing.attempts.min(ATTEMPTS));
+        let pause = PAUSE * (1 << outgoing.attempts.min(DOUBLINGS));
         let pause = refusal.retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
         let in_time = outgoing.deadline.is_none_or(|it| now + pause < it);
-        if !refusal.permanent && outgoing.attempts < ATTEMPTS && in_time {
+        if !refusal.permanent && outgoing.attempts < most && in_time {
             outgoing.due = now + pause;
             self.look_at(now + pause);
             return;

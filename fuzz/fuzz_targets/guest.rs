@@ -104,6 +104,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         call_timeout: Duration::from_millis(5),
         park_timeout: Duration::from_millis(5),
         ack_timeout: Duration::from_secs(1),
+        attempts: edgeless_dataflow::ATTEMPTS,
         samples: 100,
         clock: Arc::clone(&clock),
         seed: 1,

@@ -273,6 +273,7 @@ fn engine_config(config: &Config, node_id: NodeId) -> EngineConfig {
         call_timeout: config.engine.call_timeout,
         park_timeout: PARK_TIMEOUT,
         ack_timeout: ACK_TIMEOUT,
+        attempts: edgeless_dataflow::ATTEMPTS,
         samples: config.telemetry.samples_per_refresh.div_ceil(shards),
         clock,
         seed: rand::rng().random(),

@@ -186,7 +186,7 @@ impl Shard {
             early: Vec::new(),
             accounts: Accounts::default(),
             pressed: Vec::new(),
-            tracker: Tracker::default(),
+            tracker: Tracker::with_attempts(shared.config.attempts),
             effects: Vec::new(),
             effects_taken: Vec::new(),
             outgoing_signals: vec![Vec::new(); shared.shards.len()],

@@ -57,6 +57,7 @@ pub(crate) fn bounded_engine(
         call_timeout: Duration::from_secs(5),
         park_timeout,
         ack_timeout: Duration::from_secs(15),
+        attempts: 5,
         samples: 1_000,
         clock: Arc::new(clock),
         seed: 7,

@@ -264,6 +264,7 @@ pub(crate) fn engine(
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),
         ack_timeout: Duration::from_secs(15),
+        attempts: edgeless_dataflow::ATTEMPTS,
         samples: 10,
         clock,
         seed: plan.seed ^ node_id.uuid().as_u128() as u64,

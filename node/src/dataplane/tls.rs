@@ -333,6 +333,7 @@ mod tests {
             call_timeout: PATIENCE,
             park_timeout: PATIENCE,
             ack_timeout: PATIENCE,
+            attempts: edgeless_dataflow::ATTEMPTS,
             samples: 100,
             clock: Arc::new(edgeless_daemon::wall_clock),
             seed: 1,

@@ -36,6 +36,7 @@ pub(crate) fn engine() -> Engine {
         call_timeout: Duration::from_secs(30),
         park_timeout: Duration::from_secs(1),
         ack_timeout: Duration::from_secs(15),
+        attempts: edgeless_dataflow::ATTEMPTS,
         samples: 100,
         clock: Arc::new(edgeless_daemon::wall_clock),
         seed: 1,

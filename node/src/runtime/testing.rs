@@ -85,6 +85,7 @@ impl Guests {
             call_timeout: Duration::from_secs(5),
             park_timeout: Duration::from_secs(5),
             ack_timeout: Duration::from_secs(15),
+            attempts: edgeless_dataflow::ATTEMPTS,
             samples: 1_000,
             clock: Arc::clone(&clock),
             seed: 1,

@@ -80,6 +80,7 @@ pub(super) fn config(node: u128, hop: Hop) -> EngineConfig {
         call_timeout: Duration::from_secs(5),
         park_timeout: Duration::from_secs(5),
         ack_timeout: Duration::from_secs(15),
+        attempts: edgeless_dataflow::ATTEMPTS,
         samples: 20_000,
         clock: clock(),
         seed: 1,
