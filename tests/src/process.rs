@@ -1,6 +1,7 @@
 //! Processes that end with their owner.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -180,19 +181,31 @@ pub fn rss_mib(pid: u32) -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// The processor time that the threads of a process have used, in seconds; exact to a microsecond, where the
-/// counters of whole ticks are too coarse for a process that is idle.
-pub fn cpu_seconds(pid: u32) -> Option<f64> {
-    let mut nanos = 0.0;
+/// The processor time that the threads of a process have used, in nanoseconds by thread; the counters of whole
+/// ticks are too coarse for a process that is idle.
+pub type ThreadTimes = BTreeMap<String, u64>;
+
+/// What each thread of a process has used so far.
+pub fn thread_times(pid: u32) -> Option<ThreadTimes> {
+    let mut times = ThreadTimes::new();
     for thread in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let path = thread.ok()?.path().join("schedstat");
+        let thread = thread.ok()?;
         // A thread may end meanwhile.
-        let Ok(text) = std::fs::read_to_string(path) else {
+        let Ok(text) = std::fs::read_to_string(thread.path().join("schedstat")) else {
             continue;
         };
-        nanos += text.split_whitespace().next()?.parse::<f64>().ok()?;
+        let nanos = text.split_whitespace().next()?.parse().ok()?;
+        times.insert(thread.file_name().to_string_lossy().into_owned(), nanos);
     }
-    Some(nanos / 1e9)
+    Some(times)
+}
+
+/// Seconds used between two looks by the threads that are there at the second one.
+pub fn used(before: &ThreadTimes, after: &ThreadTimes) -> f64 {
+    let of = |(thread, &time): (&String, &u64)| {
+        time.saturating_sub(before.get(thread).copied().unwrap_or_default())
+    };
+    after.iter().map(of).sum::<u64>() as f64 / 1e9
 }
 
 /// How long a process may take to end by itself.

@@ -143,12 +143,13 @@ impl Shard {
             me,
             generation: spawn.generation,
             operator: Some(operator),
-            waker,
+            waker: Some(waker),
             gate: Arc::clone(&gate),
             inbox: VecDeque::new(),
             local: 0,
             account,
             outputs: spawn.outputs,
+            next: None,
             parked: VecDeque::new(),
             parked_for: Wait::Full,
             parked_since: self.now,
@@ -218,6 +219,7 @@ impl Shard {
             if generation >= slot.generation {
                 slot.generation = generation;
                 slot.outputs.become_those(outputs);
+                slot.next = None;
                 self.enter_outputs(key);
                 let slot = &mut self.slots[key];
                 self.shared.held.fetch_sub(slot.unhold(), Relaxed);

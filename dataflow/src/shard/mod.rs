@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
+    config::Clock,
     control::Propagation,
     counters::Drop,
     gate::Gate,
@@ -169,6 +170,7 @@ pub(crate) struct Shard {
     /// How many more times a message may be handed on before others get their turn.
     hops_left: usize,
     now: Timestamp,
+    clock: Clock,
     /// Lent to the operator whose turn it is.
     outbox: Option<Box<Outbox>>,
 }
@@ -205,6 +207,7 @@ impl Shard {
             hand: None,
             hops_left: 0,
             now: (shared.config.clock)(),
+            clock: Arc::clone(&shared.config.clock),
             outbox: None,
             shared,
         }
@@ -222,7 +225,7 @@ impl Shard {
         let mut injected = Vec::with_capacity(BATCHES);
         let mut woken = Vec::new();
         loop {
-            self.now = (self.shared.config.clock)();
+            self.now = (self.clock)();
             while injected.len() < BATCHES
                 && let Ok(inject) = inbox.try_recv()
             {
@@ -268,7 +271,7 @@ impl Shard {
                 if let Some(batch) = self.sleep(&mut inbox, &mut data, &mut injected).await {
                     self.accept_all(batch);
                 }
-                let now = (self.shared.config.clock)();
+                let now = (self.clock)();
                 self.meter.slept(now.since(before));
             } else {
                 tokio::task::yield_now().await;

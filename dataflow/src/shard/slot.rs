@@ -33,7 +33,8 @@ pub(super) struct Slot {
     pub(super) me: InstanceId,
     pub(super) generation: Generation,
     pub(super) operator: Option<Box<dyn Operator>>,
-    pub(super) waker: Waker,
+    /// None while it runs.
+    pub(super) waker: Option<Waker>,
     pub(super) gate: Arc<Gate>,
     pub(super) inbox: VecDeque<Queued>,
     /// The weight of what is in the inbox from this shard; the rest was admitted by the gate.
@@ -41,6 +42,8 @@ pub(super) struct Slot {
     /// Where it is kept what waits for its group.
     pub(super) account: usize,
     pub(super) outputs: Outputs,
+    /// Where the channel `out` leads, once it was looked up; its key may be another's meanwhile.
+    pub(super) next: Option<(usize, PhysicalId)>,
     /// What could not be sent yet, in order; while there is something, no message is handled.
     pub(super) parked: VecDeque<Parked>,
     /// Why the first of them waits, and since when nothing has moved.

@@ -130,14 +130,17 @@ impl Shard {
         let Some(mut operator) = slot.operator.take() else {
             return;
         };
-        let waker = std::mem::replace(&mut slot.waker, task::Waker::noop().clone());
+        // Both are there or neither.
+        let Some(waker) = slot.waker.take() else {
+            return;
+        };
         let mut task = task::Context::from_waker(&waker);
         let mut outbox = self.outbox.take().unwrap_or_default();
         outbox.now = self.now;
         let progress = run(operator.as_mut(), &mut task, &mut outbox);
         let slot = &mut self.slots[key];
         slot.operator = Some(operator);
-        slot.waker = waker;
+        slot.waker = Some(waker);
         if outbox.actions.len() > 1 {
             for action in outbox.actions.drain(..) {
                 self.act(key, action);
@@ -164,7 +167,7 @@ impl Shard {
     }
 
     fn done(&mut self, key: usize) {
-        let now = (self.shared.config.clock)();
+        let now = (self.clock)();
         self.now = now;
         let slot = &mut self.slots[key];
         slot.busy = false;
@@ -330,14 +333,12 @@ impl Shard {
         if slot.is_plain()
             && self.hops_left > 0
             && self.hand.is_none()
-            && let Some(target) = slot.outputs.only_out()
-            && target.node_id == self.shared.config.node_id
-            && let Some(next) = self.key_of(target.physical_id)
+            && let Some((next, target)) = self.next_of(key)
             && self.is_at_leisure(next)
         {
             // The edge is fused: nothing else is to be looked up or to be waited for.
             self.slots[key].outputs.count_out();
-            message.target = target.physical_id;
+            message.target = target;
             self.hand = Some((next, message));
             return;
         }
@@ -358,6 +359,24 @@ impl Shard {
             }
         }
         self.dispatch(key, to, message, None);
+    }
+
+    /// The one operator of this shard to which the channel `out` of an operator leads, and its key.
+    #[inline]
+    fn next_of(&mut self, key: usize) -> Option<(usize, PhysicalId)> {
+        if let Some((next, target)) = self.slots[key].next
+            && let Some(slot) = self.slots.get(next)
+            && slot.me.physical_id == target
+        {
+            return Some((next, target));
+        }
+        let target = self.slots[key].outputs.only_out()?;
+        if target.node_id != self.shared.config.node_id {
+            return None;
+        }
+        let next = self.key_of(target.physical_id)?;
+        self.slots[key].next = Some((next, target.physical_id));
+        Some((next, target.physical_id))
     }
 
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     client::function,
     cluster::{Cluster, Mirror, NodePlan, Plan},
-    process::{cpu_seconds, root, rss_mib},
+    process::{root, rss_mib, thread_times, used},
     wait::until,
 };
 
@@ -343,13 +343,13 @@ async fn idle(options: &Options) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
         let pid = cluster.nodes[0].daemon.pid();
         let pid = pid.ok_or_else(|| anyhow::anyhow!("the node has ended"))?;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        let (first, begin) = (cpu_seconds(pid), Instant::now());
+        let (first, begin) = (thread_times(pid), Instant::now());
         tokio::time::sleep(Duration::from_secs(if options.quick { 5 } else { 20 })).await;
-        let (last, time) = (cpu_seconds(pid), begin.elapsed().as_secs_f64());
+        let (last, time) = (thread_times(pid), begin.elapsed().as_secs_f64());
         processor.extend(
             first
                 .zip(last)
-                .map(|(first, last)| (last - first) / time * 100.0),
+                .map(|(first, last)| used(&first, &last) / time * 100.0),
         );
         memory.extend(rss_mib(pid));
     }
