@@ -1,6 +1,9 @@
 //! What comes in from other shards and nodes: messages for inboxes, and answers for who waits.
 
-use edgeless_types::message::{Message, MessageId, Ticket};
+use edgeless_types::{
+    PhysicalId,
+    message::{Message, MessageId, Ticket},
+};
 
 use super::{Shard, Waiter, slot::Entrance};
 use crate::{counters::Drop, operator::Answer};
@@ -81,5 +84,23 @@ impl Shard {
                 });
             }
         }
+    }
+
+    /// The one operator of this shard to which the channel `out` of an operator leads, and its key.
+    #[inline]
+    pub(super) fn next_of(&mut self, key: usize) -> Option<(usize, PhysicalId)> {
+        if let Some((next, target)) = self.slots[key].next
+            && let Some(slot) = self.slots.get(next)
+            && slot.me.physical_id == target
+        {
+            return Some((next, target));
+        }
+        let target = self.slots[key].outputs.only_out()?;
+        if target.node_id != self.shared.config.node_id {
+            return None;
+        }
+        let next = self.key_of(target.physical_id)?;
+        self.slots[key].next = Some((next, target.physical_id));
+        Some((next, target.physical_id))
     }
 }

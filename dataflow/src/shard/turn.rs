@@ -361,24 +361,6 @@ impl Shard {
         self.dispatch(key, to, message, None);
     }
 
-    /// The one operator of this shard to which the channel `out` of an operator leads, and its key.
-    #[inline]
-    fn next_of(&mut self, key: usize) -> Option<(usize, PhysicalId)> {
-        if let Some((next, target)) = self.slots[key].next
-            && let Some(slot) = self.slots.get(next)
-            && slot.me.physical_id == target
-        {
-            return Some((next, target));
-        }
-        let target = self.slots[key].outputs.only_out()?;
-        if target.node_id != self.shared.config.node_id {
-            return None;
-        }
-        let next = self.key_of(target.physical_id)?;
-        self.slots[key].next = Some((next, target.physical_id));
-        Some((next, target.physical_id))
-    }
-
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
         let mut message = self.message(key, MessageKind::Call, payload);
         let timeout = self.now + self.shared.config.call_timeout;

@@ -22,8 +22,7 @@ use super::{
 
 const NODES: u128 = 4;
 const VERTICES: u128 = 6;
-/// Vertices that a node of one core has room for; each asks for 400 thousandths of it.
-const ROOM: usize = 2;
+const ROOM: usize = 2; // Each vertex asks for 400 thousandths of the one core of its node.
 
 /// What may happen.
 #[derive(Clone, Debug)]
