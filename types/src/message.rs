@@ -70,6 +70,14 @@ pub type Callers = std::sync::Arc<[InstanceId]>;
 pub const MAX_CALLERS: usize = 64;
 
 impl Envelope {
+    /// The message is of no use after this either.
+    pub fn sooner(&mut self, deadline: Option<Timestamp>) {
+        self.deadline = match (self.deadline, deadline) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
     /// Further headers.
     pub fn headers(&self) -> &[(Header, Bytes)] {
         self.extra.as_ref().map_or(&[], |extra| &extra.headers)
@@ -177,6 +185,22 @@ impl Budget {
         bytes: Some(0),
         rate: None,
     };
+
+    /// What may be sent where both hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        fn least<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            }
+        }
+        Self {
+            messages: least(self.messages, other.messages),
+            bytes: least(self.bytes, other.bytes),
+            rate: least(self.rate, other.rate),
+        }
+    }
 
     /// Whether nothing may be sent.
     pub fn is_nothing(&self) -> bool {

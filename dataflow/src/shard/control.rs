@@ -130,15 +130,21 @@ impl Shard {
     }
 
     /// An operator that this one leads to says something.
-    pub(super) fn on_upward(&mut self, to: PhysicalId, upward: Upward) {
+    pub(super) fn on_upward(&mut self, to: PhysicalId, mut upward: Upward) {
         let Some(key) = self.key_of(to) else { return };
         let heard = self.slots[key].heard_mut();
         if heard.last == upward.id {
             return;
         }
         heard.last = upward.id;
-        if let UpwardKind::Budget(budget) = upward.kind {
-            heard.bound_by = (budget != Budget::default()).then_some(upward.of);
+        if let UpwardKind::Budget(budget) = &mut upward.kind {
+            // What holds is what all those allow that it leads to.
+            heard.bounds.retain(|&(of, _)| of != upward.of);
+            if *budget != Budget::default() {
+                heard.bounds.push((upward.of, *budget));
+            }
+            let bounds = heard.bounds.iter().map(|&(_, bound)| bound);
+            *budget = bounds.fold(Budget::default(), Budget::and);
         }
         let propagation = match &upward.kind {
             UpwardKind::Budget(budget) => {
@@ -166,10 +172,11 @@ impl Shard {
     /// The outputs of an operator have changed: the budget of one that it leads to no more binds nobody.
     pub(super) fn unbind(&mut self, key: usize) {
         let slot = &self.slots[key];
-        let bound_by = slot.heard.as_ref().and_then(|it| it.bound_by);
-        let Some(of) = bound_by else { return };
-        if slot.outputs.instances().all(|it| it.physical_id != of) {
-            let to = slot.me.physical_id;
+        let bounds = slot.heard.as_ref().map_or(&[][..], |it| &it.bounds);
+        let leads_to = |of| slot.outputs.instances().any(|it| it.physical_id == of);
+        let gone = bounds.iter().map(|&(of, _)| of).filter(|&of| !leads_to(of));
+        let (to, gone) = (slot.me.physical_id, gone.collect::<Vec<_>>());
+        for of in gone {
             let upward = Upward {
                 id: self.next_id(),
                 of,

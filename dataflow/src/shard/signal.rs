@@ -132,6 +132,7 @@ impl Shard {
             .filter_map(|&id| self.tracker.find(me, id))
             .collect();
         let mut message = self.message(key, MessageKind::Cast, payload);
+        message.envelope.sooner(self.tracker.deadline(&parents));
         if parents.as_slice().is_empty() && !of.is_empty() {
             // Those it comes of were not tracked, or are over: then so is this.
             message.ticket = None;

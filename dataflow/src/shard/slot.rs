@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     Generation, InstanceId, PhysicalId, Timestamp,
-    message::{Callers, Message, MessageId},
+    message::{Budget, Callers, Message, MessageId},
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -142,8 +142,8 @@ pub(super) struct Heard {
     pub(super) last: MessageId,
     /// When it last said that something went wrong.
     pub(super) told_error: Timestamp,
-    /// Who has said last that not everything may be sent.
-    pub(super) bound_by: Option<PhysicalId>,
+    /// Those it leads to that have said that not everything may be sent, and what may.
+    pub(super) bounds: Vec<(PhysicalId, Budget)>,
     /// What its port may send.
     pub(super) allowance: Option<Allowance>,
     /// What its port is to send and may not yet, and until when a call may wait.

@@ -344,7 +344,7 @@ impl Shard {
         }
         let slot = &self.slots[key];
         if slot.delivery.deadline.is_some() {
-            message.envelope.deadline = slot.deadline(self.now);
+            message.envelope.sooner(slot.deadline(self.now));
         }
         let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
         if let Some(channel) = slot.tracks(&to) {

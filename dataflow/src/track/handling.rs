@@ -2,7 +2,7 @@
 
 pub use edgeless_types::delivery::AckPolicy as Policy;
 use edgeless_types::{
-    InstanceId, PhysicalId,
+    InstanceId, PhysicalId, Timestamp,
     message::{Message, MessageId, Refusal, Signal, SignalKind, Ticket},
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Open {
     lost: bool,
     handled: bool,
     policy: Policy,
+    deadline: Option<Timestamp>,
 }
 
 /// What a receiver is to do with a message.
@@ -71,6 +72,7 @@ impl<W> Tracker<W> {
             lost: false,
             handled: false,
             policy,
+            deadline: message.envelope.deadline,
         });
         let key = key(slot, message.id);
         self.seen.open(name, key.slot);
@@ -87,8 +89,7 @@ impl<W> Tracker<W> {
 
     /// Whether a message is still being handled, and not cancelled or failed.
     pub(crate) fn is_open(&self, key: OpenKey) -> bool {
-        let open = self.open.get(key.slot as usize);
-        open.is_some_and(|open| open.id == key.id)
+        self.open_at(key).is_some()
     }
 
     /// A message comes of others: its id. None: they are over.
@@ -103,6 +104,12 @@ impl<W> Tracker<W> {
             id = Some(id.map_or(own, |id| joined(id, own)));
         }
         id
+    }
+
+    /// The first moment after which one of several messages is of no use.
+    pub(crate) fn deadline(&self, parents: &Parents) -> Option<Timestamp> {
+        let open = parents.as_slice().iter().filter_map(|&it| self.open_at(it));
+        open.filter_map(|open| open.deadline).min()
     }
 
     /// The handling of a message is done.
@@ -241,6 +248,11 @@ impl<W> Tracker<W> {
             self.drop_children(key, open.me, true, effects);
         }
         effects.push(open.says(SignalKind::Ack));
+    }
+
+    fn open_at(&self, key: OpenKey) -> Option<&Open> {
+        let open = self.open.get(key.slot as usize);
+        open.filter(|open| open.id == key.id)
     }
 
     pub(super) fn open_mut(&mut self, key: OpenKey) -> Option<&mut Open> {

@@ -149,3 +149,23 @@ async fn the_port_of_a_paused_instance_waits_until_it_is_resumed() {
     assert_eq!(cast.await.unwrap(), Ok(()));
     until("it is handled", || handled.load(SeqCst) == 1).await;
 }
+
+#[tokio::test]
+async fn a_source_with_several_sinks_keeps_to_all_their_budgets() {
+    let engine = engine(2, 16);
+    let (_, slow) = relay(&engine, 2, None).await;
+    let (_, swift) = relay(&engine, 3, None).await;
+    let (_, source) = relay(&engine, 1, Some(vec![id(2), id(3)])).await;
+    let budget = |sink: &Port, budget| {
+        let sink = sink.clone();
+        async move { sink.act(Action::Budget(budget)).await.unwrap() }
+    };
+    let cast = || source.cast("out", Bytes::new());
+    let soon = Duration::from_millis(20);
+    budget(&slow, Budget::NOTHING).await;
+    while tokio::time::timeout(soon, cast()).await.is_ok() {}
+    budget(&swift, Budget::default()).await;
+    assert!(tokio::time::timeout(soon, cast()).await.is_err());
+    budget(&slow, Budget::default()).await;
+    assert_eq!(cast().await, Ok(()));
+}

@@ -223,14 +223,17 @@ mod tests {
     use bytes::Bytes;
     use edgeless_daemon::net::{Listen, PeerUrl};
     use edgeless_dataflow::{
-        Answer, CallRef, Engine, EngineConfig, HOPS, Operator, Outbox, Outputs, Place, Port,
-        Progress, Spawn,
+        Action, Answer, CallRef, Engine, EngineConfig, HOPS, Operator, Outbox, Outputs, Place,
+        Port, Progress, Spawn,
     };
     use edgeless_proto::{
         convert::id_bytes,
         v1::{self, invocation_client::InvocationClient},
     };
-    use edgeless_types::{Generation, InstanceId, NodeId, PhysicalId, message::Message};
+    use edgeless_types::{
+        Generation, InstanceId, NodeId, PhysicalId,
+        message::{Budget, Message},
+    };
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
     use tonic::transport::Endpoint;
@@ -403,6 +406,31 @@ mod tests {
         let frames = tokio_stream::iter([frame, events]);
         let opened = InvocationClient::new(channel).exchange(frames).await;
         opened.map(drop).map_err(|status| status.to_string())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn budgets_go_against_the_data_from_node_to_node() {
+        let (mut near, mut far) = (Side::new(1, None).await, Side::new(2, None).await);
+        near.knows(&far);
+        near.reaches(&mut far, "there").await;
+        let nothing = Action::Budget(Budget::NOTHING);
+        far.port.act(nothing).await.unwrap();
+        let short = Duration::from_millis(20);
+        // What is sent before the budget is there is sent.
+        while tokio::time::timeout(short, near.port.cast("peer", Bytes::new()))
+            .await
+            .is_ok()
+        {
+            tokio::time::timeout(PATIENCE, far.casts.recv())
+                .await
+                .unwrap();
+        }
+        let anything = Action::Budget(Budget::default());
+        far.port.act(anything).await.unwrap();
+        near.reaches(&mut far, "again").await;
+        far.reaches(&mut near, "back").await;
+        near.end().await;
+        far.end().await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

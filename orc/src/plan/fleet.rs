@@ -1,6 +1,6 @@
 //! The nodes of a domain as planning needs them, indexed by what is wanted. Pure.
 //!
-//! Vertices that want the same of their node are of one [`Kind`]; each kind in use has a [`Pool`] of the
+//! Vertices that want the same of their node are of one [`Kind`]; each kind in use has a pool of the
 //! nodes that meet it, in the order in which its strategy tries them. A node that joins, goes, or changes
 //! costs as many steps as there are kinds; a decision looks at the head of one order. Nothing here walks
 //! over all nodes but the making of a new pool, and the explanation of why nothing fits.

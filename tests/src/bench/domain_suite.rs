@@ -96,7 +96,7 @@ fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
     let mut domain = Domain::new(settings, true);
     let mut now = Timestamp::from_unix(Duration::from_secs(1_000));
     for number in 0..NODES {
-        domain.on_node_update(join(number, Duration::from_secs(3_600)), now);
+        domain.on_node_update(update(number, true), now);
     }
     let mut spent = Vec::new();
     for workflow in 0..instances / WORKFLOW {
@@ -117,7 +117,7 @@ fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
     let hundredth = (spent.len() / 100).max(1);
     let sum = |part: &[f64]| part.iter().sum::<f64>();
     // A node says that it may be silent for a moment only, and then it is.
-    domain.on_node_update(join(0, Duration::from_millis(100)), now);
+    domain.on_node_update(update(0, false), now);
     let begin = Instant::now();
     let effects = domain.on_command(Command::Tick, now + Duration::from_secs(1));
     let replanned = begin.elapsed();
@@ -167,7 +167,8 @@ fn obey(domain: &mut Domain, effects: Vec<Effect>, now: Timestamp) -> usize {
     started
 }
 
-fn join(number: u128, deadline: Duration) -> NodeUpdate {
+/// What a node says when it joins; or that it will be silent for a moment at most.
+fn update(number: u128, joins: bool) -> NodeUpdate {
     let capabilities = NodeCapabilities {
         num_cores: 64,
         mem_size: 262_144,
@@ -179,13 +180,9 @@ fn join(number: u128, deadline: Duration) -> NodeUpdate {
     NodeUpdate {
         node_id: NodeId::new(Uuid::from_u128(1 + number)),
         nonce: 1,
-        sequence: if deadline > Duration::from_secs(60) {
-            1
-        } else {
-            2
-        },
-        refresh_deadline: deadline,
-        profile: Some(Profile {
+        sequence: if joins { 1 } else { 2 },
+        refresh_deadline: Duration::from_millis(if joins { 3_600_000 } else { 100 }),
+        profile: joins.then(|| Profile {
             agent_url: format!("http://{number}:1"),
             invocation_url: format!("http://{number}:2"),
             capabilities: Arc::new(capabilities),
@@ -193,7 +190,7 @@ fn join(number: u128, deadline: Duration) -> NodeUpdate {
         }),
         health: None,
         samples: None,
-        running: Some(Vec::new()),
+        running: joins.then(Vec::new),
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),
