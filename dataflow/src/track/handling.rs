@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) id: MessageId,
+    /// Its name at its receiver.
+    name: u64,
     ticket: Ticket,
     pub(super) me: PhysicalId,
     sender: InstanceId,
@@ -63,6 +65,7 @@ impl<W> Tracker<W> {
         }
         let slot = self.open.insert(Open {
             id: message.id,
+            name,
             ticket,
             me: message.target,
             sender: message.source,
@@ -152,7 +155,7 @@ impl<W> Tracker<W> {
     fn end(&mut self, key: OpenKey, cancels: bool, effects: &mut Vec<Effect<W>>) -> Option<Open> {
         self.open_mut(key)?;
         let open = self.open.remove(key.slot as usize);
-        self.seen.forget(fingerprint(open.me, open.id));
+        self.seen.forget(open.name);
         if open.made > 0 {
             self.drop_children(key, open.me, cancels, effects);
         }
@@ -243,7 +246,7 @@ impl<W> Tracker<W> {
 
     fn close(&mut self, key: OpenKey, effects: &mut Vec<Effect<W>>) {
         let open = self.open.remove(key.slot as usize);
-        self.seen.done(fingerprint(open.me, open.id));
+        self.seen.done(open.name);
         if open.remaining > 0 && open.policy == Policy::Any {
             self.drop_children(key, open.me, true, effects);
         }
