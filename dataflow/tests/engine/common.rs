@@ -76,10 +76,6 @@ pub(crate) fn id(number: u128) -> InstanceId {
 struct Relay(Arc<AtomicU64>);
 
 impl Operator for Relay {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -92,20 +88,6 @@ impl Operator for Relay {
         } else {
             out.cast("out", message.payload);
         }
-        Progress::Done
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         Progress::Done
     }
 
@@ -159,10 +141,6 @@ impl<F> Operator for Does<F>
 where
     F: FnMut(Message, &mut task::Context<'_>, &mut Outbox) -> Progress,
 {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -170,24 +148,6 @@ where
         out: &mut Outbox,
     ) -> Progress {
         (self.0)(message, task, out)
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 
@@ -265,30 +225,8 @@ where
 pub(crate) struct NoOp;
 
 impl Operator for NoOp {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(&mut self, _: Message, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         Progress::Done
-    }
-
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 

@@ -32,10 +32,6 @@ impl<F> Operator for Listener<F>
 where
     F: FnMut(Message, &mut Outbox) -> Progress,
 {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -45,20 +41,6 @@ where
         (self.does)(message, out)
     }
 
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn interests(&self) -> Interests {
         self.interests
     }
@@ -66,10 +48,6 @@ where
     fn on_signal(&mut self, signal: Control, _: &mut Outbox) -> Propagation {
         self.heard.lock().unwrap().push(signal);
         self.says.clone()
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 
@@ -134,10 +112,6 @@ pub(crate) async fn refuses(engine: &Engine, number: u128) {
 pub(crate) struct Asks(pub(crate) mpsc::Sender<Answer>);
 
 impl Operator for Asks {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -161,9 +135,5 @@ impl Operator for Asks {
 
     fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
         Progress::Busy
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }

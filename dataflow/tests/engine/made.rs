@@ -2,7 +2,6 @@
 
 use std::task;
 
-use bytes::Bytes;
 use edgeless_dataflow::{
     Answer, Control, Delivery, Engine, Interests, Operator, Outbox, Outputs, Place, Port, Progress,
     Propagation, Spawn,
@@ -39,9 +38,6 @@ impl Made {
 }
 
 impl Operator for Made {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
     fn on_message(
         &mut self,
         message: Message,
@@ -67,9 +63,6 @@ impl Operator for Made {
     }
     fn on_signal(&mut self, signal: Control, out: &mut Outbox) -> Propagation {
         (self.signal)(signal, out)
-    }
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 

@@ -43,10 +43,6 @@ impl Mixed {
 }
 
 impl Operator for Mixed {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -109,20 +105,6 @@ impl Operator for Mixed {
         Progress::Done
     }
 
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
-    fn poll(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn interests(&self) -> Interests {
         Interests::TIMER
     }
@@ -134,10 +116,6 @@ impl Operator for Mixed {
             _ => {}
         }
         Propagation::Pass
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, Clock, Delivery, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port,
+    Action, Clock, Delivery, Engine, EngineConfig, Operator, Outbox, Outputs, Place, Port,
     Progress, Remote, Spawn,
 };
 use edgeless_types::{
@@ -162,10 +162,6 @@ impl Worker {
 }
 
 impl Operator for Worker {
-    fn start(&mut self, _: &mut task::Context<'_>, _: &mut Outbox) -> Progress {
-        Progress::Done
-    }
-
     fn on_message(
         &mut self,
         message: Message,
@@ -203,16 +199,6 @@ impl Operator for Worker {
         self.finish(&message, out)
     }
 
-    fn on_answer(
-        &mut self,
-        _: u64,
-        _: Answer,
-        _: &mut task::Context<'_>,
-        _: &mut Outbox,
-    ) -> Progress {
-        Progress::Done
-    }
-
     fn poll(&mut self, _: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
         match self.waits.take() {
             Some((message, over)) if over.load(SeqCst) => self.finish(&message, out),
@@ -221,10 +207,6 @@ impl Operator for Worker {
                 Progress::Busy
             }
         }
-    }
-
-    fn stop(&mut self, _: &mut Outbox) -> Option<Bytes> {
-        None
     }
 }
 
