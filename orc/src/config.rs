@@ -69,6 +69,21 @@ pub struct Baseline {
     /// placed anew.
     #[serde(default = "three_seconds", with = "humantime_serde")]
     pub adoption_grace: Duration,
+    /// Starts of lost instances that a node may have unanswered at a time.
+    #[serde(
+        default = "sixty_four",
+        deserialize_with = "ranges::count::<_, 1, 1_000_000>"
+    )]
+    pub healing_per_node: usize,
+    /// A node that was lost so often within `flap_within` gets nothing new for `flap_rest`; 0: never.
+    #[serde(default = "five")]
+    pub flap_times: usize,
+    /// See `flap_times`.
+    #[serde(default = "ten_minutes", with = "humantime_serde")]
+    pub flap_within: Duration,
+    /// See `flap_times`.
+    #[serde(default = "five_minutes", with = "humantime_serde")]
+    pub flap_rest: Duration,
 }
 
 impl Default for Baseline {
@@ -79,6 +94,10 @@ impl Default for Baseline {
             memory_overcommit: 1.0,
             seed: None,
             adoption_grace: three_seconds(),
+            healing_per_node: sixty_four(),
+            flap_times: five(),
+            flap_within: ten_minutes(),
+            flap_rest: five_minutes(),
         }
     }
 }
@@ -160,6 +179,22 @@ fn second() -> Duration {
 
 fn three_seconds() -> Duration {
     Duration::from_secs(3)
+}
+
+const fn sixty_four() -> usize {
+    64
+}
+
+const fn five() -> usize {
+    5
+}
+
+const fn ten_minutes() -> Duration {
+    Duration::from_mins(10)
+}
+
+const fn five_minutes() -> Duration {
+    Duration::from_mins(5)
 }
 
 fn two_minutes() -> usize {

@@ -256,7 +256,7 @@ fn step_to_wire(step: &Step, peers: &mut HashMap<NodeId, String>) -> v1::Step {
             code: _,
         } => v1::step::Kind::Start(v1::StartInstance {
             instance: Some(instance.into()),
-            spec: Some(spec.into()),
+            spec: Some(std::sync::Arc::unwrap_or_clone(spec).into()),
             outputs: outputs_to_wire(outputs, peers),
             state,
         }),
@@ -285,14 +285,14 @@ fn step_to_wire(step: &Step, peers: &mut HashMap<NodeId, String>) -> v1::Step {
 fn outputs_to_wire(outputs: Vec<Output>, peers: &mut HashMap<NodeId, String>) -> Vec<v1::Output> {
     let mut wire = Vec::with_capacity(outputs.len());
     for output in outputs {
-        let instances = output.instance.map(|(id, url)| {
-            peers.insert(id.node_id, url);
+        let instances = output.instances.into_iter().map(|(id, url)| {
+            peers.entry(id.node_id).or_insert_with(|| url.to_string());
             v1::InstanceId::from(id)
         });
         wire.push(v1::Output {
-            channel: output.channel,
+            channel: output.channel.to_string(),
             logical_id: id_bytes(&output.logical_id),
-            instances: instances.into_iter().collect(),
+            instances: instances.collect(),
         });
     }
     wire
@@ -322,7 +322,7 @@ mod tests {
                 workflow_id: WorkflowId::new(Uuid::nil()),
                 generation: Generation(1),
             },
-            spec: edgeless_types::workflow::VertexSpec::Resource(spec),
+            spec: std::sync::Arc::new(edgeless_types::workflow::VertexSpec::Resource(spec)),
             outputs: Vec::new(),
             state: None,
             code: None,

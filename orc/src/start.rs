@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Config, ProxyType},
-    domain::{self, Domain},
+    domain::{self, Domain, Flapping},
     domain_client::{self, Subscription},
     grpc,
     metrics::Metrics,
@@ -219,6 +219,12 @@ fn make_domain(config: &Config) -> Domain {
         life: rand::rng().random(),
         adoption_grace: config.baseline.adoption_grace,
         linger: LINGER,
+        healing_per_node: u32::try_from(config.baseline.healing_per_node).unwrap_or(u32::MAX),
+        flapping: Flapping {
+            times: config.baseline.flap_times,
+            within: config.baseline.flap_within,
+            rest: config.baseline.flap_rest,
+        },
     };
     Domain::new(settings, config.general.domain_register_url.is_none())
 }

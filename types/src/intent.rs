@@ -29,7 +29,12 @@ pub enum Intent {
         /// The node.
         node_id: NodeId,
     },
-    /// End of cordon: `intent:uncordon:<node>`, value ignored.
+    /// The same, and everything that is there goes elsewhere: `intent:drain:<node>`, value ignored.
+    Drain {
+        /// The node.
+        node_id: NodeId,
+    },
+    /// End of cordon and drain: `intent:uncordon:<node>`, value ignored.
     Uncordon {
         /// The node.
         node_id: NodeId,
@@ -40,7 +45,9 @@ pub enum Intent {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IntentError {
     /// The key has none of the known forms.
-    #[error("`{0}` is none of intent:migrate:<lid>, intent:cordon:<node>, intent:uncordon:<node>")]
+    #[error(
+        "`{0}` is none of intent:migrate:<lid>, intent:cordon:<node>, intent:drain:<node>, intent:uncordon:<node>"
+    )]
     Key(String),
     /// An id in key or value is not a UUID.
     #[error("`{text}` in `{key}` is not a UUID")]
@@ -79,6 +86,9 @@ impl Intent {
             "cordon" => Ok(Self::Cordon {
                 node_id: node_id(id)?,
             }),
+            "drain" => Ok(Self::Drain {
+                node_id: node_id(id)?,
+            }),
             "uncordon" => Ok(Self::Uncordon {
                 node_id: node_id(id)?,
             }),
@@ -91,6 +101,7 @@ impl Intent {
         match self {
             Self::Migrate { logical_id, .. } => format!("intent:migrate:{logical_id}"),
             Self::Cordon { node_id } => format!("intent:cordon:{node_id}"),
+            Self::Drain { node_id } => format!("intent:drain:{node_id}"),
             Self::Uncordon { node_id } => format!("intent:uncordon:{node_id}"),
         }
     }
@@ -99,7 +110,7 @@ impl Intent {
     pub fn value(&self) -> String {
         match self {
             Self::Migrate { node_id, .. } => node_id.to_string(),
-            Self::Cordon { .. } | Self::Uncordon { .. } => String::new(),
+            Self::Cordon { .. } | Self::Drain { .. } | Self::Uncordon { .. } => String::new(),
         }
     }
 }

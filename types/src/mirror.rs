@@ -17,7 +17,7 @@
 //! | `performance:<target>:<value>` | sorted set of `timestamp:value`, custom log entries |
 //! | `performance:<target>:<pid>` | the same entries by the instance that wrote them (ours) |
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -87,7 +87,7 @@ pub struct ActiveInstance {
     /// Its workflow.
     pub workflow_id: WorkflowId,
     /// What it is: a function or a resource, with its specification.
-    pub spec: VertexSpec,
+    pub spec: Arc<VertexSpec>,
     /// Counts the decisions about it.
     pub generation: Generation,
     /// Where it runs now.

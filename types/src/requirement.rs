@@ -32,13 +32,31 @@ pub struct Requirements {
     pub tee: Presence,
     /// `tpm`: a trusted platform module is present.
     pub tpm: Presence,
+    /// `min_instances`: never fewer copies than this are desired; none: 1.
+    pub min_instances: Option<NonZeroU32>,
     /// `max_instances`: never more running copies than this.
     pub max_instances: Option<NonZeroU32>,
     /// `cpu_millis`: thousandths of a core that each copy has for itself.
     pub cpu_millis: Option<NonZeroU32>,
     /// `memory_mib`: MiB of memory that each copy has for itself.
     pub memory_mib: Option<NonZeroU32>,
+    /// `priority`: from -1,000 to 1,000; the higher comes first, and takes the place of lower ones where
+    /// there is no other.
+    pub priority: i32,
+    /// `label_prefer`: nodes that have all these labels come first, then those that lack the last of them,
+    /// and so on.
+    pub label_prefer: Vec<String>,
+    /// `affinity_with`: nodes on which these vertices of the workflow run come first.
+    pub affinity_with: Vec<String>,
+    /// `anti_affinity_with`: nodes on which these vertices of the workflow run come last.
+    pub anti_affinity_with: Vec<String>,
+    /// `spread_by`: copies are spread over the values of this label, such as `zone` with the labels
+    /// `zone=a` and `zone=b`.
+    pub spread_by: Option<String>,
 }
+
+/// The least and the greatest priority.
+const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000..=1_000;
 
 /// An annotation that cannot be read as the requirement it names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,11 +111,21 @@ impl Requirements {
                 }
                 "tee" => requirements.tee = presence(value).map_err(error)?,
                 "tpm" => requirements.tpm = presence(value).map_err(error)?,
+                "min_instances" => {
+                    requirements.min_instances = Some(number(value).map_err(error)?);
+                }
                 "max_instances" => {
                     requirements.max_instances = Some(number(value).map_err(error)?);
                 }
                 "cpu_millis" => requirements.cpu_millis = Some(number(value).map_err(error)?),
                 "memory_mib" => requirements.memory_mib = Some(number(value).map_err(error)?),
+                "priority" => requirements.priority = priority(value).map_err(error)?,
+                "label_prefer" => requirements.label_prefer = list(value).map_err(error)?,
+                "affinity_with" => requirements.affinity_with = list(value).map_err(error)?,
+                "anti_affinity_with" => {
+                    requirements.anti_affinity_with = list(value).map_err(error)?;
+                }
+                "spread_by" => requirements.spread_by = Some(label_name(value).map_err(error)?),
                 other if other.starts_with("x-") || OTHER_ANNOTATIONS.contains(&other) => {}
                 _ => {
                     return Err(error(
@@ -106,7 +134,20 @@ impl Requirements {
                 }
             }
         }
+        if let (Some(least), Some(most)) = (requirements.min_instances, requirements.max_instances)
+            && least > most
+        {
+            return Err(RequirementError {
+                key: "min_instances".to_owned(),
+                problem: format!("{least} is more than `max_instances`, which is {most}"),
+            });
+        }
         Ok(requirements)
+    }
+
+    /// How many copies are desired when nobody asks for more.
+    pub fn least_instances(&self) -> u32 {
+        self.min_instances.map_or(1, NonZeroU32::get)
     }
 }
 
@@ -124,6 +165,23 @@ fn list(value: &str) -> Result<Vec<String>, String> {
 fn number(value: &str) -> Result<NonZeroU32, String> {
     let number = value.trim().parse();
     number.map_err(|_| format!("`{value}` is not a whole number of at least 1"))
+}
+
+fn priority(value: &str) -> Result<i32, String> {
+    let number = value.trim().parse().ok();
+    number
+        .filter(|it| PRIORITIES.contains(it))
+        .ok_or_else(|| format!("`{value}` is not a whole number from -1000 to 1000"))
+}
+
+fn label_name(value: &str) -> Result<String, String> {
+    let name = value.trim();
+    if name.is_empty() || name.contains(['=', ',']) {
+        return Err(format!(
+            "`{value}` is not the name of a label, such as `zone` of `zone=a`"
+        ));
+    }
+    Ok(name.to_owned())
 }
 
 fn node_id(text: &str) -> Result<NodeId, String> {
@@ -178,6 +236,11 @@ mod tests {
             ("tpm", ""),
             ("max_instances", "0"),
             ("max_instances", "-1"),
+            ("min_instances", "0"),
+            ("priority", "1001"),
+            ("priority", "high"),
+            ("spread_by", "zone=a"),
+            ("affinity_with", ""),
             ("lable_match_all", "a"),
         ] {
             assert_eq!(

@@ -97,7 +97,7 @@ pub struct WorkflowResource {
 pub type OutputMapping = BTreeMap<String, LogicalId>;
 
 /// A function as ε-CON hands it to an ε-ORC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FunctionSpec {
     /// The vertex's name in its workflow.
     pub name: String,
@@ -116,7 +116,7 @@ pub struct FunctionSpec {
 }
 
 /// A resource as ε-CON hands it to an ε-ORC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResourceSpec {
     /// The vertex's name in its workflow.
     pub name: String,
@@ -127,7 +127,7 @@ pub struct ResourceSpec {
 }
 
 /// One vertex of either kind.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum VertexSpec {
     /// It computes.

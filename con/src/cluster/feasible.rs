@@ -67,6 +67,12 @@ fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
         max_instances: _,
         cpu_millis: _,
         memory_mib: _,
+        min_instances: _,
+        priority: _,
+        label_prefer: _,
+        affinity_with: _,
+        anti_affinity_with: _,
+        spread_by: _,
     } = requirements;
     let missing = |label: &&String| !totals.labels.contains(*label);
     if let Some(label) = label_match_all.iter().find(missing) {

@@ -1,16 +1,18 @@
 //! What nodes say they run, against what should run.
 
-use std::{collections::BTreeSet, time::Duration};
+use rustc_hash::FxHashSet;
 
-use edgeless_types::{LogicalId, NodeId, PhysicalId, RunningInstance};
+use edgeless_types::{NodeId, PhysicalId, RunningInstance};
 
-use super::{Domain, Effect, Instance, Phase, Step};
-use crate::plan::Ask;
+use super::{
+    Domain,
+    model::{ClassKey, Instance, Phase, ReplicaKey},
+};
 
 impl Domain {
     /// Compares what a node says it runs with what it should run.
     pub(super) fn on_running(&mut self, node_id: NodeId, running: Vec<RunningInstance>) {
-        let mut reported = BTreeSet::new();
+        let mut reported = FxHashSet::default();
         for instance in running {
             reported.insert(instance.physical_id);
             self.adopt(node_id, instance);
@@ -19,22 +21,19 @@ impl Domain {
             return;
         };
         let hosted = node.instances.keys();
-        let missing: Vec<_> = hosted
-            .filter(|it| !reported.contains(it))
-            .copied()
-            .collect();
+        let missing = hosted.filter(|it| !reported.contains(it)).copied();
+        let mut missing: Vec<_> = missing.collect();
+        missing.sort_unstable();
         for physical_id in missing {
-            let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+            let Some(key) = self.model.replica_of(physical_id) else {
                 continue;
             };
-            let vertex = self.vertices.get(&logical_id);
-            let under_way = vertex.is_some_and(|vertex| {
-                vertex.instance.is_some_and(|instance| {
-                    instance.physical_id == physical_id && instance.phase != Phase::Running
-                })
-            });
+            let instance = self.model.replica(key).instance;
+            let under_way = instance
+                .is_some_and(|it| it.physical_id == physical_id && it.phase != Phase::Running);
             if !under_way {
-                self.gone(node_id, physical_id);
+                self.unhost(node_id, physical_id);
+                self.gone(physical_id);
                 // Its start may still be on its way to the node.
                 self.stop_copy(node_id, physical_id);
             }
@@ -44,59 +43,72 @@ impl Domain {
     pub(super) fn adopt(&mut self, node_id: NodeId, running: RunningInstance) {
         let physical_id = running.physical_id;
         self.generation = self.generation.max(running.generation);
-        if self.retiring.contains_key(&physical_id) {
+        if let Some(key) = self.model.replica_of(physical_id) {
+            let instance = self.model.replica(key).instance;
+            if instance.is_some_and(|it| it.physical_id == physical_id && it.phase.is_starting()) {
+                self.started(physical_id);
+            }
             return;
         }
-        let known = self.vertices.get(&running.logical_id);
-        match known.map(|vertex| vertex.instance) {
-            Some(Some(instance)) if instance.physical_id == physical_id => {
-                if instance.phase == Phase::Starting {
-                    self.started(physical_id);
-                }
-            }
-            // Of two that outlived a restart the newer is right, whichever was reported first.
-            Some(Some(instance))
-                if instance
-                    .adopted
-                    .is_some_and(|adopted| running.generation > adopted) =>
-            {
-                self.unhost(instance.node_id, instance.physical_id);
-                self.stop_stray(instance.node_id, instance.physical_id);
-                self.take_over(node_id, running);
-            }
-            Some(None) => {
-                tracing::info!(%node_id, %physical_id, "an instance is adopted");
-                self.take_over(node_id, running);
-            }
-            None if !self.reconciled => {
+        let Some(vertex) = self.model.key_of(running.logical_id) else {
+            if self.reconciled {
+                self.stop_stray(node_id, physical_id);
+            } else {
                 self.orphans.insert(physical_id, (node_id, running));
             }
+            return;
+        };
+        let replicas = &self.model.vertex(vertex).replicas;
+        let instance = |it: &ReplicaKey| self.model.replica(*it).instance;
+        if let Some(&free) = replicas.iter().find(|it| instance(it).is_none()) {
+            tracing::info!(%node_id, %physical_id, "an instance is adopted");
+            return self.take_over(free, node_id, running);
+        }
+        // Of those that outlived a restart the newer are right, whichever were reported first.
+        let adopted = replicas
+            .iter()
+            .filter_map(|&it| Some((instance(&it)?.adopted?, it)));
+        match adopted.min() {
+            Some((generation, key)) if running.generation > generation => {
+                if let Some(older) = instance(&key) {
+                    self.unhost(older.node_id, older.physical_id);
+                    self.gone(older.physical_id);
+                    self.stop_stray(older.node_id, older.physical_id);
+                }
+                self.take_over(key, node_id, running);
+            }
             // Moved or stopped meanwhile.
-            Some(Some(_)) | None => self.stop_stray(node_id, physical_id),
+            Some(_) | None => self.stop_stray(node_id, physical_id),
         }
     }
 
-    /// A vertex without an instance takes one that runs already.
-    fn take_over(&mut self, node_id: NodeId, running: RunningInstance) {
-        let (logical_id, physical_id) = (running.logical_id, running.physical_id);
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
-        vertex.generation = self.generation;
+    /// A replica without an instance takes one that runs already.
+    fn take_over(&mut self, key: ReplicaKey, node_id: NodeId, running: RunningInstance) {
+        let physical_id = running.physical_id;
+        self.waiting.remove(key);
+        self.release(key);
+        let vertex_key = self.model.replica(key).vertex;
+        let generation = self.generation;
+        let vertex = self.model.vertex_mut(vertex_key);
+        vertex.generation = generation;
+        let class = vertex.class;
         let since = self.now;
-        let phase = Phase::Starting;
-        vertex.instance = Some(Instance {
+        let replica = self.model.replica_mut(key);
+        if let Some(extra) = &mut replica.extra {
+            extra.lost = false;
+        }
+        replica.instance = Some(Instance {
             node_id,
             physical_id,
-            phase,
+            class,
+            phase: Phase::Starting,
             since,
             adopted: Some(running.generation),
         });
-        self.unplaced.remove(&logical_id);
-        self.host(node_id, physical_id, logical_id);
+        self.host(node_id, physical_id, key);
         self.started(physical_id);
         // Its outputs may be those of another time.
-        self.patch_sender(logical_id);
+        self.patch_sender(vertex_key);
     }
 
     fn stop_stray(&mut self, node_id: NodeId, physical_id: PhysicalId) {
@@ -104,34 +116,26 @@ impl Domain {
         self.stop_copy(node_id, physical_id);
     }
 
-    /// A copy that nobody sends to is stopped at once.
-    pub(super) fn stop_copy(&mut self, node_id: NodeId, physical_id: PhysicalId) {
-        let step = Step::Stop {
-            physical_id,
-            generation: self.decide(),
-            drain: Duration::ZERO,
-        };
-        self.effects.push(Effect::Step { node_id, step });
-    }
-
-    /// A copy counts as one of its node.
-    pub(super) fn host(&mut self, node_id: NodeId, physical_id: PhysicalId, of: LogicalId) {
-        self.by_physical.insert(physical_id, of);
-        let ask = self.vertices.get(&of).map_or(Ask::default(), |it| it.ask);
+    /// A copy of a replica counts as one of its node.
+    pub(super) fn host(&mut self, node_id: NodeId, physical_id: PhysicalId, of: ReplicaKey) {
+        self.model.bind(physical_id, of);
+        let class = self.model.vertex(self.model.replica(of).vertex).class;
         if let Some(node) = self.nodes.get_mut(&node_id)
-            && node.instances.insert(physical_id, ask).is_none()
+            && node.instances.insert(physical_id, class).is_none()
         {
-            self.fleet.take(node_id, ask);
+            self.model.share_class(class);
+            self.fleet.take(node_id, self.model.class(class).ask);
         }
     }
 
-    /// A copy does not count as one of its node any more; which vertex it was of.
-    pub(super) fn unhost(&mut self, node_id: NodeId, physical_id: PhysicalId) -> Option<LogicalId> {
-        if let Some(node) = self.nodes.get_mut(&node_id)
-            && let Some(ask) = node.instances.remove(&physical_id)
-        {
-            self.fleet.give_back(node_id, ask);
+    /// A copy does not count as one of its node any more.
+    pub(super) fn unhost(&mut self, node_id: NodeId, physical_id: PhysicalId) {
+        let node = self.nodes.get_mut(&node_id);
+        let class: Option<ClassKey> = node.and_then(|node| node.instances.remove(&physical_id));
+        if let Some(class) = class {
+            self.fleet.give_back(node_id, self.model.class(class).ask);
+            self.model.leave_class(class, &mut self.fleet);
+            self.note_moved(node_id, physical_id);
         }
-        self.by_physical.remove(&physical_id)
     }
 }

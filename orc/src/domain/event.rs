@@ -29,6 +29,13 @@ pub enum Command {
     Stop(Vec<LogicalId>),
     /// Lead outputs elsewhere.
     Patch(Vec<(LogicalId, OutputMapping)>),
+    /// Desire so many copies of a vertex, as far as its annotations allow.
+    Scale {
+        /// Which.
+        logical_id: LogicalId,
+        /// How many.
+        copies: u32,
+    },
     /// Desire exactly these vertices.
     Reconcile {
         /// Which.
@@ -179,14 +186,13 @@ pub enum Effect {
 
 /// One action of a node.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "steps are few and live briefly")]
 pub enum Step {
     /// Start an instance.
     Start {
         /// Which.
         instance: RunningInstance,
         /// What it is.
-        spec: VertexSpec,
+        spec: Arc<VertexSpec>,
         /// Where its outputs lead.
         outputs: Vec<Output>,
         /// What its predecessor saved.
@@ -218,11 +224,11 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     /// The channel.
-    pub channel: String,
+    pub channel: Arc<str>,
     /// The vertex.
     pub logical_id: LogicalId,
-    /// Its instance, and where its node takes messages; none: hold.
-    pub instance: Option<(InstanceId, String)>,
+    /// Its instances, and where their nodes take messages; none: hold.
+    pub instances: Vec<(InstanceId, Arc<str>)>,
 }
 
 /// Names a step.

@@ -4,12 +4,20 @@
 //! nothing; its generator is seeded.
 
 mod adopt;
+mod drain;
 mod event;
+mod flapping;
+mod model;
+mod moves;
 mod nodes;
 mod observe;
 mod outcomes;
 mod place;
+mod retiring;
+mod room;
+mod update;
 mod vertices;
+mod waiting;
 
 #[cfg(test)]
 mod simulation;
@@ -18,28 +26,33 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
 use edgeless_types::{
-    DomainId, Generation, LogicalId, NodeId, PhysicalId, RunningInstance, Timestamp, WaitReason,
-    WorkflowId,
-    workflow::{OutputMapping, VertexSpec},
+    DomainId, Generation, LogicalId, NodeId, PhysicalId, RunningInstance, Timestamp,
 };
 use rand::{SeedableRng, rngs::StdRng};
+use rustc_hash::FxHashMap;
 
 use crate::{
     change::{Change, What},
     plan::{
-        Ask,
-        fleet::{Fleet, KindId, Overcommit},
+        fleet::{Fleet, Overcommit},
         strategy::StrategyKind,
     },
 };
+use drain::Drain;
 pub use event::{
     Command, Effect, NodeUpdate, NodeUpdateReply, Output, Profile, Refusal, StartOutcome, Step,
     StepKey, StepResult, Ticket, VertexRequest,
 };
+use flapping::Absences;
+pub use flapping::Flapping;
+use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers, Totals};
+use retiring::Retiring;
+use room::Reserved;
+use vertices::PendingTicket;
+use waiting::Waiting;
 
 /// Settings of a domain.
 #[derive(Clone, Debug)]
@@ -60,62 +73,11 @@ pub struct Settings {
     pub adoption_grace: std::time::Duration,
     /// How long an instance that was replaced still takes what is under way to it.
     pub linger: std::time::Duration,
-}
-
-/// A vertex: what is desired of it and what is known of it.
-#[derive(Debug)]
-struct Vertex {
-    workflow_id: WorkflowId,
-    spec: VertexSpec,
-    /// What it wants of its node.
-    kind: KindId,
-    ask: Ask,
-    outputs: OutputMapping,
-    /// The last decision about it.
-    generation: Generation,
-    instance: Option<Instance>,
-    /// Why it does not run, and since when.
-    waiting: Option<(Timestamp, WaitReason)>,
-    /// Not to be placed before.
-    not_before: Timestamp,
-    /// Starts that failed in a row.
-    attempts: u32,
-    /// Where it is to be placed next, if that was asked for.
-    wanted_node: Option<NodeId>,
-    /// Nodes that refused it lately.
-    refused_by: BTreeSet<NodeId>,
-    /// The version of the fleet in which no node took it.
-    tried: Option<u64>,
-}
-
-/// The copy of a vertex that is meant to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Instance {
-    node_id: NodeId,
-    physical_id: PhysicalId,
-    phase: Phase,
-    since: Timestamp,
-    /// What its node said when it was adopted; none: it was placed in this life.
-    adopted: Option<Generation>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The node was asked to start it.
-    Starting,
-    /// The node says that it runs.
-    Running,
-    /// It is to be stopped, and its state to go with the vertex, before it starts elsewhere.
-    Handing,
-}
-
-/// A copy that is replaced: it is stopped once nobody sends to it any more.
-#[derive(Debug)]
-struct Retiring {
-    node_id: NodeId,
-    logical_id: LogicalId,
-    /// Senders that have not confirmed their patch yet.
-    senders: BTreeSet<PhysicalId>,
+    /// Starts of lost instances that a node may have unanswered: when many are lost at once, those of
+    /// high priority come first, and nobody is crushed.
+    pub healing_per_node: u32,
+    /// When a node that comes and goes gets nothing new.
+    pub flapping: Flapping,
 }
 
 /// Desired and observed state of a domain.
@@ -131,33 +93,36 @@ pub struct Domain {
     deadlines: BTreeSet<(Timestamp, NodeId)>,
     /// Of nodes whose id came with another nonce: the nonce before, and when it was last seen.
     former: BTreeMap<NodeId, (u64, Timestamp)>,
-    vertices: BTreeMap<LogicalId, Vertex>,
-    dependants: BTreeMap<LogicalId, BTreeSet<LogicalId>>,
-    by_physical: BTreeMap<PhysicalId, LogicalId>,
-    /// Desired vertices without an instance.
-    unplaced: BTreeSet<LogicalId>,
+    absences: Absences,
+    model: Model,
+    /// Desired replicas without an instance.
+    waiting: Waiting,
+    /// All nodes are busy healing: nothing is placed until time has passed or one of them has room.
+    paused: bool,
+    /// Nodes that have answered the start of a lost instance since the last time.
+    healed: Vec<NodeId>,
+    /// How many replicas there are of each priority.
+    priorities: BTreeMap<i32, usize>,
+    reserved: FxHashMap<ReplicaKey, Reserved>,
+    kept_on: FxHashMap<NodeId, Vec<ReplicaKey>>,
+    /// Vertices that get another version.
+    updating: BTreeSet<VertexKey>,
+    drains: BTreeMap<NodeId, Drain>,
+    /// Of those, the ones that have come further.
+    drained: BTreeSet<NodeId>,
     /// Reported by nodes, not desired as far as is known.
     orphans: BTreeMap<PhysicalId, (NodeId, RunningInstance)>,
-    retiring: BTreeMap<PhysicalId, Retiring>,
-    /// Retired copies nobody sends to, by the moment at which they are stopped.
-    lingering: BTreeSet<(Timestamp, PhysicalId)>,
-    states: BTreeMap<LogicalId, Bytes>,
+    retiring: Retiring,
     cordoned: BTreeSet<NodeId>,
-    tickets: BTreeMap<Ticket, PendingTicket>,
-    ticket_of: BTreeMap<LogicalId, Ticket>,
+    tickets: FxHashMap<Ticket, PendingTicket>,
+    ticket_of: FxHashMap<LogicalId, Ticket>,
     /// Whether ε-CON has said what it desires since the start.
     reconciled: bool,
     effects: Vec<Effect>,
-    touched: BTreeSet<LogicalId>,
+    /// Vertices with an instance less: their senders are told at the end of the event, each once.
+    gone_astray: Vec<LogicalId>,
+    touched: Vec<VertexKey>,
     now: Timestamp,
-}
-
-/// A start that is answered when each of its vertices has come to something.
-#[derive(Debug)]
-struct PendingTicket {
-    order: Vec<LogicalId>,
-    open: BTreeSet<LogicalId>,
-    outcomes: BTreeMap<LogicalId, StartOutcome>,
 }
 
 impl Domain {
@@ -172,20 +137,26 @@ impl Domain {
             nodes: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             former: BTreeMap::new(),
-            vertices: BTreeMap::new(),
-            dependants: BTreeMap::new(),
-            by_physical: BTreeMap::new(),
-            unplaced: BTreeSet::new(),
+            absences: Absences::default(),
+            model: Model::default(),
+            waiting: Waiting::default(),
+            paused: false,
+            healed: Vec::new(),
+            priorities: BTreeMap::new(),
+            reserved: FxHashMap::default(),
+            kept_on: FxHashMap::default(),
+            updating: BTreeSet::new(),
+            drains: BTreeMap::new(),
+            drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
-            retiring: BTreeMap::new(),
-            lingering: BTreeSet::new(),
-            states: BTreeMap::new(),
+            retiring: Retiring::default(),
             cordoned: BTreeSet::new(),
-            tickets: BTreeMap::new(),
-            ticket_of: BTreeMap::new(),
+            tickets: FxHashMap::default(),
+            ticket_of: FxHashMap::default(),
             reconciled,
             effects: Vec::new(),
-            touched: BTreeSet::new(),
+            gone_astray: Vec::new(),
+            touched: Vec::new(),
             now: Timestamp::EPOCH,
         }
     }
@@ -197,6 +168,7 @@ impl Domain {
             Command::Start { vertices, ticket } => self.start(vertices, ticket),
             Command::Stop(logical_ids) => self.stop(&logical_ids),
             Command::Patch(patches) => self.patch(patches),
+            Command::Scale { logical_id, copies } => self.scale(logical_id, copies),
             Command::Reconcile { vertices, ticket } => self.reconcile(vertices, ticket),
             Command::Reset => self.reset(),
             Command::Outcome {
@@ -216,29 +188,36 @@ impl Domain {
             }
             self.deadlines.pop_first();
             tracing::warn!(%node_id, "a node did not refresh in time: lost");
+            self.absences
+                .note(node_id, self.now, self.settings.flapping);
             self.lose(node_id);
         }
-        while let Some(&(at, physical_id)) = self.lingering.first() {
-            if at > self.now {
-                break;
-            }
-            self.lingering.pop_first();
+        while let Some(physical_id) = self.retiring.pop_due(self.now) {
             self.stop_retired(physical_id);
         }
         let now = self.now;
         self.former
             .retain(|_, (_, seen)| now.since(*seen) <= nodes::FORMER);
-        self.place_all();
+        for node_id in self.absences.rested(now) {
+            self.recheck_closed(node_id);
+        }
+        for key in self.updating.clone() {
+            self.advance_update(key);
+        }
+        self.retry_drains();
+        self.paused = false;
     }
 
     /// What is to be done since the last time, with the changes of what was touched.
     fn finish(&mut self) -> Vec<Effect> {
-        for logical_id in std::mem::take(&mut self.touched) {
-            let what = match self.active_instance(logical_id) {
-                Some(active) => What::Instance(Box::new(active)),
-                None => What::InstanceGone(logical_id),
-            };
-            self.change(what);
+        self.advance_drains();
+        self.settle_places();
+        self.tell_senders_of_gone();
+        for key in std::mem::take(&mut self.touched) {
+            // It may have gone meanwhile, and another may be in its place.
+            if let Some(active) = self.take_touched(key) {
+                self.change(What::Instance(Box::new(active)));
+            }
         }
         std::mem::take(&mut self.effects)
     }
@@ -254,7 +233,11 @@ impl Domain {
         self.generation
     }
 
-    fn touch(&mut self, logical_id: LogicalId) {
-        self.touched.insert(logical_id);
+    /// Observers are to be told of a vertex.
+    fn touch(&mut self, key: VertexKey) {
+        let vertex = self.model.vertex_mut(key);
+        if !std::mem::replace(&mut vertex.touched, true) {
+            self.touched.push(key);
+        }
     }
 }

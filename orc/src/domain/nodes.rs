@@ -1,13 +1,18 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{
-    Demand, NodeHealth, NodeId, PhysicalId, Timestamp, WaitReason, intent::Intent,
+    Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
+    intent::Intent,
 };
+use rustc_hash::FxHashMap;
 
-use super::{Domain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal};
-use crate::{change::What, plan::Ask};
+use super::{
+    Domain, Drain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal,
+    model::{ClassKey, Phase},
+};
+use crate::{change::What, plan::strategy::StrategyKind};
 
 /// How long a life that was replaced is remembered.
 pub(super) const FORMER: Duration = Duration::from_mins(1);
@@ -19,10 +24,12 @@ pub(super) struct Node {
     sequence: u64,
     deadline: Timestamp,
     pub(super) profile: Profile,
+    pub(super) invocation_url: Arc<str>,
     pub(super) health: Option<NodeHealth>,
     pub(super) last_update: Timestamp,
     pub(super) leaving: bool,
-    pub(super) instances: BTreeMap<PhysicalId, Ask>,
+    /// Its copies, and what they are of.
+    pub(super) instances: FxHashMap<PhysicalId, ClassKey>,
     pub(super) demand: Vec<Demand>,
 }
 
@@ -58,6 +65,8 @@ impl Domain {
                 }
                 tracing::info!(%node_id, "the node began a new life");
                 self.former.insert(node_id, (nonce, self.now));
+                self.absences
+                    .note(node_id, self.now, self.settings.flapping);
                 self.lose(node_id);
             }
             Some(_) | None => {}
@@ -84,16 +93,23 @@ impl Domain {
                 nonce: update.nonce,
                 sequence: 0,
                 deadline: self.now,
+                invocation_url: profile.invocation_url.as_str().into(),
                 profile,
                 health: None,
                 last_update: self.now,
                 leaving: update.leaving,
-                instances: BTreeMap::new(),
+                instances: FxHashMap::default(),
                 demand: Vec::new(),
             },
         );
         self.effects.push(Effect::Meet { node_id, agent_url });
         self.announce(node_id);
+        if self
+            .absences
+            .rest_if_flapping(node_id, self.now, self.settings.flapping)
+        {
+            tracing::warn!(%node_id, "the node came and went too often: it gets nothing new for a while");
+        }
     }
 
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
@@ -109,15 +125,14 @@ impl Domain {
         node.last_update = now;
         let began_to_leave = update.leaving && !node.leaving;
         node.leaving = update.leaving;
-        let mut open_for_more = false;
         if let Some(profile) = update.profile
             && profile != node.profile
         {
             let agent_url = profile.agent_url.clone();
+            node.invocation_url = profile.invocation_url.as_str().into();
             node.profile = profile;
             self.effects.push(Effect::Meet { node_id, agent_url });
             self.announce(node_id);
-            open_for_more = true;
         }
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.demand = update.demand;
@@ -131,27 +146,27 @@ impl Domain {
             self.change(What::Health(node_id, health));
         }
         if let Some(samples) = update.samples {
+            if self.settings.strategy == StrategyKind::Affine {
+                self.note_transfer(node_id, &samples);
+            }
             self.change(What::Samples(node_id, samples));
         }
         if let Some(running) = update.running {
             self.on_running(node_id, running);
-            open_for_more = true;
         }
         for (physical_id, state) in update.states {
-            if let Some(&logical_id) = self.by_physical.get(&physical_id) {
-                self.states.insert(logical_id, state);
+            if let Some(key) = self.model.replica_of(physical_id) {
+                self.model.replica_mut(key).extra_mut().state = Some(state);
             }
         }
         for (physical_id, message) in update.failures {
-            self.on_failure(node_id, physical_id, message);
+            self.on_failure(node_id, physical_id, &message);
         }
         if began_to_leave {
-            self.evacuate(node_id);
+            self.begin_drain(node_id);
         }
-        if open_for_more {
-            self.place_all();
-        }
-        let may_leave = update.leaving && self.is_empty(node_id);
+        let drained = self.drains.get(&node_id).is_none_or(Drain::is_over);
+        let may_leave = update.leaving && drained;
         if may_leave {
             tracing::info!(%node_id, "a node left");
             self.lose(node_id);
@@ -178,9 +193,17 @@ impl Domain {
     }
 
     /// Whether a node takes anything new may have changed.
-    fn recheck_closed(&mut self, node_id: NodeId) {
+    pub(super) fn recheck_closed(&mut self, node_id: NodeId) {
         let leaving = self.nodes.get(&node_id).is_some_and(|node| node.leaving);
-        let closed = leaving || self.cordoned.contains(&node_id);
+        let closed = if leaving {
+            Some("leaving")
+        } else if self.cordoned.contains(&node_id) {
+            Some("cordoned")
+        } else if self.absences.is_resting(node_id) {
+            Some("came and went too often")
+        } else {
+            None
+        };
         self.fleet.set_closed(node_id, closed);
     }
 
@@ -213,75 +236,92 @@ impl Domain {
             self.change(What::ProviderGone(provider.provider_id.clone()));
         }
         self.change(What::NodeGone(node_id));
-        for physical_id in node.instances.into_keys() {
-            self.gone(node_id, physical_id);
+        self.drains.remove(&node_id);
+        for (physical_id, class) in node.instances {
+            self.lost_with_node(physical_id);
+            self.model.leave_class(class, &mut self.fleet);
         }
-        for retiring in self.retiring.values_mut() {
-            let gone = &self.by_physical;
-            retiring.senders.retain(|sender| gone.contains_key(sender));
+        for key in self.kept_on.get(&node_id).cloned().unwrap_or_default() {
+            self.release(key);
+            let priority = self.priority_of(key);
+            self.waiting.for_turn(key, priority);
         }
-        self.retire_ready();
-        self.place_all();
+    }
+
+    /// Its node is lost: it is started elsewhere, in its turn.
+    fn lost_with_node(&mut self, physical_id: PhysicalId) {
+        if let Some(key) = self.model.replica_of(physical_id)
+            && let Some(instance) = self.model.replica(key).instance
+            && instance.physical_id == physical_id
+            && instance.phase != Phase::Handing
+        {
+            self.model.replica_mut(key).extra_mut().lost = true;
+        }
+        self.gone(physical_id);
+    }
+
+    /// The mean transfer time of what a node handled.
+    fn note_transfer(&mut self, node_id: NodeId, samples: &Samples) {
+        let times = samples.times.iter();
+        let transfers = times.filter(|it| it.kind == SampleKind::FunctionTransferTime);
+        let (number, sum) = transfers.fold((0_u64, 0_u64), |(number, sum), it| {
+            (number + 1, sum.saturating_add(it.nanos))
+        });
+        if let Some(mean) = sum.checked_div(number) {
+            self.fleet.set_transfer(node_id, mean);
+        }
     }
 
     /// An instance ended by itself.
-    fn on_failure(&mut self, node_id: NodeId, physical_id: PhysicalId, message: String) {
-        let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+    fn on_failure(&mut self, node_id: NodeId, physical_id: PhysicalId, message: &str) {
+        let Some(key) = self.model.replica_of(physical_id) else {
             return;
         };
         tracing::warn!(%node_id, %physical_id, message, "an instance failed");
-        self.gone(node_id, physical_id);
-        self.delay_after_failure(logical_id, message);
+        let instance = self.model.replica(key).instance;
+        self.unhost(node_id, physical_id);
+        self.gone(physical_id);
+        if !self.model.has_replica(key) {
+            return;
+        }
+        self.delay_after_failure(key, message.to_owned());
+        if let Some(instance) = instance.filter(|it| it.physical_id == physical_id) {
+            self.count_failure(key, instance.class, message);
+        }
     }
 
-    /// The instance does not run any more: the vertex waits, its senders hold.
-    pub(super) fn gone(&mut self, node_id: NodeId, physical_id: PhysicalId) {
-        self.retiring.remove(&physical_id);
-        self.lingering.retain(|&(_, other)| other != physical_id);
-        let Some(logical_id) = self.unhost(node_id, physical_id) else {
+    /// A copy does not run any more: if it was the instance of its replica, that waits and its senders hold.
+    /// Its node has forgotten it already.
+    pub(super) fn gone(&mut self, physical_id: PhysicalId) {
+        self.retiring.remove(physical_id);
+        let linger = self.now + self.settings.linger;
+        self.retiring.confirmed(physical_id, linger);
+        let Some(key) = self.model.unbind(physical_id) else {
             return;
         };
         let now = self.now;
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+        let replica = self.model.replica_mut(key);
+        if let Some(extra) = &mut replica.extra {
+            extra.predecessors.retain(|it| *it != physical_id);
+        }
+        let Some(instance) = replica.instance.filter(|it| it.physical_id == physical_id) else {
             return;
         };
-        if vertex
-            .instance
-            .is_some_and(|instance| instance.physical_id == physical_id)
-        {
-            vertex.instance = None;
-            vertex.waiting = Some((now, WaitReason::Starting));
-            self.unplaced.insert(logical_id);
-            self.touch(logical_id);
-            self.patch_senders_of(logical_id);
+        replica.instance = None;
+        replica.waiting = Some(Box::new((now, WaitReason::Starting)));
+        let vertex = replica.vertex;
+        self.end_healing(instance);
+        self.touch(vertex);
+        if self.model.replica(key).is_superfluous() {
+            self.forget_replica(key);
+        } else {
+            let priority = self.priority_of(key);
+            self.waiting.for_turn(key, priority);
         }
-    }
-
-    /// Everything on a node that leaves goes elsewhere.
-    fn evacuate(&mut self, node_id: NodeId) {
-        let Some(node) = self.nodes.get(&node_id) else {
-            return;
-        };
-        let instances: Vec<_> = node.instances.keys().copied().collect();
-        for physical_id in instances {
-            if let Some(&logical_id) = self.by_physical.get(&physical_id) {
-                self.move_away(logical_id, None);
-            }
+        // Nobody knows of one that did not run, and all were told of one that is handed over.
+        if instance.phase == Phase::Running {
+            self.gone_astray.push(self.model.vertex(vertex).logical_id);
         }
-    }
-
-    /// Whether nothing on the node can still be moved.
-    fn is_empty(&mut self, node_id: NodeId) -> bool {
-        let Some(node) = self.nodes.get(&node_id) else {
-            return true;
-        };
-        let instances: Vec<_> = node.instances.keys().copied().collect();
-        instances.into_iter().all(|physical_id| {
-            let Some(&logical_id) = self.by_physical.get(&physical_id) else {
-                return true;
-            };
-            !self.retiring.contains_key(&physical_id) && !self.is_placeable(logical_id)
-        })
     }
 
     /// Carries out an intent.
@@ -305,14 +345,21 @@ impl Domain {
             }),
             Intent::Uncordon { node_id } => self.known(node_id).map(|()| {
                 self.cordoned.remove(&node_id);
+                if self.nodes.get(&node_id).is_some_and(|it| !it.leaving) {
+                    self.drains.remove(&node_id);
+                }
                 self.recheck_closed(node_id);
-                self.place_all();
+            }),
+            Intent::Drain { node_id } => self.known(node_id).map(|()| {
+                self.cordoned.insert(node_id);
+                self.recheck_closed(node_id);
+                self.begin_drain(node_id);
             }),
         };
         (outcome, self.finish())
     }
 
-    fn known(&self, node_id: NodeId) -> Result<(), Refusal> {
+    pub(super) fn known(&self, node_id: NodeId) -> Result<(), Refusal> {
         if self.nodes.contains_key(&node_id) {
             return Ok(());
         }

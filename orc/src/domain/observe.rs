@@ -7,7 +7,10 @@ use edgeless_types::{
     mirror::{ActiveInstance, RunningSince, Waiting},
 };
 
-use super::{Domain, Phase, Profile};
+use super::{
+    Domain, Profile,
+    model::{Vertex, VertexKey},
+};
 use crate::change::{Change, What};
 
 /// A node as others see it.
@@ -49,8 +52,12 @@ pub struct Numbers {
     pub nodes: usize,
     /// Desired vertices.
     pub vertices: usize,
-    /// Desired vertices that do not run.
+    /// Desired copies of them.
+    pub replicas: usize,
+    /// Desired copies that have no node.
     pub waiting: usize,
+    /// Nodes that get nothing new because they came and went.
+    pub flapping: usize,
 }
 
 impl Domain {
@@ -63,8 +70,10 @@ impl Domain {
     pub fn numbers(&self) -> Numbers {
         Numbers {
             nodes: self.nodes.len(),
-            vertices: self.vertices.len(),
-            waiting: self.unplaced.len(),
+            vertices: self.model.vertices().len(),
+            replicas: self.model.replicas(),
+            waiting: self.waiting.len(),
+            flapping: self.absences.resting(),
         }
     }
 
@@ -85,12 +94,13 @@ impl Domain {
     pub fn demand(&self) -> BTreeMap<LogicalId, u64> {
         let mut all = BTreeMap::<LogicalId, u64>::new();
         for demand in self.nodes().values().flat_map(|node| &node.demand) {
-            let sender = self.by_physical.get(&demand.physical_id);
-            let targets = sender
-                .and_then(|sender| self.vertices.get(sender))
-                .and_then(|vertex| vertex.outputs.get(&demand.channel));
-            if let Some(&target) = targets {
-                *all.entry(target).or_default() += demand.waiting;
+            let Some(sender) = self.model.replica_of(demand.physical_id) else {
+                continue;
+            };
+            let vertex = self.model.vertex(self.model.replica(sender).vertex);
+            let mut outputs = vertex.outputs.iter();
+            if let Some((_, target)) = outputs.find(|(channel, _)| **channel == *demand.channel) {
+                *all.entry(*target).or_default() += demand.waiting;
             }
         }
         all
@@ -122,44 +132,58 @@ impl Domain {
 
     /// A vertex as the mirror shows it; none: it is not desired.
     pub fn active_instance(&self, logical_id: LogicalId) -> Option<ActiveInstance> {
-        let vertex = self.vertices.get(&logical_id)?;
-        let shown = vertex
-            .instance
-            .filter(|instance| instance.phase != Phase::Starting);
-        let instances = shown.map(|instance| RunningSince {
-            node_id: instance.node_id,
-            physical_id: instance.physical_id,
-            since: instance.since,
+        let key = self.model.key_of(logical_id)?;
+        Some(self.active(self.model.vertex(key)))
+    }
+
+    /// A vertex that observers are to be told of; none: it is gone.
+    pub(super) fn take_touched(&mut self, key: VertexKey) -> Option<ActiveInstance> {
+        let vertex = self.model.touched_mut(key)?;
+        vertex.touched = false;
+        Some(self.active(self.model.vertex(key)))
+    }
+
+    fn active(&self, vertex: &Vertex) -> ActiveInstance {
+        let replicas = vertex.replicas.iter().map(|&it| self.model.replica(it));
+        let shown = replicas.clone().filter_map(|it| it.instance);
+        let shown = shown.filter(|it| !it.phase.is_starting());
+        let since = shown.map(|it| RunningSince {
+            node_id: it.node_id,
+            physical_id: it.physical_id,
+            since: it.since,
         });
-        let waiting = vertex.waiting.as_ref().map(|(since, reason)| Waiting {
-            since: *since,
-            reason: reason.clone(),
-            message: reason.to_string(),
-        });
-        Some(ActiveInstance {
-            logical_id,
+        let waiting = replicas.filter_map(|it| it.waiting.as_deref()).next();
+        ActiveInstance {
+            logical_id: vertex.logical_id,
             workflow_id: vertex.workflow_id,
-            spec: vertex.spec.clone(),
+            spec: std::sync::Arc::clone(&self.model.class(vertex.class).spec),
             generation: vertex.generation,
-            instances: instances.into_iter().collect(),
-            waiting,
-        })
+            instances: since.collect(),
+            waiting: waiting.map(|(since, reason)| Waiting {
+                since: *since,
+                reason: reason.clone(),
+                message: reason.to_string(),
+            }),
+        }
     }
 
     /// All vertices as the mirror shows them.
     pub fn active_instances(&self) -> Vec<ActiveInstance> {
-        self.vertices
-            .keys()
-            .filter_map(|&id| self.active_instance(id))
-            .collect()
+        let mut all: Vec<_> = self
+            .model
+            .vertices()
+            .map(|(_, it)| self.active(it))
+            .collect();
+        all.sort_unstable_by_key(|it| it.logical_id);
+        all
     }
 
     /// The vertices of a workflow.
     pub fn vertices_of(&self, workflow_id: WorkflowId) -> Vec<LogicalId> {
-        let of = |(&id, vertex): (&LogicalId, &super::Vertex)| {
-            (vertex.workflow_id == workflow_id).then_some(id)
-        };
-        self.vertices.iter().filter_map(of).collect()
+        let keys = self.model.of_workflow(workflow_id).iter();
+        let mut all: Vec<_> = keys.map(|&it| self.model.vertex(it).logical_id).collect();
+        all.sort_unstable();
+        all
     }
 
     /// The whole state as changes, from which a mirror is made whole.
@@ -175,10 +199,11 @@ impl Domain {
                 changes.push(What::Health(node_id, health.clone()));
             }
         }
-        for (&logical_id, vertex) in &self.vertices {
-            changes.push(What::Dependencies(logical_id, vertex.outputs.clone()));
-            let active = self.active_instance(logical_id).map(Box::new);
-            changes.extend(active.map(What::Instance));
+        for (_, vertex) in self.model.vertices() {
+            let outputs = vertex.outputs.iter();
+            let outputs = outputs.map(|(channel, to)| (channel.to_string(), *to));
+            changes.push(What::Dependencies(vertex.logical_id, outputs.collect()));
+            changes.push(What::Instance(Box::new(self.active(vertex))));
         }
         changes
             .into_iter()
@@ -187,10 +212,9 @@ impl Domain {
     }
 
     /// Where each node takes messages.
-    pub(super) fn invocation_url(&self, node_id: NodeId) -> String {
+    pub(super) fn invocation_url(&self, node_id: NodeId) -> std::sync::Arc<str> {
         let node = self.nodes.get(&node_id);
-        node.map(|node| node.profile.invocation_url.clone())
-            .unwrap_or_default()
+        node.map_or_else(|| "".into(), |it| std::sync::Arc::clone(&it.invocation_url))
     }
 
     /// Nodes by id, for those who look.

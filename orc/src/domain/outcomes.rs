@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use edgeless_types::{LogicalId, NodeId, PhysicalId, WaitReason};
+use edgeless_types::{NodeId, PhysicalId, WaitReason};
 
-use super::{Domain, Instance, Phase, StartOutcome, StepKey, StepResult};
+use super::{
+    Domain, StepKey, StepResult,
+    model::{Instance, Phase, ReplicaKey},
+};
 
 /// The first wait after a start that failed; doubles up to `LONGEST`.
 const FIRST: Duration = Duration::from_millis(100);
@@ -15,25 +18,18 @@ impl Domain {
         match (key, result) {
             (StepKey::Start(physical_id), StepResult::Done(_)) => self.started(physical_id),
             (StepKey::Start(physical_id), StepResult::Failed(message)) => {
-                self.start_failed(node_id, physical_id, message);
+                self.start_failed(node_id, physical_id, &message);
             }
             (StepKey::Stop(physical_id), StepResult::Done(state)) => {
-                if let (Some(state), Some(&logical_id)) =
-                    (state, self.by_physical.get(&physical_id))
-                {
-                    self.states.insert(logical_id, state);
-                }
-                self.stopped(node_id, physical_id);
+                self.stopped(node_id, physical_id, state);
             }
             (StepKey::Stop(physical_id), StepResult::Failed(message)) => {
                 tracing::warn!(%node_id, %physical_id, message, "a stop failed");
-                self.stopped(node_id, physical_id);
+                self.stopped(node_id, physical_id, None);
             }
             (StepKey::Patch(physical_id), StepResult::Done(_)) => {
-                for retiring in self.retiring.values_mut() {
-                    retiring.senders.remove(&physical_id);
-                }
-                self.retire_ready();
+                let linger = self.now + self.settings.linger;
+                self.retiring.confirmed(physical_id, linger);
             }
             (StepKey::Patch(physical_id), StepResult::Failed(message)) => {
                 tracing::warn!(%node_id, %physical_id, message, "a patch failed");
@@ -41,134 +37,161 @@ impl Domain {
         }
     }
 
-    /// An instance runs: its senders learn it, its predecessor may go.
+    /// An instance runs: its senders learn it, its predecessors may go.
     pub(super) fn started(&mut self, physical_id: PhysicalId) {
-        let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+        let Some(key) = self.model.replica_of(physical_id) else {
             return;
         };
         let now = self.now;
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+        let replica = self.model.replica_mut(key);
+        let Some(instance) = &mut replica.instance else {
             return;
         };
-        let Some(instance) = &mut vertex.instance else {
-            return;
-        };
-        if instance.physical_id != physical_id || instance.phase != Phase::Starting {
+        if instance.physical_id != physical_id || !instance.phase.is_starting() {
             return;
         }
+        let before = *instance;
         instance.phase = Phase::Running;
         instance.since = now;
-        vertex.waiting = None;
-        vertex.attempts = 0;
-        vertex.refused_by.clear();
-        let running = vertex.running().into_iter().collect();
-        self.touch(logical_id);
-        self.resolve(logical_id, StartOutcome::Running(running));
-        let senders = self.patch_senders_of(logical_id);
-        let waits = self.now + Duration::from_secs(5);
-        for (&old, retiring) in &mut self.retiring {
-            if retiring.logical_id == logical_id {
-                retiring.senders.clone_from(&senders);
-                self.lingering.insert((waits, old));
+        replica.waiting = None;
+        let mut predecessors = smallvec::SmallVec::<[PhysicalId; 1]>::new();
+        if let Some(extra) = replica.extra.take() {
+            // What was wanted, refused and saved has served its purpose.
+            predecessors = extra.predecessors;
+            if !predecessors.is_empty() || extra.superfluous {
+                let extra_now = replica.extra_mut();
+                extra_now.predecessors = predecessors.clone();
+                extra_now.superfluous = extra.superfluous;
             }
         }
-        self.retire_ready();
+        let vertex = replica.vertex;
+        self.end_healing(before);
+        self.touch(vertex);
+        if predecessors.is_empty() {
+            self.patch_senders_of(self.model.vertex(vertex).logical_id);
+        }
+        for old in predecessors {
+            self.tell_senders(old);
+        }
+        self.resolve_if_known(vertex);
+        self.advance_update(vertex);
     }
 
-    fn start_failed(&mut self, node_id: NodeId, physical_id: PhysicalId, message: String) {
-        let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+    /// A node has answered the start of an instance that was lost elsewhere, or need not any more.
+    pub(super) fn end_healing(&mut self, instance: Instance) {
+        if instance.phase == Phase::Healing {
+            self.fleet.end_healing(instance.node_id);
+            self.healed.push(instance.node_id);
+        }
+    }
+
+    fn start_failed(&mut self, node_id: NodeId, physical_id: PhysicalId, message: &str) {
+        let Some(key) = self.model.replica_of(physical_id) else {
             return;
         };
+        let instance = self.model.replica(key).instance;
+        let instance = instance.filter(|it| it.physical_id == physical_id);
+        let vertex = self.model.replica(key).vertex;
+        let logical_id = self.model.vertex(vertex).logical_id;
         tracing::warn!(%node_id, %logical_id, message, "a start failed");
-        let predecessor = self
-            .retiring
-            .iter()
-            .find(|(old, retiring)| {
-                // What is handed over is its own predecessor: that would bring back what failed.
-                retiring.logical_id == logical_id && **old != physical_id
-            })
-            .map(|(&old, retiring)| (old, retiring.node_id));
         // It may have started all the same, if only the answer was lost.
         self.stop_copy(node_id, physical_id);
-        self.gone(node_id, physical_id);
-        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
-            vertex.refused_by.insert(node_id);
+        self.unhost(node_id, physical_id);
+        self.gone(physical_id);
+        if !self.model.has_replica(key) || instance.is_none() {
+            return;
         }
-        match predecessor {
-            Some((old, home)) => self.restore(logical_id, home, old),
-            None => {
-                if self.somebody_may_be_willing(logical_id) {
-                    // Whoever waits for the start learns what comes of that.
-                    self.note_failure(logical_id, message);
-                } else {
-                    self.delay_after_failure(logical_id, message);
-                }
-                self.place(logical_id);
-            }
+        self.model
+            .replica_mut(key)
+            .extra_mut()
+            .refused_by
+            .push(node_id);
+        if let Some(&old) = self.model.replica(key).predecessors().first() {
+            self.restore(key, old);
+        } else if self.somebody_may_be_willing(key) {
+            // Whoever waits for the start learns what comes of that.
+            self.note_failure(key, message.to_owned());
+        } else {
+            self.delay_after_failure(key, message.to_owned());
+        }
+        if let Some(instance) = instance {
+            self.count_failure(key, instance.class, message);
         }
     }
 
-    /// Whether a feasible node has not refused a vertex yet.
-    fn somebody_may_be_willing(&mut self, logical_id: LogicalId) -> bool {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
-            return false;
-        };
-        let (kind, ask) = (vertex.kind, vertex.ask);
-        self.fleet.has_room(kind, ask, &vertex.refused_by)
+    /// Whether a feasible node has not refused a replica yet.
+    fn somebody_may_be_willing(&mut self, key: ReplicaKey) -> bool {
+        let class = self.model.class_of(key);
+        let (kind, ask) = (class.kind, class.ask);
+        let extra = self.model.replica(key).extra.as_deref();
+        let refused = extra.map_or(&[][..], |it| &it.refused_by);
+        self.fleet.has_room(kind, ask, refused)
     }
 
     /// A failure that is followed by another start at once.
-    fn note_failure(&mut self, logical_id: LogicalId, message: String) {
+    fn note_failure(&mut self, key: ReplicaKey, message: String) {
         let now = self.now;
-        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
-            vertex.not_before = now;
-            vertex.waiting = Some((now, WaitReason::Failed { message }));
-            self.touch(logical_id);
-        }
+        let replica = self.model.replica_mut(key);
+        replica.waiting = Some(Box::new((now, WaitReason::Failed { message })));
+        let vertex = replica.vertex;
+        self.touch(vertex);
     }
 
     /// A move failed: the old copy goes on.
-    fn restore(&mut self, logical_id: LogicalId, node_id: NodeId, physical_id: PhysicalId) {
-        self.retiring.remove(&physical_id);
-        self.lingering.retain(|&(_, id)| id != physical_id);
+    fn restore(&mut self, key: ReplicaKey, physical_id: PhysicalId) {
+        let Some(old) = self.retiring.remove(physical_id) else {
+            return;
+        };
+        self.waiting.remove(key);
+        self.release(key);
         let since = self.now;
-        if let Some(vertex) = self.vertices.get_mut(&logical_id) {
-            let phase = Phase::Running;
-            vertex.instance = Some(Instance {
-                node_id,
-                physical_id,
-                phase,
-                since,
-                adopted: None,
-            });
-            vertex.waiting = None;
-        }
-        self.unplaced.remove(&logical_id);
-        self.touch(logical_id);
-        self.patch_senders_of(logical_id);
+        let replica = self.model.replica_mut(key);
+        replica.instance = Some(Instance {
+            phase: Phase::Running,
+            since,
+            adopted: None,
+            ..old.instance
+        });
+        replica.waiting = None;
+        replica
+            .extra_mut()
+            .predecessors
+            .retain(|it| *it != physical_id);
+        let vertex = replica.vertex;
+        self.touch(vertex);
+        self.note_stayed(old.instance.node_id, physical_id);
+        self.patch_senders_of(old.logical_id);
+        self.resolve_if_known(vertex);
     }
 
     /// After a failure the next start waits, longer each time.
-    pub(super) fn delay_after_failure(&mut self, logical_id: LogicalId, message: String) {
+    pub(super) fn delay_after_failure(&mut self, key: ReplicaKey, message: String) {
         let now = self.now;
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
+        let extra = self.model.replica_mut(key).extra_mut();
         let delay = FIRST
-            .saturating_mul(1 << vertex.attempts.min(16))
+            .saturating_mul(1 << extra.attempts.min(16))
             .min(LONGEST);
-        vertex.not_before = now + delay;
-        vertex.attempts += 1;
-        self.wait(logical_id, WaitReason::Failed { message });
+        extra.not_before = now + delay;
+        extra.attempts += 1;
+        let until = extra.not_before;
+        if self.model.replica(key).instance.is_none() {
+            let priority = self.priority_of(key);
+            self.waiting.for_moment(key, priority, until);
+        }
+        self.wait(key, WaitReason::Failed { message });
     }
 
-    /// An instance was stopped. What was handed over starts at its new place.
-    fn stopped(&mut self, node_id: NodeId, physical_id: PhysicalId) {
-        let Some(&logical_id) = self.by_physical.get(&physical_id) else {
+    /// A copy was stopped. What was handed over starts at its new place.
+    fn stopped(&mut self, node_id: NodeId, physical_id: PhysicalId, state: Option<bytes::Bytes>) {
+        let Some(key) = self.model.replica_of(physical_id) else {
             return;
         };
-        self.retiring.remove(&physical_id);
-        self.gone(node_id, physical_id);
-        self.place(logical_id);
+        if let Some(state) = state
+            && self.is_instance_of(key, physical_id)
+        {
+            self.model.replica_mut(key).extra_mut().state = Some(state);
+        }
+        self.unhost(node_id, physical_id);
+        self.gone(physical_id);
     }
 }

@@ -1,334 +1,392 @@
-//! Placing, moving and retiring instances.
+//! Placing: which replica goes where, and when.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeMap;
 
-use edgeless_types::{
-    InstanceId, LogicalId, NodeId, PhysicalId, RunningInstance, WaitReason, workflow::VertexSpec,
-};
+use edgeless_types::{NodeId, PhysicalId, RunningInstance, WaitReason, workflow::VertexSpec};
+use smallvec::SmallVec;
 
 use super::{
-    Domain, Effect, Instance, Output, Phase, Refusal, Retiring, StartOutcome, Step, Vertex,
+    Domain, Effect, Output, Step,
+    model::{Instance, Phase, ReplicaKey, VertexKey},
 };
-use crate::plan::fleet::Excluded;
+use crate::plan::{
+    fleet::{Choice, KindId, Wish},
+    strategy::StrategyKind,
+};
 
-/// How long a stopped instance may drain.
-const DRAIN: Duration = Duration::from_secs(2);
-/// How long senders of a moved instance may take to confirm their patches.
-const CONFIRM: Duration = Duration::from_secs(5);
+/// Values of a label by which copies are spread that are looked at, those with the fewest copies first.
+const ZONES: usize = 8;
+
+type Nodes = SmallVec<[NodeId; 4]>;
+
+/// Whether more can be placed for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placing {
+    /// It can.
+    GoesOn,
+    /// All nodes are busy with what was lost elsewhere.
+    Pauses,
+}
 
 impl Domain {
-    /// Tries everything that waits for a place, but for what cannot have found one since it was tried.
-    pub(super) fn place_all(&mut self) {
-        let due: Vec<_> = self.unplaced.iter().copied().collect();
-        for logical_id in due {
-            let tried = self.vertices.get(&logical_id).and_then(|it| it.tried);
-            if tried != Some(self.fleet.version()) {
-                self.place(logical_id);
+    /// Uses the room that there is since the last time, then places whose turn it is.
+    pub(super) fn settle_places(&mut self) {
+        self.waiting.pass(self.now);
+        for _ in 0..2 {
+            for node_id in self.fleet.take_opened() {
+                self.use_reserved(node_id);
+                self.fill(node_id);
             }
-        }
-    }
-
-    /// Places one vertex, or notes why it waits.
-    pub(super) fn place(&mut self, logical_id: LogicalId) {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
-            return;
-        };
-        if vertex.instance.is_some() || vertex.not_before > self.now {
-            return;
-        }
-        match self.choose(logical_id, vertex.wanted_node) {
-            Ok(node_id) => self.start_on(logical_id, node_id),
-            Err(excluded) => {
-                let version = self.fleet.version();
-                if let Some(vertex) = self.vertices.get_mut(&logical_id) {
-                    vertex.tried = Some(version);
+            for node_id in std::mem::take(&mut self.healed) {
+                self.heal_on(node_id);
+            }
+            while !self.paused
+                && let Some(key) = self.waiting.next()
+            {
+                if self.place(key) == Placing::Pauses {
+                    self.paused = true;
                 }
-                self.wait(logical_id, WaitReason::NoFeasibleNode { excluded });
             }
         }
     }
 
-    /// The node for a vertex: the one that was asked for, if it takes it, else the one of the strategy.
-    fn choose(
-        &mut self,
-        logical_id: LogicalId,
-        wanted: Option<NodeId>,
-    ) -> Result<NodeId, Excluded> {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
-            return Err(Excluded::new());
-        };
-        let (kind, ask) = (vertex.kind, vertex.ask);
-        if let Some(node_id) = wanted
-            && self.fleet.takes(kind, ask, node_id).is_ok()
+    /// A node has more room: who waited for it?
+    fn fill(&mut self, node_id: NodeId) {
+        for shape in self.waiting.shapes() {
+            while let Some(key) = self.waiting.head(shape)
+                && self.fleet.takes(shape.0, shape.1, node_id).is_ok()
+            {
+                let extra = self.model.replica(key).extra.as_deref();
+                let most = self.settings.healing_per_node;
+                if extra.is_some_and(|it| it.lost) && !self.fleet.is_calm(node_id, Some(most)) {
+                    let priority = self.priority_of(key);
+                    self.waiting.for_turn(key, priority);
+                } else {
+                    self.start_on(key, node_id);
+                }
+            }
+        }
+    }
+
+    /// A node has healed something and may heal more.
+    fn heal_on(&mut self, node_id: NodeId) {
+        while let Some(key) = self.waiting.next() {
+            let class = self.model.class_of(key);
+            let (kind, ask) = (class.kind, class.ask);
+            let extra = self.model.replica(key).extra.as_deref();
+            let refused = extra.is_some_and(|it| it.refused_by.contains(&node_id));
+            if refused
+                || !self
+                    .fleet
+                    .is_calm(node_id, Some(self.settings.healing_per_node))
+                || self.fleet.takes(kind, ask, node_id).is_err()
+            {
+                return;
+            }
+            self.start_on(key, node_id);
+        }
+    }
+
+    /// Places a replica without an instance, or notes why it waits.
+    pub(super) fn place(&mut self, key: ReplicaKey) -> Placing {
+        let replica = self.model.replica(key);
+        if replica.instance.is_some() {
+            self.waiting.remove(key);
+            return Placing::GoesOn;
+        }
+        let (not_before, lost) = (
+            replica.not_before(),
+            replica.extra.as_ref().is_some_and(|it| it.lost),
+        );
+        let class = self.model.class_of(key);
+        let (shape, priority) = ((class.kind, class.ask), class.requirements.priority);
+        if not_before > self.now {
+            self.waiting.for_moment(key, priority, not_before);
+            return Placing::GoesOn;
+        }
+        self.release(key);
+        // Where those who came before find nothing, there is nothing.
+        if let Some(head) = self.waiting.head(shape)
+            && self.priority_of(head) >= priority
+            && let Some((_, reason)) = self.model.replica(head).waiting.as_deref()
         {
-            return Ok(node_id);
+            let reason = reason.clone();
+            self.waiting.for_room(key, priority, shape);
+            self.wait(key, reason);
+            return Placing::GoesOn;
         }
-        self.fleet
-            .choose(kind, ask, &vertex.refused_by, &mut self.rng)
+        let calm = lost.then_some(self.settings.healing_per_node);
+        match self.choose(key, calm) {
+            Choice::Node(node_id) => self.start_on(key, node_id),
+            Choice::Busy => {
+                self.waiting.for_turn(key, priority);
+                return Placing::Pauses;
+            }
+            Choice::Nowhere if self.make_room(key) => {}
+            Choice::Nowhere => {
+                let excluded = self.fleet.excluded(shape.0, shape.1);
+                self.waiting.for_room(key, priority, shape);
+                self.wait(key, WaitReason::NoFeasibleNode { excluded });
+            }
+        }
+        Placing::GoesOn
     }
 
-    /// Whether some node would take a vertex.
-    pub(super) fn is_placeable(&mut self, logical_id: LogicalId) -> bool {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
-            return false;
+    /// The node for a replica: the one that was asked for, if it takes it, else the one that its
+    /// preferences and the strategy say.
+    pub(super) fn choose(&mut self, key: ReplicaKey, calm: Option<u32>) -> Choice {
+        let near = self.near(key);
+        let avoid = self.to_avoid(key);
+        let narrowed = self.narrowed(key);
+        let class = self.model.class_of(key);
+        let (kind, ask) = (class.kind, class.ask);
+        let extra = self.model.replica(key).extra.as_deref();
+        let wish = Wish {
+            near: &near,
+            avoid: &avoid,
+            refused: extra.map_or(&[], |it| &it.refused_by),
+            narrowed: &narrowed,
+            calm,
         };
-        let none = BTreeSet::new();
-        self.fleet.has_room(vertex.kind, vertex.ask, &none)
+        self.fleet.choose(kind, ask, &wish, &mut self.rng)
     }
 
-    pub(super) fn wait(&mut self, logical_id: LogicalId, reason: WaitReason) {
+    /// Nodes that are preferred to all others.
+    fn near(&self, key: ReplicaKey) -> Nodes {
+        let replica = self.model.replica(key);
+        let vertex = self.model.vertex(replica.vertex);
+        let class = self.model.class(vertex.class);
+        let mut near = Nodes::new();
+        near.extend(replica.extra.as_ref().and_then(|it| it.wanted_node));
+        near.extend(self.nodes_of_named(replica.vertex, &class.requirements.affinity_with));
+        if self.settings.strategy == StrategyKind::Affine {
+            let mut neighbours = self.model.senders_of(vertex.logical_id);
+            let targets = vertex.outputs.iter();
+            neighbours.extend(targets.filter_map(|(_, to)| self.model.key_of(*to)));
+            near.extend(self.most_used(&neighbours));
+        }
+        near
+    }
+
+    /// Nodes that are used only when there are no others.
+    fn to_avoid(&self, key: ReplicaKey) -> Nodes {
+        let replica = self.model.replica(key);
+        let vertex = self.model.vertex(replica.vertex);
+        let class = self.model.class(vertex.class);
+        let mut avoid = Nodes::new();
+        avoid.extend(self.nodes_of_named(replica.vertex, &class.requirements.anti_affinity_with));
+        let apart = !matches!(
+            self.settings.strategy,
+            StrategyKind::BinPack | StrategyKind::Affine
+        );
+        if apart || class.requirements.spread_by.is_some() {
+            let others = vertex.replicas.iter().filter(|it| **it != key);
+            avoid.extend(others.filter_map(|&it| Some(self.model.replica(it).instance?.node_id)));
+        }
+        avoid
+    }
+
+    /// Where vertices of the same workflow run, those with the most of them first.
+    fn nodes_of_named(&self, of: VertexKey, names: &[String]) -> Vec<NodeId> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let workflow_id = self.model.vertex(of).workflow_id;
+        let all = self.model.of_workflow(workflow_id).iter().copied();
+        let named = all.filter(|&it| {
+            let class = self.model.class(self.model.vertex(it).class);
+            it != of && names.iter().any(|name| name == class.spec.name())
+        });
+        self.most_used(&Vec::from_iter(named))
+    }
+
+    /// The nodes of vertices, those with the most copies of them first.
+    fn most_used(&self, vertices: &[VertexKey]) -> Vec<NodeId> {
+        let replicas = vertices
+            .iter()
+            .flat_map(|&it| &self.model.vertex(it).replicas);
+        let instances = replicas.filter_map(|&it| self.model.replica(it).instance);
+        let mut numbers = BTreeMap::<NodeId, usize>::new();
+        for instance in instances {
+            *numbers.entry(instance.node_id).or_default() += 1;
+        }
+        let mut nodes: Vec<_> = numbers.into_iter().collect();
+        nodes.sort_by_key(|&(_, number)| std::cmp::Reverse(number));
+        nodes.into_iter().map(|(node_id, _)| node_id).collect()
+    }
+
+    /// Kinds that leave out what is not preferred: values of a label with few copies, preferred labels.
+    fn narrowed(&mut self, key: ReplicaKey) -> SmallVec<[KindId; 4]> {
+        let replica = self.model.replica(key);
+        let vertex = self.model.vertex(replica.vertex);
+        let class = self.model.class(vertex.class);
+        let mut narrowed = SmallVec::new();
+        if let Some(label) = class.requirements.spread_by.clone() {
+            let others = vertex.replicas.iter().filter(|it| **it != key);
+            let homes = others.filter_map(|&it| Some(self.model.replica(it).instance?.node_id));
+            let zones = self.fleet.zones(&label, homes);
+            let key = vertex.class;
+            for zone in zones.into_iter().take(ZONES) {
+                let class = self.model.class_mut(key);
+                let kind = match class.zones.get(&zone) {
+                    Some(&kind) => kind,
+                    None => {
+                        let narrow = self
+                            .fleet
+                            .kind(class.kind)
+                            .narrowed(std::slice::from_ref(&zone));
+                        let kind = self.fleet.enter(narrow);
+                        class.zones.insert(zone, kind);
+                        kind
+                    }
+                };
+                narrowed.push(kind);
+            }
+        } else {
+            narrowed.extend_from_slice(&class.preferred);
+        }
+        narrowed
+    }
+
+    /// Notes why a replica waits. Its ticket learns it.
+    pub(super) fn wait(&mut self, key: ReplicaKey, reason: WaitReason) {
         let now = self.now;
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
-        let since = vertex.waiting.as_ref().map_or(now, |&(since, _)| since);
-        let changed = vertex
-            .waiting
-            .as_ref()
-            .is_none_or(|(_, before)| *before != reason);
-        let text = reason.to_string();
-        vertex.waiting = Some((since, reason));
+        let replica = self.model.replica_mut(key);
+        let vertex = replica.vertex;
+        let before = replica.waiting.as_deref();
+        let since = before.map_or(now, |&(since, _)| since);
+        let changed = before.is_none_or(|(_, before)| *before != reason);
         if changed {
-            self.touch(logical_id);
+            replica.waiting = Some(Box::new((since, reason)));
+            self.touch(vertex);
         }
-        self.resolve(logical_id, StartOutcome::Waiting(text));
+        self.resolve_if_known(vertex);
     }
 
-    fn start_on(&mut self, logical_id: LogicalId, node_id: NodeId) {
+    /// A node is asked to start a replica.
+    pub(super) fn start_on(&mut self, key: ReplicaKey, node_id: NodeId) {
+        self.waiting.remove(key);
+        self.release(key);
         let physical_id = PhysicalId::random(&mut self.ids);
-        let now = self.now;
         let generation = self.decide();
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
+        let now = self.now;
+        let vertex_key = self.model.replica(key).vertex;
+        let vertex = self.model.vertex_mut(vertex_key);
         vertex.generation = generation;
-        vertex.wanted_node = None;
-        let phase = Phase::Starting;
-        vertex.instance = Some(Instance {
+        let class = vertex.class;
+        let instance = RunningInstance {
+            physical_id,
+            logical_id: vertex.logical_id,
+            workflow_id: vertex.workflow_id,
+            generation,
+        };
+        let replica = self.model.replica_mut(key);
+        let (mut state, mut phase) = (None, Phase::Starting);
+        if let Some(extra) = &mut replica.extra {
+            extra.wanted_node = None;
+            state = extra.state.clone();
+            if std::mem::take(&mut extra.lost) {
+                phase = Phase::Healing;
+            }
+        }
+        let since = replica.waiting.as_deref().map_or(now, |&(since, _)| since);
+        replica.waiting = Some(Box::new((since, WaitReason::Starting)));
+        replica.instance = Some(Instance {
             node_id,
             physical_id,
+            class,
             phase,
             since: now,
             adopted: None,
         });
-        let since = vertex.waiting.as_ref().map_or(now, |&(since, _)| since);
-        vertex.waiting = Some((since, WaitReason::Starting));
-        let instance = RunningInstance {
-            physical_id,
-            logical_id,
-            workflow_id: vertex.workflow_id,
-            generation: vertex.generation,
-        };
-        let spec = vertex.spec.clone();
-        let code = match &spec {
+        if phase == Phase::Healing {
+            self.fleet.begin_healing(node_id);
+        }
+        let spec = std::sync::Arc::clone(&self.model.class(class).spec);
+        let code = match &*spec {
             VertexSpec::Function(function) => Some(function.code),
             VertexSpec::Resource(_) => None,
         };
-        self.unplaced.remove(&logical_id);
-        self.host(node_id, physical_id, logical_id);
-        let outputs = self.outputs_of(logical_id);
-        let state = self.states.get(&logical_id).cloned();
+        self.host(node_id, physical_id, key);
         let step = Step::Start {
             instance,
             spec,
-            outputs,
+            outputs: self.outputs_of(vertex_key),
             state,
             code,
         };
         self.effects.push(Effect::Step { node_id, step });
-        self.touch(logical_id);
+        self.touch(vertex_key);
     }
 
     /// Where the outputs of a vertex lead now.
-    fn outputs_of(&self, logical_id: LogicalId) -> Vec<Output> {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
-            return Vec::new();
-        };
-        let output = |(channel, &target): (&String, &LogicalId)| {
-            let running = self
-                .vertices
-                .get(&target)
-                .and_then(|vertex| vertex.running());
+    fn outputs_of(&self, key: VertexKey) -> Vec<Output> {
+        let output = |(channel, target): &(std::sync::Arc<str>, edgeless_types::LogicalId)| {
+            let running = self.model.key_of(*target).map(|it| self.running_of(it));
+            let url = |id: edgeless_types::InstanceId| (id, self.invocation_url(id.node_id));
             Output {
-                channel: channel.clone(),
-                logical_id: target,
-                instance: running.map(|id| (id, self.invocation_url(id.node_id))),
+                channel: std::sync::Arc::clone(channel),
+                logical_id: *target,
+                instances: running.into_iter().flatten().map(url).collect(),
             }
         };
-        vertex.outputs.iter().map(output).collect()
+        self.model.vertex(key).outputs.iter().map(output).collect()
     }
 
-    /// All who send to a vertex are told where it is now.
-    pub(super) fn patch_senders_of(&mut self, logical_id: LogicalId) -> BTreeSet<PhysicalId> {
-        let senders = self
-            .dependants
-            .get(&logical_id)
-            .cloned()
-            .unwrap_or_default();
-        senders
-            .into_iter()
-            .filter_map(|sender| self.patch_sender(sender))
-            .collect()
+    /// All who send to a vertex are told where it is now; which instances those are.
+    pub(super) fn patch_senders_of(
+        &mut self,
+        logical_id: edgeless_types::LogicalId,
+    ) -> Vec<PhysicalId> {
+        let mut told = Vec::new();
+        for sender in self.model.senders_of(logical_id) {
+            told.extend(self.patch_sender(sender));
+        }
+        told
     }
 
-    /// A vertex is told where its outputs lead now.
-    pub(super) fn patch_sender(&mut self, sender: LogicalId) -> Option<PhysicalId> {
-        let instance = self.vertices.get(&sender)?.instance?;
+    /// Those who send to what is gone are told, each once.
+    pub(super) fn tell_senders_of_gone(&mut self) {
+        let gone = std::mem::take(&mut self.gone_astray);
+        let senders = gone.into_iter().flat_map(|it| self.model.senders_of(it));
+        let senders: std::collections::BTreeSet<VertexKey> = senders.collect();
+        for sender in senders {
+            self.patch_sender(sender);
+        }
+    }
+
+    /// A vertex is told where its outputs lead now; which instances of it are.
+    pub(super) fn patch_sender(&mut self, sender: VertexKey) -> SmallVec<[PhysicalId; 2]> {
+        let replicas = self.model.vertex(sender).replicas.iter();
+        let instances = replicas.filter_map(|&it| self.model.replica(it).instance);
+        let mut instances: SmallVec<[(NodeId, PhysicalId); 2]> =
+            instances.map(|it| (it.node_id, it.physical_id)).collect();
+        // Those that are replaced still send what they have.
+        let retired = self.model.vertex(sender).replicas.iter();
+        let retired = retired.flat_map(|&it| self.model.replica(it).predecessors());
+        instances.extend(retired.filter_map(|&physical_id| {
+            Some((
+                self.retiring.get(physical_id)?.instance.node_id,
+                physical_id,
+            ))
+        }));
+        instances.dedup();
+        if instances.is_empty() {
+            return SmallVec::new();
+        }
         let outputs = self.outputs_of(sender);
         let generation = self.decide();
-        self.vertices.get_mut(&sender)?.generation = generation;
-        let physical_id = instance.physical_id;
-        let step = Step::Patch {
-            physical_id,
-            generation,
-            outputs,
-        };
-        self.effects.push(Effect::Step {
-            node_id: instance.node_id,
-            step,
-        });
-        Some(physical_id)
-    }
-
-    /// Moves a vertex to a node that was asked for.
-    pub(super) fn migrate(
-        &mut self,
-        logical_id: LogicalId,
-        node_id: NodeId,
-    ) -> Result<(), Refusal> {
-        let vertex = self
-            .vertices
-            .get(&logical_id)
-            .ok_or(Refusal::UnknownVertex(logical_id))?;
-        if !self.nodes.contains_key(&node_id) {
-            return Err(Refusal::UnknownNode(node_id));
+        self.model.vertex_mut(sender).generation = generation;
+        let mut told = SmallVec::new();
+        for (node_id, physical_id) in instances {
+            let step = Step::Patch {
+                physical_id,
+                generation,
+                outputs: outputs.clone(),
+            };
+            self.effects.push(Effect::Step { node_id, step });
+            told.push(physical_id);
         }
-        if let Err(requirement) = self.fleet.takes(vertex.kind, vertex.ask, node_id) {
-            let requirement = requirement.to_owned();
-            return Err(Refusal::Infeasible {
-                node_id,
-                requirement,
-            });
-        }
-        if vertex
-            .instance
-            .is_some_and(|instance| instance.node_id == node_id)
-        {
-            return Ok(());
-        }
-        self.move_away(logical_id, Some(node_id));
-        Ok(())
-    }
-
-    /// Starts moving a vertex. A function is stopped first, as it may have saved state that has to
-    /// go along, while its senders hold; a resource starts at its new place before the old one goes.
-    pub(super) fn move_away(&mut self, logical_id: LogicalId, to: Option<NodeId>) {
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
-            return;
-        };
-        let stateful = matches!(vertex.spec, VertexSpec::Function(_));
-        vertex.wanted_node = to;
-        let Some(old) = vertex.instance else {
-            return self.place(logical_id);
-        };
-        match old.phase {
-            Phase::Handing => return,
-            Phase::Starting | Phase::Running => {}
-        }
-        if !self.is_placeable(logical_id) {
-            return;
-        }
-        if stateful {
-            if let Some(vertex) = self.vertices.get_mut(&logical_id)
-                && let Some(instance) = &mut vertex.instance
-            {
-                instance.phase = Phase::Handing;
-            }
-            self.touch(logical_id);
-            self.retire(logical_id, old);
-            return;
-        }
-        let Ok(node_id) = self.choose(logical_id, to) else {
-            return;
-        };
-        self.start_on(logical_id, node_id);
-        // The old copy goes when the new one runs and the senders know: see `started`.
-        let senders = BTreeSet::new();
-        let retiring = Retiring {
-            node_id: old.node_id,
-            logical_id,
-            senders,
-        };
-        self.retiring.insert(old.physical_id, retiring);
-    }
-
-    /// The senders to an old copy are patched; when all have confirmed, it is stopped.
-    pub(super) fn retire(&mut self, logical_id: LogicalId, old: Instance) {
-        let senders = self.patch_senders_of(logical_id);
-        let retiring = Retiring {
-            node_id: old.node_id,
-            logical_id,
-            senders,
-        };
-        self.retiring.insert(old.physical_id, retiring);
-        self.lingering.insert((self.now + CONFIRM, old.physical_id));
-        self.retire_ready();
-    }
-
-    /// Copies whose senders have all confirmed linger a little, then are stopped.
-    pub(super) fn retire_ready(&mut self) {
-        let at = self.now + self.settings.linger;
-        let ready: Vec<_> = self
-            .retiring
-            .iter()
-            .filter(|(physical_id, retiring)| {
-                retiring.senders.is_empty() && !self.is_awaiting_successor(**physical_id, retiring)
-            })
-            .map(|(&physical_id, _)| physical_id)
-            .collect();
-        for physical_id in ready {
-            let waits = self
-                .lingering
-                .iter()
-                .any(|&(due, id)| id == physical_id && due <= at);
-            if !waits {
-                self.lingering.retain(|&(_, id)| id != physical_id);
-                self.lingering.insert((at, physical_id));
-            }
-        }
-    }
-
-    /// Whether the copy still does the work, as its successor does not run yet.
-    fn is_awaiting_successor(&self, physical_id: PhysicalId, retiring: &Retiring) -> bool {
-        let vertex = self.vertices.get(&retiring.logical_id);
-        vertex
-            .and_then(|vertex| vertex.instance)
-            .is_some_and(|instance| {
-                instance.physical_id != physical_id && instance.phase == Phase::Starting
-            })
-    }
-
-    pub(super) fn stop_retired(&mut self, physical_id: PhysicalId) {
-        let Some(node_id) = self.retiring.get(&physical_id).map(|old| old.node_id) else {
-            return;
-        };
-        let step = Step::Stop {
-            physical_id,
-            generation: self.decide(),
-            drain: DRAIN,
-        };
-        self.effects.push(Effect::Step { node_id, step });
-    }
-}
-
-impl Vertex {
-    /// Where messages to it go now.
-    pub(super) fn running(&self) -> Option<InstanceId> {
-        let instance = self.instance?;
-        let id = InstanceId {
-            node_id: instance.node_id,
-            physical_id: instance.physical_id,
-        };
-        (instance.phase == Phase::Running).then_some(id)
+        told
     }
 }

@@ -119,6 +119,11 @@ fn settings(life: u64) -> Settings {
         life,
         adoption_grace: Duration::from_secs(1),
         linger: Duration::from_millis(100),
+        healing_per_node: 1,
+        flapping: super::Flapping {
+            times: 0,
+            ..super::Flapping::default()
+        },
     }
 }
 
@@ -389,10 +394,8 @@ impl Simulation {
             );
             for output in node.outputs.values().flatten() {
                 let there = running.get(&output.logical_id).map(|copies| copies[0]);
-                let leads = output
-                    .instance
-                    .as_ref()
-                    .map(|(id, _)| (id.node_id, id.physical_id));
+                let leads = output.instances.first();
+                let leads = leads.map(|(id, _)| (id.node_id, id.physical_id));
                 assert_eq!(leads, there, "senders know where {} is", output.logical_id);
             }
         }

@@ -1,17 +1,26 @@
 //! What ε-CON desires: start, stop, patch, reconcile, reset.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use edgeless_types::{
-    LogicalId, PhysicalId, Requirements, Timestamp, WaitReason,
+    LogicalId, PhysicalId, Timestamp, WaitReason,
     workflow::{OutputMapping, VertexSpec},
 };
+use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{Domain, Effect, PendingTicket, StartOutcome, Ticket, Vertex, VertexRequest};
-use crate::{
-    change::What,
-    plan::{Ask, fleet::Kind},
+use super::{
+    Domain, Effect, StartOutcome, Ticket, VertexRequest,
+    model::{ReplicaKey, VertexKey},
 };
+use crate::change::What;
+
+/// A start that is answered when each of its vertices has come to something.
+#[derive(Debug)]
+pub(super) struct PendingTicket {
+    order: Vec<LogicalId>,
+    open: FxHashSet<LogicalId>,
+    outcomes: FxHashMap<LogicalId, StartOutcome>,
+}
 
 impl Domain {
     pub(super) fn start(&mut self, requests: Vec<VertexRequest>, ticket: Ticket) {
@@ -27,11 +36,10 @@ impl Domain {
 
     fn open(&mut self, requests: &[VertexRequest], ticket: Ticket) -> Vec<LogicalId> {
         let order: Vec<_> = requests.iter().map(|request| request.logical_id).collect();
-        let open = order.iter().copied().collect();
         let pending = PendingTicket {
             order: order.clone(),
-            open,
-            outcomes: BTreeMap::new(),
+            open: order.iter().copied().collect(),
+            outcomes: FxHashMap::default(),
         };
         self.tickets.insert(ticket, pending);
         for &logical_id in &order {
@@ -46,69 +54,107 @@ impl Domain {
         order
     }
 
-    /// Adds a vertex to what is desired; false when its annotations are wrong.
+    /// Adds a vertex to what is desired, or makes it what it is to be now. Its ticket learns when its
+    /// annotations are wrong.
     fn desire(&mut self, request: VertexRequest, not_before: Timestamp) {
         let logical_id = request.logical_id;
-        if let Some(vertex) = self.vertices.get(&logical_id) {
-            if vertex.outputs != request.outputs {
-                self.repatch(logical_id, request.outputs);
+        if let Some(key) = self.model.key_of(logical_id) {
+            let outputs = &self.model.vertex(key).outputs;
+            let same = outputs.len() == request.outputs.len()
+                && outputs
+                    .iter()
+                    .all(|(channel, to)| request.outputs.get(&**channel) == Some(to));
+            if !same {
+                self.repatch(key, request.outputs);
             }
-            return;
+            return self.update(key, request.spec);
         }
-        let annotations = match &request.spec {
-            VertexSpec::Function(function) => function.annotations.clone(),
-            VertexSpec::Resource(_) => BTreeMap::new(),
-        };
-        let requirements = match Requirements::from_annotations(&annotations) {
-            Ok(requirements) => requirements,
+        let class = match self.model.enter_class(request.spec, &mut self.fleet) {
+            Ok(class) => class,
             Err(error) => {
                 return self.resolve(logical_id, StartOutcome::Refused(error.to_string()));
             }
         };
-        for &target in request.outputs.values() {
-            self.dependants
-                .entry(target)
-                .or_default()
-                .insert(logical_id);
+        let workflow_id = request.workflow_id;
+        let key = self
+            .model
+            .insert_vertex(logical_id, workflow_id, class, &request.outputs);
+        self.change(What::Dependencies(logical_id, request.outputs));
+        for _ in 0..self.model.class(class).requirements.least_instances() {
+            self.add_replica(key, not_before);
         }
-        self.change(What::Dependencies(logical_id, request.outputs.clone()));
-        let kind = self.fleet.enter(Kind::of(&request.spec, &requirements));
-        let vertex = Vertex {
-            workflow_id: request.workflow_id,
-            spec: request.spec,
-            kind,
-            ask: Ask::from(&requirements),
-            outputs: request.outputs,
-            generation: Default::default(),
-            instance: None,
-            waiting: Some((self.now, WaitReason::Starting)),
-            not_before,
-            attempts: 0,
-            wanted_node: None,
-            refused_by: BTreeSet::new(),
-            tried: None,
-        };
-        self.vertices.insert(logical_id, vertex);
-        self.unplaced.insert(logical_id);
-        self.touch(logical_id);
+        self.touch(key);
+    }
+
+    /// One copy more of a vertex is desired.
+    fn add_replica(&mut self, key: VertexKey, not_before: Timestamp) -> ReplicaKey {
+        let replica = self.model.add_replica(key, self.now);
+        if not_before > self.now {
+            self.model.replica_mut(replica).extra_mut().not_before = not_before;
+        }
+        let priority = self.priority_of(replica);
+        self.count_priority(priority, true);
+        self.waiting.for_turn(replica, priority);
+        replica
+    }
+
+    pub(super) fn priority_of(&self, key: ReplicaKey) -> i32 {
+        self.model.class_of(key).requirements.priority
+    }
+
+    /// One replica of a priority more, or less.
+    pub(super) fn count_priority(&mut self, priority: i32, more: bool) {
+        let number = self.priorities.entry(priority).or_default();
+        *number = if more { *number + 1 } else { *number - 1 };
+        if *number == 0 {
+            self.priorities.remove(&priority);
+        }
     }
 
     fn place_or_answer(&mut self, logical_id: LogicalId) {
-        let Some(vertex) = self.vertices.get(&logical_id) else {
+        let Some(key) = self.model.key_of(logical_id) else {
             return;
         };
-        if let Some(running) = vertex.running() {
-            self.resolve(logical_id, StartOutcome::Running(vec![running]));
-        } else {
-            self.place(logical_id);
+        for replica in self.model.vertex(key).replicas.clone() {
+            self.place(replica);
         }
+        self.resolve_if_known(key);
     }
 
     fn outcome_now(&self, logical_id: LogicalId) -> StartOutcome {
-        let vertex = self.vertices.get(&logical_id);
-        match vertex.and_then(Vertex::running) {
-            Some(running) => StartOutcome::Running(vec![running]),
-            None => StartOutcome::Waiting(WaitReason::Starting.to_string()),
+        let Some(key) = self.model.key_of(logical_id) else {
+            return StartOutcome::Refused("stopped".to_owned());
+        };
+        let running = self.running_of(key);
+        if !running.is_empty() {
+            return StartOutcome::Running(running);
+        }
+        let replicas = self.model.vertex(key).replicas.iter();
+        let reason = replicas.filter_map(|&it| self.model.replica(it).waiting.as_deref());
+        let reason = reason
+            .map(|(_, reason)| reason)
+            .next()
+            .unwrap_or(&WaitReason::Starting);
+        StartOutcome::Waiting(reason.to_string())
+    }
+
+    /// The ticket of a vertex learns what came of it, once no copy of it is on its way.
+    pub(super) fn resolve_if_known(&mut self, key: VertexKey) {
+        let vertex = self.model.vertex(key);
+        let under_way = |it: &ReplicaKey| {
+            let replica = self.model.replica(*it);
+            let starting = replica.instance.is_some_and(|it| it.phase.is_starting());
+            let reason = replica.waiting.as_deref().map(|(_, reason)| reason);
+            starting || (replica.instance.is_none() && reason == Some(&WaitReason::Starting))
+        };
+        let logical_id = vertex.logical_id;
+        let updating = vertex.update.is_some();
+        if self.ticket_of.contains_key(&logical_id)
+            && !updating
+            && !vertex.replicas.iter().any(under_way)
+        {
+            let outcome = self.outcome_now(logical_id);
+            self.resolve(logical_id, outcome);
         }
     }
 
@@ -145,8 +191,8 @@ impl Domain {
     pub(super) fn stop(&mut self, logical_ids: &[LogicalId]) {
         let mut stopped = Vec::new();
         for &logical_id in logical_ids {
-            if let Some(vertex) = self.vertices.remove(&logical_id) {
-                self.forget_vertex(logical_id, &vertex);
+            if let Some(key) = self.model.key_of(logical_id) {
+                self.forget_vertex(key);
                 stopped.push(logical_id);
             }
         }
@@ -156,62 +202,82 @@ impl Domain {
         }
     }
 
-    fn forget_vertex(&mut self, logical_id: LogicalId, vertex: &Vertex) {
-        self.unplaced.remove(&logical_id);
-        self.fleet.leave(vertex.kind);
-        self.states.remove(&logical_id);
-        let old: Vec<PhysicalId> = self
-            .retiring
-            .iter()
-            .filter(|(_, retiring)| retiring.logical_id == logical_id)
-            .map(|(&physical_id, _)| physical_id)
-            .collect();
-        for physical_id in old {
-            self.stop_retired(physical_id);
-            self.retiring.remove(&physical_id);
-            self.lingering.retain(|&(_, other)| other != physical_id);
+    fn forget_vertex(&mut self, key: VertexKey) {
+        for replica in self.model.vertex(key).replicas.clone() {
+            self.forget_replica(replica);
         }
-        if let Some(instance) = vertex.instance {
-            self.stop_copy(instance.node_id, instance.physical_id);
-            self.unhost(instance.node_id, instance.physical_id);
+        let vertex = self.model.remove_vertex(key);
+        self.model.leave_class(vertex.class, &mut self.fleet);
+        if let Some(update) = vertex.update {
+            self.model.leave_class(update.before, &mut self.fleet);
         }
-        for target in vertex.outputs.values() {
-            if let Some(senders) = self.dependants.get_mut(target) {
-                senders.remove(&logical_id);
-                if senders.is_empty() {
-                    self.dependants.remove(target);
-                }
-            }
-        }
+        self.updating.remove(&key);
+        let logical_id = vertex.logical_id;
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));
         self.change(What::DependenciesGone(logical_id));
-        self.touch(logical_id);
+        self.change(What::InstanceGone(logical_id));
+    }
+
+    /// A replica is not desired any more: all its copies are stopped at once.
+    pub(super) fn forget_replica(&mut self, key: ReplicaKey) {
+        self.waiting.remove(key);
+        self.release(key);
+        self.count_priority(self.priority_of(key), false);
+        let predecessors = self.model.replica(key).predecessors().to_vec();
+        for physical_id in predecessors {
+            if let Some(old) = self.retiring.remove(physical_id) {
+                self.stop_copy(old.instance.node_id, physical_id);
+                self.unhost(old.instance.node_id, physical_id);
+            }
+            self.model.unbind(physical_id);
+        }
+        if let Some(instance) = self.model.replica(key).instance {
+            self.retiring.remove(instance.physical_id);
+            self.stop_copy(instance.node_id, instance.physical_id);
+            self.end_healing(instance);
+            self.unhost(instance.node_id, instance.physical_id);
+            self.model.unbind(instance.physical_id);
+        }
+        self.model.remove_replica(key);
     }
 
     pub(super) fn patch(&mut self, patches: Vec<(LogicalId, OutputMapping)>) {
         for (logical_id, outputs) in patches {
-            self.repatch(logical_id, outputs);
+            if let Some(key) = self.model.key_of(logical_id) {
+                self.repatch(key, outputs);
+            }
         }
     }
 
-    fn repatch(&mut self, logical_id: LogicalId, outputs: OutputMapping) {
-        let Some(vertex) = self.vertices.get_mut(&logical_id) else {
+    fn repatch(&mut self, key: VertexKey, outputs: OutputMapping) {
+        self.model.set_outputs(key, &outputs);
+        let logical_id = self.model.vertex(key).logical_id;
+        self.change(What::Dependencies(logical_id, outputs));
+        self.patch_sender(key);
+    }
+
+    /// So many copies of a vertex are desired, as far as its annotations allow. Of too many, those go that
+    /// do not run yet, then those that came last.
+    pub(super) fn scale(&mut self, logical_id: LogicalId, copies: u32) {
+        let Some(key) = self.model.key_of(logical_id) else {
             return;
         };
-        let before = std::mem::replace(&mut vertex.outputs, outputs.clone());
-        for target in before.values() {
-            if let Some(senders) = self.dependants.get_mut(target) {
-                senders.remove(&logical_id);
-            }
+        let requirements = &self.model.class(self.model.vertex(key).class).requirements;
+        let least = requirements.least_instances();
+        let most = requirements.max_instances.map_or(u32::MAX, |it| it.get());
+        let wanted = copies.clamp(least, most.max(least)) as usize;
+        let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();
+        let vertex = self.model.vertex(key);
+        let mut there: Vec<ReplicaKey> = vertex.replicas.iter().copied().filter(staying).collect();
+        for _ in there.len()..wanted {
+            let replica = self.add_replica(key, Timestamp::EPOCH);
+            self.place(replica);
         }
-        for &target in outputs.values() {
-            self.dependants
-                .entry(target)
-                .or_default()
-                .insert(logical_id);
+        there.sort_by_key(|&it| self.model.replica(it).running().is_none());
+        for replica in there.into_iter().skip(wanted) {
+            self.make_superfluous(replica);
         }
-        self.change(What::Dependencies(logical_id, outputs));
-        self.patch_sender(logical_id);
+        self.touch(key);
     }
 
     /// After a restart of either side: what is not named is stopped, what runs already is adopted,
@@ -219,14 +285,10 @@ impl Domain {
     pub(super) fn reconcile(&mut self, requests: Vec<VertexRequest>, ticket: Ticket) {
         let first = !self.reconciled;
         self.reconciled = true;
-        let named: BTreeSet<_> = requests.iter().map(|request| request.logical_id).collect();
-        let unnamed: Vec<_> = self
-            .vertices
-            .keys()
-            .copied()
-            .filter(|id| !named.contains(id))
-            .collect();
-        self.stop(&unnamed);
+        let named: FxHashSet<_> = requests.iter().map(|request| request.logical_id).collect();
+        let known = self.model.vertices().map(|(_, vertex)| vertex.logical_id);
+        let unnamed: BTreeSet<_> = known.filter(|id| !named.contains(id)).collect();
+        self.stop(&Vec::from_iter(unnamed));
         let logical_ids = self.open(&requests, ticket);
         let not_before = if first {
             self.now + self.settings.adoption_grace
@@ -240,16 +302,17 @@ impl Domain {
             self.adopt(node_id, running);
         }
         for logical_id in logical_ids {
-            match self
-                .vertices
-                .get(&logical_id)
-                .is_some_and(|vertex| vertex.instance.is_none() && vertex.not_before > self.now)
-            {
-                true => {
-                    let text = "waiting to be reported by its node".to_owned();
-                    self.resolve(logical_id, StartOutcome::Waiting(text));
-                }
-                false => self.place_or_answer(logical_id),
+            self.place_or_answer(logical_id);
+            let Some(key) = self.model.key_of(logical_id) else {
+                continue;
+            };
+            let expected = |it: &ReplicaKey| {
+                let replica = self.model.replica(*it);
+                replica.instance.is_none() && replica.not_before() > self.now
+            };
+            if self.model.vertex(key).replicas.iter().any(expected) {
+                let text = "waiting to be reported by its node".to_owned();
+                self.resolve(logical_id, StartOutcome::Waiting(text));
             }
         }
         self.answer(ticket);
@@ -258,10 +321,28 @@ impl Domain {
     /// The domain enters a cluster: nothing is desired, whatever runs is stopped.
     pub(super) fn reset(&mut self) {
         self.reconciled = true;
-        let all: Vec<_> = self.vertices.keys().copied().collect();
-        self.stop(&all);
+        let all = self.model.vertices().map(|(_, vertex)| vertex.logical_id);
+        self.stop(&Vec::from_iter(all));
         for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
             self.adopt(node_id, running);
         }
+    }
+
+    /// The instances of a vertex that take messages.
+    pub(super) fn running_of(&self, key: VertexKey) -> Vec<edgeless_types::InstanceId> {
+        let replicas = self.model.vertex(key).replicas.iter();
+        let running = replicas.filter_map(|&it| self.model.replica(it).running());
+        running.map(|it| it.id()).collect()
+    }
+
+    /// The specification of a vertex says what it is; a resource keeps no state.
+    pub(super) fn may_have_state(&self, key: ReplicaKey) -> bool {
+        matches!(*self.model.class_of(key).spec, VertexSpec::Function(_))
+    }
+
+    /// The instance of a replica, if it is this one.
+    pub(super) fn is_instance_of(&self, key: ReplicaKey, physical_id: PhysicalId) -> bool {
+        let instance = self.model.replica(key).instance;
+        instance.is_some_and(|it| it.physical_id == physical_id)
     }
 }

@@ -16,9 +16,16 @@ pub fn unmet(wanted: Wanted<'_>, node: &NodeView<'_>) -> Option<&'static str> {
         max_instances: _, // Bounds the number of copies, not the choice of a node.
         cpu_millis: _,    // Amounts change with each instance: the fleet counts them.
         memory_mib: _,
+        min_instances: _,
+        priority: _, // Who comes first, not where.
+        // What is preferred excludes nothing: see the fleet.
+        label_prefer: _,
+        affinity_with: _,
+        anti_affinity_with: _,
+        spread_by: _,
     } = wanted.requirements;
-    if node.closed {
-        return Some("cordoned or leaving");
+    if node.closed.is_some() {
+        return node.closed;
     }
     match wanted.needs {
         Needs::Runtime(name) => {
@@ -91,7 +98,8 @@ mod tests {
             health: None,
             instances: 0,
             free: Ask::default(),
-            closed: false,
+            transfer_nanos: 0,
+            closed: None,
         };
         let wanted = Wanted {
             needs: Needs::Class(class),

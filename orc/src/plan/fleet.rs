@@ -8,10 +8,7 @@
 mod kind;
 mod pool;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use edgeless_types::{NodeCapabilities, NodeHealth, NodeId, Requirements, ResourceProvider};
 use rand::rngs::StdRng;
@@ -46,8 +43,13 @@ struct Member {
     capabilities: Arc<NodeCapabilities>,
     providers: Arc<[ResourceProvider]>,
     health: Option<NodeHealth>,
-    closed: bool,
+    transfer_nanos: u64,
+    closed: Option<&'static str>,
     instances: usize,
+    /// Starts of lost instances that it has not answered yet.
+    healing: u32,
+    /// The kinds it meets, of those with a pool; some may have gone.
+    kinds: Vec<usize>,
     /// What its instances have asked for, in sum.
     asked: Ask,
     capacity: Ask,
@@ -58,11 +60,13 @@ struct Member {
 pub struct Fleet {
     strategy: StrategyKind,
     overcommit: Overcommit,
-    members: BTreeMap<NodeId, Member>,
+    members: FxHashMap<NodeId, Member>,
+    /// How many nodes have a label.
+    labels: BTreeMap<String, usize>,
     kinds: Slab<Known>,
     by_kind: FxHashMap<Arc<Kind>, usize>,
-    /// Counts what might let something fit that did not before.
-    version: u64,
+    /// Nodes that may take something they did not take before.
+    opened: Vec<NodeId>,
 }
 
 #[derive(Debug)]
@@ -71,6 +75,32 @@ struct Known {
     users: usize,
     /// Made when something of this kind is placed for the first time.
     pool: Option<Pool>,
+}
+
+/// What is preferred, beside what is required.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wish<'a> {
+    /// These nodes before all others, if they take it.
+    pub near: &'a [NodeId],
+    /// These only when there is no other.
+    pub avoid: &'a [NodeId],
+    /// These have refused it: the last of all.
+    pub refused: &'a [NodeId],
+    /// Nodes that meet these come first, in this order.
+    pub narrowed: &'a [KindId],
+    /// Only nodes with fewer unanswered starts of lost instances than this.
+    pub calm: Option<u32>,
+}
+
+/// What came of looking for a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// This one.
+    Node(NodeId),
+    /// All that would take it are busy healing.
+    Busy,
+    /// None takes it.
+    Nowhere,
 }
 
 /// Why nothing fits, one line for each reason, with how many nodes it excluded.
@@ -82,20 +112,20 @@ impl Fleet {
         Self {
             strategy,
             overcommit,
-            members: BTreeMap::new(),
+            members: FxHashMap::default(),
+            labels: BTreeMap::new(),
             kinds: Slab::new(),
             by_kind: FxHashMap::default(),
-            version: 0,
+            opened: Vec::new(),
         }
     }
 
-    /// Counts what might let something fit that did not before: as long as it stays, trying again is of no
-    /// use.
-    pub fn version(&self) -> u64 {
-        self.version
+    /// Nodes that may take something they did not take before, since the last time; some may be named twice.
+    pub fn take_opened(&mut self) -> Vec<NodeId> {
+        std::mem::take(&mut self.opened)
     }
 
-    /// One more vertex of a kind.
+    /// One more user of a kind.
     pub fn enter(&mut self, kind: Kind) -> KindId {
         let slot = match self.by_kind.get(&kind) {
             Some(&slot) => slot,
@@ -114,7 +144,12 @@ impl Fleet {
         KindId(slot)
     }
 
-    /// One vertex of a kind less.
+    /// A kind by its place.
+    pub fn kind(&self, kind: KindId) -> &Kind {
+        &self.kinds[kind.0].kind
+    }
+
+    /// One user of a kind less.
     pub fn leave(&mut self, kind: KindId) {
         let known = &mut self.kinds[kind.0];
         known.users -= 1;
@@ -133,40 +168,63 @@ impl Fleet {
     ) {
         let capacity = capacity(&capabilities, self.overcommit);
         let before = self.members.remove(&node_id);
+        self.count_labels(
+            before.as_ref().map(|it| &*it.capabilities),
+            Some(&capabilities),
+        );
         let mut member = Member {
             capabilities,
             providers,
             health: None,
-            closed: false,
+            transfer_nanos: 0,
+            closed: None,
             instances: 0,
+            healing: 0,
+            kinds: Vec::new(),
             asked: Ask::default(),
             capacity,
         };
         if let Some(before) = before {
-            member.health = before.health;
-            member.closed = before.closed;
+            (member.health, member.transfer_nanos) = (before.health, before.transfer_nanos);
+            (member.closed, member.healing) = (before.closed, before.healing);
             (member.instances, member.asked) = (before.instances, before.asked);
         }
         self.members.insert(node_id, member);
-        self.version += 1;
+        self.opened.push(node_id);
         self.recheck(node_id);
     }
 
     /// A node is gone.
     pub fn remove(&mut self, node_id: NodeId) {
-        if self.members.remove(&node_id).is_some() {
-            self.version += 1;
+        if let Some(member) = self.members.remove(&node_id) {
+            self.count_labels(Some(&member.capabilities), None);
             self.recheck(node_id);
         }
     }
 
-    /// A node takes nothing new, or takes something again.
-    pub fn set_closed(&mut self, node_id: NodeId, closed: bool) {
+    fn count_labels(&mut self, before: Option<&NodeCapabilities>, now: Option<&NodeCapabilities>) {
+        for label in now.iter().flat_map(|it| &it.labels) {
+            *self.labels.entry(label.clone()).or_default() += 1;
+        }
+        for label in before.iter().flat_map(|it| &it.labels) {
+            if let Some(number) = self.labels.get_mut(label) {
+                *number -= 1;
+                if *number == 0 {
+                    self.labels.remove(label);
+                }
+            }
+        }
+    }
+
+    /// A node takes nothing new, and why; or takes something again.
+    pub fn set_closed(&mut self, node_id: NodeId, closed: Option<&'static str>) {
         if let Some(member) = self.members.get_mut(&node_id)
             && member.closed != closed
         {
             member.closed = closed;
-            self.version += 1;
+            if closed.is_none() {
+                self.opened.push(node_id);
+            }
             self.recheck(node_id);
         }
     }
@@ -176,6 +234,31 @@ impl Fleet {
         if let Some(member) = self.members.get_mut(&node_id) {
             member.health = Some(health);
             self.rank(node_id);
+        }
+    }
+
+    /// Messages took so long to what handles them on a node, in the mean of those it reported last.
+    pub fn set_transfer(&mut self, node_id: NodeId, nanos: u64) {
+        if let Some(member) = self.members.get_mut(&node_id) {
+            // An eighth of what is new: one slow message is no slow node.
+            let before = member.transfer_nanos;
+            let eighth = before - before / 8 + nanos / 8;
+            member.transfer_nanos = if before == 0 { nanos } else { eighth };
+            self.rank(node_id);
+        }
+    }
+
+    /// A node is asked to start an instance that was lost elsewhere.
+    pub fn begin_healing(&mut self, node_id: NodeId) {
+        if let Some(member) = self.members.get_mut(&node_id) {
+            member.healing += 1;
+        }
+    }
+
+    /// It has answered, or need not.
+    pub fn end_healing(&mut self, node_id: NodeId) {
+        if let Some(member) = self.members.get_mut(&node_id) {
+            member.healing = member.healing.saturating_sub(1);
         }
     }
 
@@ -193,33 +276,131 @@ impl Fleet {
         if let Some(member) = self.members.get_mut(&node_id) {
             member.instances = member.instances.saturating_sub(1);
             member.asked = member.asked.minus(ask);
+            // Who asks for nothing was not in the way of anything.
             if ask != Ask::default() {
-                self.version += 1;
+                self.opened.push(node_id);
             }
             self.rank(node_id);
         }
     }
 
-    /// A node for one more instance of a kind; nodes of `not` only when there is no other.
-    ///
-    /// # Errors
-    /// There is none; what excluded how many.
-    pub fn choose(
+    /// A node for one more instance of a kind, the most preferred one that takes it.
+    pub fn choose(&mut self, kind: KindId, ask: Ask, wish: &Wish<'_>, rng: &mut StdRng) -> Choice {
+        let near = wish.near.iter().copied();
+        let willing = |it: &NodeId| !wish.refused.contains(it) && self.is_calm(*it, wish.calm);
+        if let Some(node_id) = near
+            .filter(willing)
+            .find(|&it| self.takes(kind, ask, it).is_ok())
+        {
+            return Choice::Node(node_id);
+        }
+        let rounds: &[(&[NodeId], &[NodeId])] =
+            &[(wish.avoid, wish.refused), (&[], wish.refused), (&[], &[])];
+        for (index, (avoid, refused)) in rounds.iter().enumerate() {
+            // A round that excludes no less than the one before finds nothing either.
+            if index > 0 && rounds[index - 1].0.is_empty() && rounds[index - 1].1 == *refused {
+                continue;
+            }
+            for kind in wish.narrowed.iter().copied().chain([kind]) {
+                if let Some(node_id) = self.first(kind, ask, wish.calm, &[avoid, refused], rng) {
+                    return Choice::Node(node_id);
+                }
+            }
+        }
+        match wish.calm.is_some() && self.has_room(kind, ask, &[]) {
+            true => Choice::Busy,
+            false => Choice::Nowhere,
+        }
+    }
+
+    /// The first node in the order of a pool that takes an instance and is not among `not`.
+    fn first(
         &mut self,
         kind: KindId,
         ask: Ask,
-        not: &BTreeSet<NodeId>,
+        calm: Option<u32>,
+        not: &[&[NodeId]],
         rng: &mut StdRng,
-    ) -> Result<NodeId, Excluded> {
+    ) -> Option<NodeId> {
         self.make_pool(kind);
         let members = &self.members;
-        let fits = |node_id: NodeId| members.get(&node_id).is_some_and(|it| it.fits(ask));
-        let chosen = self.kinds[kind.0].pool.as_mut().and_then(|pool| {
-            let willing = pool.next(ask, rng, &mut |it| fits(it) && !not.contains(&it));
-            let again = !not.is_empty();
-            willing.or_else(|| again.then(|| pool.next(ask, rng, &mut |it| fits(it)))?)
-        });
-        chosen.ok_or_else(|| self.excluded(kind, ask))
+        let accepts = &mut |node_id: NodeId| {
+            members
+                .get(&node_id)
+                .is_some_and(|it| it.fits(ask) && calm.is_none_or(|calm| it.healing < calm))
+                && not.iter().all(|nodes| !nodes.contains(&node_id))
+        };
+        self.kinds[kind.0].pool.as_mut()?.next(ask, rng, accepts)
+    }
+
+    /// Values of a label that some node has, such as `zone=a`: those on the fewest of these nodes first.
+    pub fn zones(&self, label: &str, homes: impl Iterator<Item = NodeId>) -> Vec<String> {
+        let prefix = format!("{label}=");
+        let values = self.labels.range(prefix.clone()..).map(|(label, _)| label);
+        let values = values.take_while(|label| label.starts_with(&prefix));
+        let mut numbers: BTreeMap<&str, usize> = values.map(|it| (it.as_str(), 0)).collect();
+        for home in homes {
+            let member = self.members.get(&home);
+            for label in member.iter().flat_map(|it| &it.capabilities.labels) {
+                if let Some(number) = numbers.get_mut(label.as_str()) {
+                    *number += 1;
+                }
+            }
+        }
+        let mut zones: Vec<_> = numbers.into_iter().collect();
+        zones.sort_by_key(|&(_, number)| number);
+        zones.into_iter().map(|(zone, _)| zone.to_owned()).collect()
+    }
+
+    /// Room on a node is kept for what is not there yet, though others may still be in it.
+    pub fn reserve(&mut self, node_id: NodeId, ask: Ask) {
+        if let Some(member) = self.members.get_mut(&node_id) {
+            member.asked = member.asked.plus(ask);
+            self.rank(node_id);
+        }
+    }
+
+    /// It is not kept any more.
+    pub fn unreserve(&mut self, node_id: NodeId, ask: Ask) {
+        if let Some(member) = self.members.get_mut(&node_id) {
+            member.asked = member.asked.minus(ask);
+            self.opened.push(node_id);
+            self.rank(node_id);
+        }
+    }
+
+    /// Whether no more was asked of a node than it has.
+    pub fn is_within(&self, node_id: NodeId) -> bool {
+        let member = self.members.get(&node_id);
+        member.is_some_and(|it| it.capacity.covers(it.asked))
+    }
+
+    /// Whether a node has fewer unanswered starts of lost instances than this.
+    pub fn is_calm(&self, node_id: NodeId, calm: Option<u32>) -> bool {
+        let healing = self.members.get(&node_id).map_or(0, |it| it.healing);
+        calm.is_none_or(|calm| healing < calm)
+    }
+
+    /// Nodes that meet a kind but have too little left, at most so many: the first that a look comes upon.
+    pub fn short_of_room(&mut self, kind: KindId, ask: Ask, most: usize) -> Vec<NodeId> {
+        self.make_pool(kind);
+        let mut found = Vec::new();
+        if let Some(pool) = &self.kinds[kind.0].pool {
+            pool.any(&mut |node_id| {
+                let member = self.members.get(&node_id);
+                if member.is_some_and(|it| it.capacity.covers(ask) && !it.fits(ask)) {
+                    found.push(node_id);
+                }
+                found.len() >= most
+            });
+        }
+        found
+    }
+
+    /// What is left on a node.
+    pub fn free(&self, node_id: NodeId) -> Ask {
+        let member = self.members.get(&node_id);
+        member.map_or(Ask::default(), |it| it.capacity.minus(it.asked))
     }
 
     /// Whether a node could have one more instance of a kind that is not on it; if not, why.
@@ -236,7 +417,7 @@ impl Fleet {
     }
 
     /// Whether some node that is not among `not` would take one more instance of a kind.
-    pub fn has_room(&mut self, kind: KindId, ask: Ask, not: &BTreeSet<NodeId>) -> bool {
+    pub fn has_room(&mut self, kind: KindId, ask: Ask, not: &[NodeId]) -> bool {
         self.make_pool(kind);
         let members = &self.members;
         let fits = |node_id: NodeId| members.get(&node_id).is_some_and(|it| it.fits(ask));
@@ -245,7 +426,8 @@ impl Fleet {
     }
 
     /// Why no node takes one more instance of a kind.
-    fn excluded(&self, kind: KindId, ask: Ask) -> Excluded {
+    pub fn excluded(&mut self, kind: KindId, ask: Ask) -> Excluded {
+        self.make_pool(kind);
         let total = self.members.len();
         let mut reasons = BTreeMap::<&str, usize>::new();
         if let Some(pool) = &self.kinds[kind.0].pool {
@@ -266,38 +448,54 @@ impl Fleet {
             return;
         }
         let mut pool = Pool::new(self.strategy);
-        for (&node_id, member) in &self.members {
-            let view = member.view(node_id);
-            pool.put(&view, feasible::unmet(known.kind.wanted(), &view));
+        for (&node_id, member) in &mut self.members {
+            let unmet = feasible::unmet(known.kind.wanted(), &member.view(node_id));
+            pool.put(&member.view(node_id), unmet);
+            if unmet.is_none() && !member.kinds.contains(&kind.0) {
+                member.kinds.push(kind.0);
+            }
         }
         known.pool = Some(pool);
     }
 
     /// What a node meets may have changed, or it has gone.
     fn recheck(&mut self, node_id: NodeId) {
-        let member = self.members.get(&node_id);
-        for (_, known) in &mut self.kinds {
-            let Some(pool) = &mut known.pool else {
-                continue;
-            };
-            match member.map(|member| member.view(node_id)) {
-                Some(view) => pool.put(&view, feasible::unmet(known.kind.wanted(), &view)),
-                None => pool.remove(node_id),
+        let Some(member) = self.members.get_mut(&node_id) else {
+            for (_, known) in &mut self.kinds {
+                if let Some(pool) = &mut known.pool {
+                    pool.remove(node_id);
+                }
+            }
+            return;
+        };
+        let mut kinds = std::mem::take(&mut member.kinds);
+        kinds.clear();
+        let view = member.view(node_id);
+        for (slot, known) in &mut self.kinds {
+            if let Some(pool) = &mut known.pool {
+                let unmet = feasible::unmet(known.kind.wanted(), &view);
+                pool.put(&view, unmet);
+                if unmet.is_none() {
+                    kinds.push(slot);
+                }
             }
         }
+        member.kinds = kinds;
     }
 
     /// How loaded a node is has changed.
     fn rank(&mut self, node_id: NodeId) {
-        let Some(member) = self.members.get(&node_id) else {
+        let Some(member) = self.members.get_mut(&node_id) else {
             return;
         };
+        let mut kinds = std::mem::take(&mut member.kinds);
         let view = member.view(node_id);
-        for (_, known) in &mut self.kinds {
-            if let Some(pool) = &mut known.pool {
-                pool.rank(&view);
-            }
-        }
+        // A kind that has gone may have left its place to another, which knows the node or does not.
+        kinds.retain(|&slot| {
+            let pool = self.kinds.get_mut(slot).and_then(|it| it.pool.as_mut());
+            pool.is_some_and(|pool| pool.rank(&view))
+        });
+        member.kinds = kinds;
     }
 }
 
@@ -308,6 +506,7 @@ impl Member {
             capabilities: &self.capabilities,
             providers: &self.providers,
             health: self.health.as_ref(),
+            transfer_nanos: self.transfer_nanos,
             instances: self.instances,
             free: self.capacity.minus(self.asked),
             closed: self.closed,

@@ -7,7 +7,7 @@ pub mod strategy;
 use edgeless_types::{NodeCapabilities, NodeHealth, NodeId, Requirements, ResourceProvider};
 
 /// Amounts that an instance asks of its node; 0: it asks for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ask {
     /// Thousandths of a core.
     pub cpu_millis: u64,
@@ -23,6 +23,12 @@ impl Ask {
             cpu_millis: self.cpu_millis.saturating_add(other.cpu_millis),
             memory_mib: self.memory_mib.saturating_add(other.memory_mib),
         }
+    }
+
+    /// Whether there is as much of each as in the other.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.cpu_millis >= other.cpu_millis && self.memory_mib >= other.memory_mib
     }
 
     /// What is left without the other; nothing where that is more.
@@ -50,8 +56,10 @@ pub struct NodeView<'a> {
     pub instances: usize,
     /// What nobody has asked for.
     pub free: Ask,
-    /// Whether it takes nothing new: cordoned or leaving.
-    pub closed: bool,
+    /// The mean transfer time of what was handled there lately, in nanoseconds.
+    pub transfer_nanos: u64,
+    /// Why it takes nothing new; none: it does.
+    pub closed: Option<&'static str>,
 }
 
 /// What runs a vertex.

@@ -8,8 +8,8 @@ use std::{
 
 use edgeless_orc::{
     domain::{
-        Command, Domain, Effect, NodeUpdate, Profile, Settings, Step, StepKey, StepResult, Ticket,
-        VertexRequest,
+        Command, Domain, Effect, Flapping, NodeUpdate, Profile, Settings, Step, StepKey,
+        StepResult, Ticket, VertexRequest,
     },
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
@@ -48,9 +48,10 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         let names = match strategy {
             StrategyKind::LeastLoaded => ["plan_least_loaded_per_s", "", ""],
             StrategyKind::BinPack => ["plan_bin_pack_per_s", "", ""],
-            StrategyKind::RoundRobin | StrategyKind::Random => {
-                ["plan_per_s", "plan_last_over_first", "bytes_per_instance"]
-            }
+            StrategyKind::RoundRobin
+            | StrategyKind::Random
+            | StrategyKind::Spread
+            | StrategyKind::Affine => ["plan_per_s", "plan_last_over_first", "bytes_per_instance"],
         };
         if !options.wants(&names) {
             continue;
@@ -90,6 +91,8 @@ fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
         life: 1,
         adoption_grace: Duration::ZERO,
         linger: Duration::ZERO,
+        healing_per_node: 64,
+        flapping: Flapping::default(),
     };
     let own = std::process::id();
     let before = rss_mib(own).unwrap_or_default();

@@ -12,7 +12,7 @@ pub struct Kind {
 }
 
 /// Where a kind is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KindId(pub(super) usize);
 
 impl Kind {
@@ -27,13 +27,31 @@ impl Kind {
         requirements.max_instances = None;
         requirements.cpu_millis = None;
         requirements.memory_mib = None;
+        requirements.min_instances = None;
+        requirements.priority = 0;
+        requirements.label_prefer.clear();
+        requirements.affinity_with.clear();
+        requirements.anti_affinity_with.clear();
+        requirements.spread_by = None;
         requirements.label_match_all.sort_unstable();
+        requirements.label_match_all.dedup();
         requirements.node_id_match_any.sort_unstable();
         requirements.resource_match_all.sort_unstable();
         Self {
             needs,
             requirements,
         }
+    }
+
+    /// The same, but of nodes with these labels as well.
+    #[must_use]
+    pub fn narrowed(&self, labels: &[String]) -> Self {
+        let mut kind = self.clone();
+        let all = &mut kind.requirements.label_match_all;
+        all.extend(labels.iter().cloned());
+        all.sort_unstable();
+        all.dedup();
+        kind
     }
 
     pub(super) fn wanted(&self) -> Wanted<'_> {

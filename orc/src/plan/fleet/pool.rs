@@ -47,11 +47,13 @@ impl Pool {
         self.order.remove(node_id);
     }
 
-    /// A node is more or less loaded than before.
-    pub(super) fn rank(&mut self, view: &NodeView<'_>) {
-        if !self.others.contains_key(&view.node_id) {
-            self.order.put(view);
+    /// A node that is there is more or less loaded than before; whether it meets the kind.
+    pub(super) fn rank(&mut self, view: &NodeView<'_>) -> bool {
+        let meets = !self.others.contains_key(&view.node_id);
+        if meets {
+            self.order.rank(view);
         }
+        meets
     }
 
     /// The next node that is accepted.

@@ -1,5 +1,7 @@
 //! Histories of a fleet, against a search through all nodes.
 
+use std::collections::BTreeSet;
+
 use edgeless_types::{
     Presence,
     workflow::{ResourceSpec, VertexSpec},
@@ -44,6 +46,8 @@ fn strategies() -> impl Strategy<Value = StrategyKind> {
         Just(StrategyKind::RoundRobin),
         Just(StrategyKind::LeastLoaded),
         Just(StrategyKind::BinPack),
+        Just(StrategyKind::Spread),
+        Just(StrategyKind::Affine),
     ]
 }
 
@@ -124,7 +128,8 @@ impl Truth {
             health: None,
             instances: 0,
             free,
-            closed: *closed,
+            transfer_nanos: 0,
+            closed: closed.then_some("closed"),
         };
         let wanted: Wanted<'_> = kind.wanted();
         feasible::unmet(wanted, &view).is_none()
@@ -158,7 +163,7 @@ proptest! {
                     truth.placed.retain(|(home, _)| *home != id);
                 }
                 Happening::Close(number, closed) => {
-                    fleet.set_closed(node(number), closed);
+                    fleet.set_closed(node(number), closed.then_some("closed"));
                     if let Some((_, is)) = truth.nodes.get_mut(&node(number)) {
                         *is = closed;
                     }
@@ -175,16 +180,16 @@ proptest! {
                     for &it in truth.nodes.keys() {
                         prop_assert_eq!(fleet.takes(id, ask, it).is_ok(), able.contains(&it));
                     }
-                    let none = BTreeSet::new();
-                    prop_assert_eq!(fleet.has_room(id, ask, &none), !able.is_empty());
-                    prop_assert!(!fleet.has_room(id, ask, &able));
-                    match fleet.choose(id, ask, &none, &mut rng) {
-                        Ok(chosen) => {
+                    prop_assert_eq!(fleet.has_room(id, ask, &[]), !able.is_empty());
+                    prop_assert!(!fleet.has_room(id, ask, &Vec::from_iter(able.clone())));
+                    match fleet.choose(id, ask, &Wish::default(), &mut rng) {
+                        Choice::Node(chosen) => {
                             prop_assert!(able.contains(&chosen));
                             fleet.take(chosen, ask);
                             truth.placed.push((chosen, ask));
                         }
-                        Err(excluded) => {
+                        Choice::Busy | Choice::Nowhere => {
+                            let excluded = fleet.excluded(id, ask);
                             prop_assert!(able.is_empty());
                             let number = |line: &String| {
                                 let number = line.rsplit(": ").next()?.split(' ').next()?;
@@ -216,12 +221,16 @@ fn nodes_that_refused_are_tried_again_only_when_nobody_else_is_there() {
     }
     let mut rng = StdRng::seed_from_u64(1);
     let mut choose = |not: &[u128]| {
-        let not = not.iter().map(|&it| node(it)).collect();
-        fleet.choose(any, Ask::default(), &not, &mut rng)
+        let refused: Vec<_> = not.iter().map(|&it| node(it)).collect();
+        let wish = Wish {
+            refused: &refused,
+            ..Wish::default()
+        };
+        fleet.choose(any, Ask::default(), &wish, &mut rng)
     };
-    assert_eq!(choose(&[0]), Ok(node(1)));
-    assert_eq!(choose(&[0]), Ok(node(1)));
-    assert!(choose(&[0, 1]).is_ok());
+    assert_eq!(choose(&[0]), Choice::Node(node(1)));
+    assert_eq!(choose(&[0]), Choice::Node(node(1)));
+    assert!(matches!(choose(&[0, 1]), Choice::Node(_)));
 }
 
 #[test]

@@ -20,6 +20,10 @@ impl Order for BinPack {
         self.0.put(node.node_id, rank + (INSTANCES - 1 - instances));
     }
 
+    fn rank(&mut self, node: &NodeView<'_>) {
+        self.put(node);
+    }
+
     fn remove(&mut self, node_id: NodeId) {
         self.0.remove(node_id);
     }

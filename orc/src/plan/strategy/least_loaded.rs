@@ -14,6 +14,10 @@ impl Order for LeastLoaded {
         self.0.put(node.node_id, load(node));
     }
 
+    fn rank(&mut self, node: &NodeView<'_>) {
+        self.put(node);
+    }
+
     fn remove(&mut self, node_id: NodeId) {
         self.0.remove(node_id);
     }

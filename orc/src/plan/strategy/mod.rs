@@ -1,10 +1,12 @@
 //! Which of the nodes that meet all requirements gets an instance.
 
+mod affine;
 mod bin_pack;
 mod least_loaded;
 mod random;
 mod ranked;
 mod round_robin;
+mod spread;
 
 use std::fmt::Debug;
 
@@ -17,8 +19,11 @@ use super::{Ask, NodeView};
 /// Nodes in the order in which a strategy tries them. Seedable: the same history and generator give the
 /// same choices.
 pub trait Order: Debug + Send {
-    /// A node is there, or has changed.
+    /// A node is there, or is another than before.
     fn put(&mut self, node: &NodeView<'_>);
+
+    /// How loaded a node is has changed, and no more: of interest to orders that look at it.
+    fn rank(&mut self, _: &NodeView<'_>) {}
 
     /// A node is there no more.
     fn remove(&mut self, node_id: NodeId);
@@ -47,6 +52,10 @@ pub enum StrategyKind {
     LeastLoaded,
     /// The fullest node that still fits: as few nodes as possible.
     BinPack,
+    /// The node with the fewest instances, and copies of one function apart.
+    Spread,
+    /// A node that has what it talks to, else the one with the least transfer time.
+    Affine,
 }
 
 impl StrategyKind {
@@ -57,6 +66,8 @@ impl StrategyKind {
             Self::RoundRobin => Box::new(round_robin::RoundRobin::default()),
             Self::LeastLoaded => Box::new(least_loaded::LeastLoaded::default()),
             Self::BinPack => Box::new(bin_pack::BinPack::default()),
+            Self::Spread => Box::new(spread::Spread::default()),
+            Self::Affine => Box::new(affine::Affine::default()),
         }
     }
 }

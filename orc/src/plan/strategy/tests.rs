@@ -45,7 +45,8 @@ fn check(
                     cpu_millis: free(index),
                     memory_mib: 0,
                 },
-                closed: false,
+                transfer_nanos: 0,
+                closed: None,
             });
         }
         let index = |node_id| (0..3).find(|&index| id(index) == node_id).unwrap();

@@ -68,7 +68,7 @@ pub(super) fn functions(domain: &Domain) -> Rows {
         "instances",
     ]);
     for active in domain.instances.values() {
-        if let VertexSpec::Function(function) = &active.spec {
+        if let VertexSpec::Function(function) = &*active.spec {
             rows.push([
                 json!(active.logical_id),
                 json!(function.name),
@@ -94,7 +94,7 @@ pub(super) fn resources(domain: &Domain) -> Rows {
         "instances",
     ]);
     for active in domain.instances.values() {
-        if let VertexSpec::Resource(resource) = &active.spec {
+        if let VertexSpec::Resource(resource) = &*active.spec {
             rows.push([
                 json!(active.logical_id),
                 json!(resource.name),

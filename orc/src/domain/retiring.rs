@@ -1,0 +1,130 @@
+//! Copies that are replaced: each is stopped once nobody sends to it any more. Pure.
+
+use std::collections::BTreeSet;
+
+use edgeless_types::{LogicalId, PhysicalId, Timestamp};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::model::Instance;
+
+/// A copy that is replaced.
+#[derive(Clone, Debug)]
+pub(super) struct Retired {
+    pub(super) instance: Instance,
+    pub(super) logical_id: LogicalId,
+    /// Senders that have not confirmed their patch yet.
+    senders: SmallVec<[PhysicalId; 2]>,
+    /// When it is stopped at the latest; none: it does the work until its successor runs.
+    due: Option<Timestamp>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Retiring {
+    copies: FxHashMap<PhysicalId, Retired>,
+    /// Whose confirmation is waited for, and by which copies.
+    awaited: FxHashMap<PhysicalId, SmallVec<[PhysicalId; 2]>>,
+    dues: BTreeSet<(Timestamp, PhysicalId)>,
+}
+
+impl Retiring {
+    pub(super) fn contains(&self, physical_id: PhysicalId) -> bool {
+        self.copies.contains_key(&physical_id)
+    }
+
+    pub(super) fn get(&self, physical_id: PhysicalId) -> Option<&Retired> {
+        self.copies.get(&physical_id)
+    }
+
+    /// A copy is replaced, and works on until [`Self::senders_told`].
+    pub(super) fn begin(&mut self, instance: Instance, logical_id: LogicalId) {
+        self.copies.insert(
+            instance.physical_id,
+            Retired {
+                instance,
+                logical_id,
+                senders: SmallVec::new(),
+                due: None,
+            },
+        );
+    }
+
+    /// Its senders are told to send elsewhere: when all have confirmed it lingers until `linger`, and until
+    /// `confirm` in any case.
+    pub(super) fn senders_told(
+        &mut self,
+        physical_id: PhysicalId,
+        senders: &[PhysicalId],
+        linger: Timestamp,
+        confirm: Timestamp,
+    ) {
+        self.forget_awaited(physical_id);
+        let Some(copy) = self.copies.get_mut(&physical_id) else {
+            return;
+        };
+        copy.senders = senders.into();
+        for &sender in senders {
+            self.awaited.entry(sender).or_default().push(physical_id);
+        }
+        let due = if senders.is_empty() { linger } else { confirm };
+        self.set_due(physical_id, due);
+    }
+
+    /// A sender has confirmed, or is gone.
+    pub(super) fn confirmed(&mut self, sender: PhysicalId, linger: Timestamp) {
+        for physical_id in self.awaited.remove(&sender).unwrap_or_default() {
+            let Some(copy) = self.copies.get_mut(&physical_id) else {
+                continue;
+            };
+            copy.senders.retain(|it| *it != sender);
+            if copy.senders.is_empty() && copy.due.is_some_and(|due| due > linger) {
+                self.set_due(physical_id, linger);
+            }
+        }
+    }
+
+    /// The next copy that is due. It stays one that is replaced until it has stopped.
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<PhysicalId> {
+        let &(due, physical_id) = self.dues.first()?;
+        if due > now {
+            return None;
+        }
+        self.dues.pop_first();
+        Some(physical_id)
+    }
+
+    /// It has stopped, or is not replaced after all.
+    pub(super) fn remove(&mut self, physical_id: PhysicalId) -> Option<Retired> {
+        self.forget_awaited(physical_id);
+        let copy = self.copies.remove(&physical_id)?;
+        if let Some(due) = copy.due {
+            self.dues.remove(&(due, physical_id));
+        }
+        Some(copy)
+    }
+
+    fn set_due(&mut self, physical_id: PhysicalId, due: Timestamp) {
+        let Some(copy) = self.copies.get_mut(&physical_id) else {
+            return;
+        };
+        if let Some(before) = copy.due.replace(due) {
+            self.dues.remove(&(before, physical_id));
+        }
+        self.dues.insert((due, physical_id));
+    }
+
+    fn forget_awaited(&mut self, physical_id: PhysicalId) {
+        let Some(copy) = self.copies.get_mut(&physical_id) else {
+            return;
+        };
+        for sender in std::mem::take(&mut copy.senders) {
+            if let Some(waiting) = self.awaited.get_mut(&sender) {
+                waiting.retain(|it| *it != physical_id);
+                if waiting.is_empty() {
+                    self.awaited.remove(&sender);
+                }
+            }
+        }
+    }
+}

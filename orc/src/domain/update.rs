@@ -1,0 +1,177 @@
+//! Rolling updates: another version of a vertex, one copy after the other, and back when it fails.
+
+use std::time::Duration;
+
+use edgeless_types::{Timestamp, workflow::VertexSpec};
+
+use super::{
+    Domain, StartOutcome,
+    model::{ClassKey, Phase, ReplicaKey, VertexKey},
+    moves::Move,
+};
+
+/// Starts of a new version that may fail before the old one comes back.
+const FAILURES: u32 = 3;
+/// Between two tries.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A new version on its way.
+#[derive(Debug)]
+pub(super) struct Update {
+    /// What the vertex was before.
+    pub(super) before: ClassKey,
+    /// Instances of the new version that failed.
+    failures: u32,
+    /// Not to go on before.
+    not_before: Timestamp,
+    /// Why the old version comes back, if it does.
+    failed: Option<String>,
+}
+
+impl Domain {
+    /// A vertex is to be what its specification says now: a new version starts and runs before the
+    /// copy of the old one goes, one after the other.
+    pub(super) fn update(&mut self, key: VertexKey, spec: VertexSpec) {
+        let vertex = self.model.vertex(key);
+        if *self.model.class(vertex.class).spec == spec {
+            return;
+        }
+        let logical_id = vertex.logical_id;
+        let class = match self.model.enter_class(spec, &mut self.fleet) {
+            Ok(class) => class,
+            Err(error) => {
+                return self.resolve(logical_id, StartOutcome::Refused(error.to_string()));
+            }
+        };
+        tracing::info!(%logical_id, "a vertex gets another version");
+        let old = self.change_class(key, class);
+        let vertex = self.model.vertex_mut(key);
+        let before = match vertex.update.take() {
+            // What it was before the one that is given up.
+            Some(update) => {
+                self.model.leave_class(old, &mut self.fleet);
+                update.before
+            }
+            None => old,
+        };
+        self.model.vertex_mut(key).update = Some(Box::new(Update {
+            before,
+            failures: 0,
+            not_before: self.now,
+            failed: None,
+        }));
+        self.updating.insert(key);
+        let copies = self.model.vertex(key).replicas.len();
+        self.scale(logical_id, u32::try_from(copies).unwrap_or(u32::MAX));
+        self.advance_update(key);
+        self.touch(key);
+    }
+
+    /// A vertex is of another class from now on; what waits of it waits for what that one wants.
+    fn change_class(&mut self, key: VertexKey, class: ClassKey) -> ClassKey {
+        let replicas = self.model.vertex(key).replicas.clone();
+        for &replica in &replicas {
+            self.release(replica);
+            self.count_priority(self.priority_of(replica), false);
+        }
+        let old = std::mem::replace(&mut self.model.vertex_mut(key).class, class);
+        for &replica in &replicas {
+            let priority = self.priority_of(replica);
+            self.count_priority(priority, true);
+            if self.model.replica(replica).instance.is_none() {
+                self.waiting.for_turn(replica, priority);
+            }
+        }
+        old
+    }
+
+    /// The next copy of a vertex gets the new version, if nothing of it is on its way.
+    pub(super) fn advance_update(&mut self, key: VertexKey) {
+        let vertex = self.model.vertex(key);
+        let Some(update) = &vertex.update else {
+            self.updating.remove(&key);
+            return;
+        };
+        if update.not_before > self.now {
+            return;
+        }
+        let class = vertex.class;
+        let mut next = None;
+        for &replica in &vertex.replicas {
+            match self.model.replica(replica).instance {
+                Some(it) if it.phase == Phase::Running && it.class == class => {}
+                Some(it) if it.phase == Phase::Running => next = next.or(Some((replica, it))),
+                Some(_) | None => return,
+            }
+        }
+        match next {
+            Some((replica, old)) => {
+                if self.replace(replica, old) == Move::Nowhere {
+                    self.delay_update(key);
+                }
+            }
+            None => self.finish_update(key),
+        }
+    }
+
+    fn delay_update(&mut self, key: VertexKey) {
+        let not_before = self.now + RETRY;
+        if let Some(update) = &mut self.model.vertex_mut(key).update {
+            update.not_before = not_before;
+        }
+    }
+
+    fn finish_update(&mut self, key: VertexKey) {
+        self.updating.remove(&key);
+        let vertex = self.model.vertex_mut(key);
+        let logical_id = vertex.logical_id;
+        let Some(update) = vertex.update.take() else {
+            return;
+        };
+        self.model.leave_class(update.before, &mut self.fleet);
+        match update.failed {
+            None => {
+                tracing::info!(%logical_id, "all copies are of the new version");
+                self.resolve_if_known(key);
+            }
+            Some(reason) => {
+                let text = format!("the new version failed and the old one runs again: {reason}");
+                self.resolve(logical_id, StartOutcome::Refused(text));
+            }
+        }
+        self.touch(key);
+    }
+
+    /// An instance of a vertex failed: if a new version is on its way, too many of those bring the old
+    /// one back.
+    pub(super) fn count_failure(&mut self, replica: ReplicaKey, failed: ClassKey, reason: &str) {
+        let key = self.model.replica(replica).vertex;
+        let vertex = self.model.vertex_mut(key);
+        let class = vertex.class;
+        let Some(update) = &mut vertex.update else {
+            return;
+        };
+        if failed != class || update.failed.is_some() {
+            return;
+        }
+        update.failures += 1;
+        if update.failures < FAILURES {
+            return self.delay_update(key);
+        }
+        let logical_id = vertex.logical_id;
+        tracing::warn!(%logical_id, reason, "the new version fails: the old one comes back");
+        update.failed = Some(reason.to_owned());
+        let before = update.before;
+        self.model.share_class(before);
+        let new = self.change_class(key, before);
+        self.model.leave_class(new, &mut self.fleet);
+        for replica in self.model.vertex(key).replicas.clone() {
+            if let Some(extra) = &mut self.model.replica_mut(replica).extra {
+                extra.refused_by.clear();
+                extra.attempts = 0;
+                extra.not_before = Timestamp::EPOCH;
+            }
+        }
+        self.touch(key);
+    }
+}
