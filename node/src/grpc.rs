@@ -192,6 +192,7 @@ mod tests {
                 logical_id: id(2),
                 workflow_id: id(3),
                 generation: 4,
+                fingerprint: 5,
             }),
             spec: Some(v1::VertexSpec {
                 kind: Some(v1::vertex_spec::Kind::Resource(v1::ResourceSpec::default())),

@@ -440,6 +440,7 @@ mod tests {
             logical_id: id_bytes(&LogicalId::new(Uuid::from_u128(id))),
             workflow_id: Bytes::from_static(&[0; 16]),
             generation: 1,
+            fingerprint: 0,
         }
     }
 

@@ -321,6 +321,7 @@ mod tests {
                 logical_id: LogicalId::new(Uuid::nil()),
                 workflow_id: WorkflowId::new(Uuid::nil()),
                 generation: Generation(1),
+                fingerprint: 0,
             },
             spec: std::sync::Arc::new(edgeless_types::workflow::VertexSpec::Resource(spec)),
             outputs: Vec::new(),

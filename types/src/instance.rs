@@ -38,6 +38,8 @@ pub struct RunningInstance {
     pub workflow_id: WorkflowId,
     /// The decision by which it was started.
     pub generation: Generation,
+    /// Tells specifications apart: that with which it was started; 0: not known.
+    pub fingerprint: u64,
 }
 
 /// What waits at an instance for an output that leads to no instance now.

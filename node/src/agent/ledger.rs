@@ -206,6 +206,7 @@ mod tests {
             logical_id: LogicalId::new(Uuid::from_u128(2)),
             workflow_id: WorkflowId::new(Uuid::from_u128(3)),
             generation: Generation(generation),
+            fingerprint: 0,
         }
     }
 

@@ -377,6 +377,7 @@ mod tests {
                 logical_id: LogicalId::new(Uuid::from_u128(id)),
                 workflow_id: WorkflowId::new(Uuid::nil()),
                 generation: Generation(1),
+                fingerprint: 0,
             },
             spec: VertexSpec::Resource(ResourceSpec {
                 name: name.to_owned(),

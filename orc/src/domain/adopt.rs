@@ -67,6 +67,7 @@ impl Domain {
         // Of those that outlived a restart the newer are right, whichever were reported first.
         let adopted = replicas
             .iter()
+            .filter(|it| !self.model.replica(**it).is_superfluous())
             .filter_map(|&it| Some((instance(&it)?.adopted?, it)));
         match adopted.min() {
             Some((generation, key)) if running.generation > generation => {
@@ -92,6 +93,8 @@ impl Domain {
         let vertex = self.model.vertex_mut(vertex_key);
         vertex.generation = generation;
         let class = vertex.class;
+        let fingerprint = self.model.class(class).fingerprint;
+        let outdated = running.fingerprint != 0 && running.fingerprint != fingerprint;
         let since = self.now;
         let replica = self.model.replica_mut(key);
         if let Some(extra) = &mut replica.extra {
@@ -103,12 +106,16 @@ impl Domain {
             class,
             phase: Phase::Starting,
             since,
+            outdated,
             adopted: Some(running.generation),
         });
         self.host(node_id, physical_id, key);
         self.started(physical_id);
         // Its outputs may be those of another time.
         self.patch_sender(vertex_key);
+        if outdated {
+            self.go_on_updating(vertex_key);
+        }
     }
 
     fn stop_stray(&mut self, node_id: NodeId, physical_id: PhysicalId) {

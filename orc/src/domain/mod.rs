@@ -105,6 +105,7 @@ pub struct Domain {
     priorities: BTreeMap<i32, usize>,
     reserved: FxHashMap<ReplicaKey, Reserved>,
     kept_on: FxHashMap<NodeId, Vec<ReplicaKey>>,
+    room_tried: Timestamp,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
     drains: BTreeMap<NodeId, Drain>,
@@ -145,6 +146,7 @@ impl Domain {
             priorities: BTreeMap::new(),
             reserved: FxHashMap::default(),
             kept_on: FxHashMap::default(),
+            room_tried: Timestamp::EPOCH,
             updating: BTreeSet::new(),
             drains: BTreeMap::new(),
             drained: BTreeSet::new(),
@@ -205,6 +207,7 @@ impl Domain {
             self.advance_update(key);
         }
         self.retry_drains();
+        self.retry_room();
         self.paused = false;
     }
 

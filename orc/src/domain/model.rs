@@ -4,130 +4,25 @@
 //! [`Instance`]. What many vertices have in common is kept once, in a [`Class`]. Everything is found by
 //! a place in a slab or by a hash: nothing here walks over all vertices.
 
+mod parts;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
 use edgeless_types::{
-    Generation, InstanceId, LogicalId, NodeId, PhysicalId, Requirements, Timestamp, WaitReason,
-    WorkflowId,
+    CodeDigest, Generation, LogicalId, PhysicalId, Requirements, Timestamp, WaitReason, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::update::Update;
 use crate::plan::{
     Ask,
-    fleet::{Fleet, Kind, KindId},
+    fleet::{Fleet, Kind},
 };
-
-/// The place of a vertex.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct VertexKey(usize);
-
-/// The place of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ReplicaKey(usize);
-
-/// The place of a class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ClassKey(usize);
-
-/// What vertices with equal specifications have in common.
-#[derive(Debug)]
-pub(super) struct Class {
-    pub(super) spec: Arc<VertexSpec>,
-    pub(super) requirements: Requirements,
-    pub(super) kind: KindId,
-    pub(super) ask: Ask,
-    /// The kind with the labels that are preferred, the most of them first.
-    pub(super) preferred: Vec<KindId>,
-    /// The kind with each value of the label by which copies are spread, as far as they came up.
-    pub(super) zones: FxHashMap<String, KindId>,
-    users: usize,
-}
-
-/// Where outputs lead: channels and vertices.
-pub(super) type Outputs = Box<[(Arc<str>, LogicalId)]>;
-
-/// What is desired.
-#[derive(Debug)]
-pub(super) struct Vertex {
-    pub(super) logical_id: LogicalId,
-    pub(super) workflow_id: WorkflowId,
-    pub(super) class: ClassKey,
-    pub(super) outputs: Outputs,
-    /// The last decision about it.
-    pub(super) generation: Generation,
-    pub(super) replicas: SmallVec<[ReplicaKey; 1]>,
-    /// An update to its present class that is under way.
-    pub(super) update: Option<Box<Update>>,
-    /// Observers are to be told of it.
-    pub(super) touched: bool,
-}
-
-/// A copy that is to run.
-#[derive(Debug)]
-pub(super) struct Replica {
-    pub(super) vertex: VertexKey,
-    pub(super) instance: Option<Instance>,
-    /// Why it does not run, and since when.
-    pub(super) waiting: Option<Box<(Timestamp, WaitReason)>>,
-    pub(super) extra: Option<Box<Extra>>,
-}
-
-/// What few replicas need.
-#[derive(Debug, Default)]
-pub(super) struct Extra {
-    /// Not to be placed before.
-    pub(super) not_before: Timestamp,
-    /// Starts that failed in a row.
-    pub(super) attempts: u32,
-    /// Where it is to be placed next, if that was asked for.
-    pub(super) wanted_node: Option<NodeId>,
-    /// Nodes that refused it lately.
-    pub(super) refused_by: Vec<NodeId>,
-    /// What its last instance saved.
-    pub(super) state: Option<Bytes>,
-    /// Copies that it replaces.
-    pub(super) predecessors: SmallVec<[PhysicalId; 1]>,
-    /// It was lost with its node: it is started again in the order of priorities, and not too many at once.
-    pub(super) lost: bool,
-    /// One copy fewer is desired: it goes when it has stopped.
-    pub(super) superfluous: bool,
-}
-
-/// The instance of a replica.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Instance {
-    pub(super) node_id: NodeId,
-    pub(super) physical_id: PhysicalId,
-    pub(super) class: ClassKey,
-    pub(super) phase: Phase,
-    pub(super) since: Timestamp,
-    /// What its node said when it was adopted; none: it was placed in this life.
-    pub(super) adopted: Option<Generation>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// The node was asked to start it.
-    Starting,
-    /// The same, of one that was lost elsewhere.
-    Healing,
-    /// The node says that it runs.
-    Running,
-    /// It is to be stopped, and its state to go with the replica, before it starts elsewhere.
-    Handing,
-}
-
-impl Phase {
-    /// Whether the node has not answered its start yet.
-    pub(super) fn is_starting(self) -> bool {
-        matches!(self, Self::Starting | Self::Healing)
-    }
-}
+pub(super) use parts::{
+    Class, ClassKey, Instance, Outputs, Phase, Replica, ReplicaKey, Vertex, VertexKey,
+};
 
 /// Vertices, replicas, classes, and where to find them.
 #[derive(Debug, Default)]
@@ -178,6 +73,7 @@ impl Model {
             requirements,
             preferred,
             zones: FxHashMap::default(),
+            fingerprint: fingerprint(&spec),
             users: 1,
         };
         let key = ClassKey(self.classes.insert(class));
@@ -383,38 +279,10 @@ impl Model {
     }
 }
 
-impl Instance {
-    /// Where messages to it go.
-    pub(super) fn id(&self) -> InstanceId {
-        InstanceId {
-            node_id: self.node_id,
-            physical_id: self.physical_id,
-        }
-    }
-}
-
-impl Replica {
-    /// Where messages to it go now.
-    pub(super) fn running(&self) -> Option<Instance> {
-        self.instance.filter(|it| it.phase == Phase::Running)
-    }
-
-    pub(super) fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    /// Not to be placed before.
-    pub(super) fn not_before(&self) -> Timestamp {
-        self.extra
-            .as_ref()
-            .map_or(Timestamp::EPOCH, |it| it.not_before)
-    }
-
-    pub(super) fn is_superfluous(&self) -> bool {
-        self.extra.as_ref().is_some_and(|it| it.superfluous)
-    }
-
-    pub(super) fn predecessors(&self) -> &[PhysicalId] {
-        self.extra.as_ref().map_or(&[], |it| &it.predecessors)
-    }
+/// Tells specifications apart: equal ones have the same, in every life of ε-ORC. Never 0.
+fn fingerprint(spec: &VertexSpec) -> u64 {
+    let text = serde_json::to_vec(spec).expect("specifications have string keys and serialise");
+    let digest = CodeDigest::of(&text);
+    let first = digest.as_bytes().first_chunk::<8>();
+    first.map_or(1, |bytes| u64::from_le_bytes(*bytes).max(1))
 }

@@ -279,6 +279,7 @@ impl Domain {
             logical_id: vertex.logical_id,
             workflow_id: vertex.workflow_id,
             generation,
+            fingerprint: self.model.class(class).fingerprint,
         };
         let replica = self.model.replica_mut(key);
         let (mut state, mut phase) = (None, Phase::Starting);
@@ -297,6 +298,7 @@ impl Domain {
             class,
             phase,
             since: now,
+            outdated: false,
             adopted: None,
         });
         if phase == Phase::Healing {

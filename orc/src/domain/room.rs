@@ -15,6 +15,9 @@ const LOOKS: usize = 64;
 /// How long those who leave may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Between two tries to make room.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Room on a node that is kept for a replica.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reserved {
@@ -53,14 +56,25 @@ impl Domain {
         };
         let node_id = least.node_id;
         tracing::info!(%node_id, leaving = least.replicas.len(), "room is made for a higher priority");
-        self.fleet.reserve(node_id, ask);
-        self.reserved.insert(key, Reserved { node_id, ask });
-        self.kept_on.entry(node_id).or_default().push(key);
+        self.reserve(key, node_id, ask);
         for (replica, instance) in least.replicas {
             self.hand_over(replica, instance);
         }
         self.waiting.for_moment(key, priority, self.now + PATIENCE);
         true
+    }
+
+    /// From time to time those who come first are tried again: what runs now may make room.
+    pub(super) fn retry_room(&mut self) {
+        if self.now < self.room_tried + RETRY || self.priorities.len() < 2 {
+            return;
+        }
+        self.room_tried = self.now;
+        for shape in self.waiting.shapes() {
+            if let Some(key) = self.waiting.head(shape) {
+                self.make_room(key);
+            }
+        }
     }
 
     /// Who would have to leave a node, the lowest priorities first and no more than are needed.
@@ -74,7 +88,7 @@ impl Domain {
             let class = self.model.class_of(key);
             if let Some(instance) = self.model.replica(key).instance
                 && instance.physical_id == *physical_id
-                && instance.phase == Phase::Running
+                && instance.phase != Phase::Handing
                 && class.requirements.priority < priority
                 && class.ask != Ask::default()
             {
@@ -100,6 +114,14 @@ impl Domain {
             leaving.replicas.push((key, instance));
         }
         (free.covers(ask) && !leaving.replicas.is_empty()).then_some(leaving)
+    }
+
+    /// Room on a node is kept for a replica from now on.
+    pub(super) fn reserve(&mut self, key: ReplicaKey, node_id: NodeId, ask: Ask) {
+        self.release(key);
+        self.fleet.reserve(node_id, ask);
+        self.reserved.insert(key, Reserved { node_id, ask });
+        self.kept_on.entry(node_id).or_default().push(key);
     }
 
     /// No room is kept for a replica any more.

@@ -1,5 +1,7 @@
 //! Random events against the invariants of a domain, and single cases.
 
+mod operations;
+
 use edgeless_types::{Generation, PhysicalId, RunningInstance, WorkflowId};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -7,7 +9,7 @@ use uuid::Uuid;
 use super::simulation::{Happening, Simulation, happening, logical_id, node_id};
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_all_that_is_desired_runs_once_in_the_end(
@@ -34,6 +36,7 @@ fn check_adoption(first: u64, second: u64, survivor: u128) {
             logical_id: logical_id(0),
             workflow_id: WorkflowId::new(Uuid::from_u128(300)),
             generation: Generation(generation),
+            fingerprint: 0,
         };
         let node = simulation.nodes.get_mut(&node_id(number)).unwrap();
         node.running.insert(running.physical_id, running);
@@ -68,6 +71,7 @@ fn a_copy_that_returns_after_its_vertex_was_placed_anew_is_stopped() {
         logical_id: logical_id(0),
         workflow_id: WorkflowId::new(Uuid::from_u128(300)),
         generation: Generation(1_000),
+        fingerprint: 0,
     };
     let node = simulation.nodes.get_mut(&node_id(1)).unwrap();
     node.running.insert(running.physical_id, running);

@@ -6,7 +6,7 @@ use edgeless_types::{Timestamp, workflow::VertexSpec};
 
 use super::{
     Domain, StartOutcome,
-    model::{ClassKey, Phase, ReplicaKey, VertexKey},
+    model::{ClassKey, Instance, Phase, ReplicaKey, VertexKey},
     moves::Move,
 };
 
@@ -67,6 +67,24 @@ impl Domain {
         self.touch(key);
     }
 
+    /// Of a vertex that got another version in an earlier life, a copy of the old one was found.
+    pub(super) fn go_on_updating(&mut self, key: VertexKey) {
+        let vertex = self.model.vertex_mut(key);
+        let class = vertex.class;
+        if vertex.update.is_some() {
+            return;
+        }
+        // What it was before is not known here: if the new version fails, the copy is kept.
+        vertex.update = Some(Box::new(Update {
+            before: class,
+            failures: 0,
+            not_before: self.now,
+            failed: None,
+        }));
+        self.model.share_class(class);
+        self.updating.insert(key);
+    }
+
     /// A vertex is of another class from now on; what waits of it waits for what that one wants.
     fn change_class(&mut self, key: VertexKey, class: ClassKey) -> ClassKey {
         let replicas = self.model.vertex(key).replicas.clone();
@@ -99,19 +117,34 @@ impl Domain {
         let mut next = None;
         for &replica in &vertex.replicas {
             match self.model.replica(replica).instance {
-                Some(it) if it.phase == Phase::Running && it.class == class => {}
+                Some(it) if it.phase == Phase::Running && it.class == class && !it.outdated => {}
                 Some(it) if it.phase == Phase::Running => next = next.or(Some((replica, it))),
                 Some(_) | None => return,
             }
         }
         match next {
             Some((replica, old)) => {
-                if self.replace(replica, old) == Move::Nowhere {
+                if self.replace(replica, old) == Move::Nowhere && !self.exchange(replica, old) {
                     self.delay_update(key);
                 }
             }
             None => self.finish_update(key),
         }
+    }
+
+    /// No node has room for both versions at a time: the old one leaves first, if the new one can have its
+    /// place.
+    fn exchange(&mut self, replica: ReplicaKey, old: Instance) -> bool {
+        let class = self.model.class_of(replica);
+        let (kind, ask) = (class.kind, class.ask);
+        let leaves = self.model.class(old.class).ask;
+        let node_id = old.node_id;
+        if !self.fleet.takes_instead(kind, ask, leaves, node_id) {
+            return false;
+        }
+        self.reserve(replica, node_id, ask);
+        self.hand_over(replica, old);
+        true
     }
 
     fn delay_update(&mut self, key: VertexKey) {

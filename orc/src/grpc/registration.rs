@@ -213,6 +213,7 @@ mod tests {
             logical_id: vec![1; 16].into(),
             workflow_id: vec![1; 16].into(),
             generation: u64::MAX,
+            fingerprint: 0,
         };
         check(
             |update| {

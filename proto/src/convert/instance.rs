@@ -15,6 +15,7 @@ impl From<RunningInstance> for v1::RunningInstance {
             logical_id: id_bytes(&running.logical_id),
             workflow_id: id_bytes(&running.workflow_id),
             generation: running.generation.0,
+            fingerprint: running.fingerprint,
         }
     }
 }
@@ -28,6 +29,7 @@ impl TryFrom<v1::RunningInstance> for RunningInstance {
             logical_id: id_from_wire(&running.logical_id, "logical_id")?,
             workflow_id: id_from_wire(&running.workflow_id, "workflow_id")?,
             generation: Generation(running.generation),
+            fingerprint: running.fingerprint,
         })
     }
 }

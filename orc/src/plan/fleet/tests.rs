@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use edgeless_types::{
-    Presence,
+    Presence, Requirements,
     workflow::{ResourceSpec, VertexSpec},
 };
 use proptest::prelude::*;
-use rand::SeedableRng;
+use rand::{SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
 use super::*;
-use crate::plan::{Needs, Wanted};
+use crate::plan::{Needs, NodeView, Wanted};
 
 const NODES: u128 = 6;
 const KINDS: u8 = 6;

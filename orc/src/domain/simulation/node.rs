@@ -1,0 +1,114 @@
+//! A node as it would behave.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use edgeless_types::{NodeCapabilities, NodeId, PhysicalId, RunningInstance, workflow::VertexSpec};
+
+use super::BAD;
+use crate::domain::{NodeUpdate, Output, Profile, Step, StepKey, StepResult};
+
+#[derive(Default)]
+pub(in crate::domain) struct SimulatedNode {
+    pub(in crate::domain) nonce: u64,
+    pub(super) sequence: u64,
+    pub(super) leaving: bool,
+    /// It refuses every start.
+    pub(in crate::domain) unwilling: bool,
+    pub(in crate::domain) running: BTreeMap<PhysicalId, RunningInstance>,
+    pub(super) outputs: BTreeMap<PhysicalId, Vec<Output>>,
+    /// The versions of what runs.
+    pub(super) versions: BTreeMap<PhysicalId, String>,
+    pub(super) steps: Vec<Step>,
+}
+
+impl SimulatedNode {
+    /// What it says when it refreshes.
+    pub(super) fn update(&mut self, id: NodeId, full: bool) -> NodeUpdate {
+        self.sequence += 1;
+        let capabilities = NodeCapabilities {
+            num_cores: 1,
+            runtimes: vec!["RUST_WASM".to_owned()],
+            labels: vec![format!("zone={}", id.uuid().as_u128() % 2)],
+            ..NodeCapabilities::default()
+        };
+        let profile = Profile {
+            agent_url: format!("http://{id}:1"),
+            invocation_url: format!("http://{id}:2"),
+            capabilities: Arc::new(capabilities),
+            providers: Vec::new(),
+        };
+        NodeUpdate {
+            node_id: id,
+            nonce: self.nonce,
+            sequence: self.sequence,
+            refresh_deadline: Duration::from_secs(1),
+            profile: full.then_some(profile),
+            health: None,
+            samples: None,
+            running: full.then(|| self.running.values().copied().collect()),
+            failures: Vec::new(),
+            states: Vec::new(),
+            demand: Vec::new(),
+            leaving: self.leaving,
+        }
+    }
+
+    /// It does its next step.
+    pub(super) fn obey(&mut self, fail: bool) -> Option<(StepKey, StepResult)> {
+        if self.steps.is_empty() {
+            return None;
+        }
+        let step = self.steps.remove(0);
+        Some((step.key(), self.apply(step, fail)))
+    }
+
+    fn apply(&mut self, step: Step, fail: bool) -> StepResult {
+        match step {
+            Step::Start { .. } if fail || self.unwilling => StepResult::Failed("no".to_owned()),
+            Step::Start {
+                instance,
+                outputs,
+                spec,
+                ..
+            } => {
+                let VertexSpec::Function(function) = &*spec else {
+                    return StepResult::Failed("no function".to_owned());
+                };
+                if function.version == BAD.to_string() {
+                    return StepResult::Failed("a bad version".to_owned());
+                }
+                let physical_id = instance.physical_id;
+                self.running.insert(physical_id, instance);
+                self.outputs.insert(physical_id, outputs);
+                self.versions.insert(physical_id, function.version.clone());
+                StepResult::Done(None)
+            }
+            Step::Stop {
+                physical_id,
+                generation,
+                ..
+            } => match self.running.get(&physical_id) {
+                Some(it) if it.generation > generation => StepResult::Failed("older".to_owned()),
+                Some(_) | None => {
+                    self.running.remove(&physical_id);
+                    self.outputs.remove(&physical_id);
+                    self.versions.remove(&physical_id);
+                    StepResult::Done(None)
+                }
+            },
+            Step::Patch {
+                physical_id,
+                generation,
+                outputs,
+            } => match self.running.get_mut(&physical_id) {
+                Some(it) if it.generation <= generation => {
+                    it.generation = generation;
+                    self.outputs.insert(physical_id, outputs);
+                    StepResult::Done(None)
+                }
+                Some(_) => StepResult::Failed("older".to_owned()),
+                None => StepResult::Failed("not here".to_owned()),
+            },
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Priorities, spreading, draining, updates, flapping nodes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use edgeless_types::NodeId;
+
+use crate::domain::{
+    Flapping,
+    simulation::{Happening, Simulation, logical_id, node_id, settings},
+};
+
+const NODES: std::ops::Range<u128> = 0..4;
+
+fn all_nodes() -> Simulation {
+    joined(Simulation::new())
+}
+
+fn joined(mut simulation: Simulation) -> Simulation {
+    for number in NODES {
+        simulation.refresh(node_id(number), true);
+    }
+    simulation
+}
+
+/// The nodes on which copies of a vertex run.
+fn homes(simulation: &Simulation, number: u128) -> Vec<NodeId> {
+    let lid = logical_id(number);
+    let nodes = simulation.nodes.iter();
+    let of_node = nodes.flat_map(|(&id, node)| node.running.values().map(move |it| (id, it)));
+    let mine = of_node.filter(|(_, it)| it.logical_id == lid);
+    mine.map(|(id, _)| id).collect()
+}
+
+/// A little time in which all nodes refresh and do their steps.
+fn round(simulation: &mut Simulation) {
+    for number in NODES {
+        simulation.refresh(node_id(number), false);
+    }
+    simulation.deliver(false);
+    simulation.pass(Duration::from_millis(50));
+}
+
+fn run(simulation: &mut Simulation) {
+    for _ in 0..60 {
+        round(simulation);
+    }
+}
+
+#[test]
+fn copies_are_spread_over_the_values_of_a_label() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(4));
+    run(&mut simulation);
+    let zones: BTreeSet<u128> = homes(&simulation, 4)
+        .iter()
+        .map(|id| id.uuid().as_u128() % 2)
+        .collect();
+    assert_eq!(zones.len(), 2);
+}
+
+#[test]
+fn what_is_preferred_is_had_where_there_is_room_and_no_requirement_elsewhere() {
+    let mut simulation = all_nodes();
+    for number in [0, 1, 2] {
+        simulation.happen(&Happening::Start(number));
+        run(&mut simulation);
+    }
+    let [first, near, far] = [0, 1, 2].map(|number| homes(&simulation, number));
+    assert_eq!(first[0].uuid().as_u128() % 2, 0, "label_prefer");
+    assert_eq!(first, near, "affinity_with");
+    assert_ne!(first, far, "anti_affinity_with");
+}
+
+#[test]
+fn a_higher_priority_takes_the_place_of_a_lower_one_and_no_more_than_that() {
+    let mut simulation = all_nodes();
+    for number in [1, 2, 3] {
+        simulation.happen(&Happening::Start(number));
+        simulation.happen(&Happening::Scale(number, 3));
+    }
+    run(&mut simulation);
+    let before = [1, 2, 3].map(|number| homes(&simulation, number).len());
+    assert_eq!(before.iter().sum::<usize>(), 8, "every place is taken");
+    simulation.happen(&Happening::Start(5));
+    run(&mut simulation);
+    assert_eq!(homes(&simulation, 5).len(), 1);
+    let after = [1, 2, 3].map(|number| homes(&simulation, number).len());
+    assert_eq!(after[0], before[0] - 1, "the lowest made room");
+    assert_eq!(after[1..], before[1..]);
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn a_drained_node_is_empty_in_the_end_and_several_copies_never_all_move_at_once() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    simulation.happen(&Happening::Start(4));
+    run(&mut simulation);
+    let drained = homes(&simulation, 4)[0];
+    let number = drained.uuid().as_u128() - node_id(0).uuid().as_u128();
+    simulation.happen(&Happening::Drain(number));
+    for _ in 0..60 {
+        round(&mut simulation);
+        assert!(
+            homes(&simulation, 4).len() >= 2,
+            "`min_instances` run all the time"
+        );
+    }
+    assert!(simulation.nodes[&drained].running.is_empty());
+    assert_eq!(homes(&simulation, 3).len(), 1);
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn a_new_version_runs_before_the_old_one_goes() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    simulation.happen(&Happening::Update(3, 2));
+    for _ in 0..60 {
+        round(&mut simulation);
+        assert!(
+            !homes(&simulation, 3).is_empty(),
+            "one of them runs all the time"
+        );
+    }
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn a_version_that_fails_is_taken_back_and_the_reason_is_told() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let before = homes(&simulation, 3);
+    simulation.happen(&Happening::Update(3, 9));
+    for _ in 0..60 {
+        round(&mut simulation);
+        assert_eq!(homes(&simulation, 3), before, "the old one is not touched");
+    }
+    assert_eq!(simulation.refused.len(), 1);
+    assert!(
+        simulation.refused[0].contains("a bad version"),
+        "{:?}",
+        simulation.refused
+    );
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn a_node_that_comes_and_goes_gets_nothing_new_until_it_has_rested() {
+    let mut settings = settings(0);
+    settings.flapping = Flapping {
+        times: 3,
+        within: Duration::from_secs(60),
+        rest: Duration::from_secs(20),
+    };
+    let mut simulation = Simulation::with(settings);
+    for _ in 0..3 {
+        simulation.refresh(node_id(0), true);
+        simulation.pass(Duration::from_secs(2));
+    }
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Start(3));
+    let mut rested = 0;
+    while homes(&simulation, 3).is_empty() {
+        simulation.refresh(node_id(0), false);
+        simulation.deliver(false);
+        simulation.pass(Duration::from_millis(500));
+        rested += 1;
+        assert!(rested < 100, "it has rested");
+    }
+    assert!(rested >= 39, "{rested} half seconds");
+}
+
+#[test]
+fn of_what_was_lost_the_highest_priority_starts_first_and_nobody_is_crushed() {
+    let mut simulation = all_nodes();
+    for number in NODES.skip(1) {
+        simulation.happen(&Happening::Cordon(number));
+    }
+    // Both places of the first node, then the node is gone.
+    for number in [1, 5] {
+        simulation.happen(&Happening::Start(number));
+    }
+    run(&mut simulation);
+    assert_eq!(simulation.nodes[&node_id(0)].running.len(), 2);
+    for number in NODES.skip(2) {
+        simulation
+            .nodes
+            .get_mut(&node_id(number))
+            .unwrap()
+            .unwilling = true;
+    }
+    simulation.happen(&Happening::Uncordon(1));
+    simulation
+        .nodes
+        .get_mut(&node_id(0))
+        .unwrap()
+        .running
+        .clear();
+    for _ in 0..4 {
+        for number in NODES.skip(1) {
+            simulation.refresh(node_id(number), false);
+        }
+        simulation.pass(Duration::from_millis(400));
+    }
+    let steps = simulation.starts_under_way(node_id(1));
+    assert_eq!(steps, [logical_id(5)], "one at a time, the highest first");
+}
