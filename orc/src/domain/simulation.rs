@@ -6,11 +6,10 @@ use std::{
 };
 
 use edgeless_types::{
-    CodeDigest, DomainId, LogicalId, NodeId, PhysicalId, Timestamp, WorkflowId,
+    CodeDigest, DomainId, LogicalId, NodeId, Timestamp, WorkflowId,
     intent::Intent,
     workflow::{FunctionSpec, VertexSpec},
 };
-use proptest::{prelude::*, strategy::Strategy as Values};
 use uuid::Uuid;
 
 use super::{
@@ -18,8 +17,11 @@ use super::{
     StrategyKind, Ticket, VertexRequest,
 };
 
+mod check;
+mod happening;
 mod node;
 
+pub(super) use happening::{Happening, happening};
 use node::SimulatedNode;
 
 const NODES: u128 = 4;
@@ -28,50 +30,6 @@ const VERTICES: u128 = 6;
 const ROOM: usize = 2;
 /// Nodes refuse copies of this version.
 const BAD: u8 = 9;
-
-/// What may happen.
-#[derive(Clone, Debug)]
-pub(super) enum Happening {
-    Start(u128),
-    /// A vertex is to be of another version.
-    Update(u128, u8),
-    Scale(u128, u32),
-    Stop(u128),
-    Refresh(u128),
-    Restart(u128),
-    /// ε-ORC dies and returns; ε-CON tells it what is desired.
-    RestartDomain,
-    Silence(u64),
-    Migrate(u128, u128),
-    Cordon(u128),
-    Drain(u128),
-    Uncordon(u128),
-    Leave(u128),
-    Deliver,
-    Fail,
-}
-
-pub(super) fn happening() -> impl Values<Value = Happening> {
-    let (node, vertex) = (0..NODES, 0..VERTICES);
-    prop_oneof![
-        3 => vertex.clone().prop_map(Happening::Start),
-        1 => (vertex.clone(), prop_oneof![1_u8..3, Just(BAD)])
-            .prop_map(|(vertex, version)| Happening::Update(vertex, version)),
-        1 => (vertex.clone(), 1_u32..4).prop_map(|(vertex, copies)| Happening::Scale(vertex, copies)),
-        1 => vertex.clone().prop_map(Happening::Stop),
-        6 => node.clone().prop_map(Happening::Refresh),
-        1 => node.clone().prop_map(Happening::Restart),
-        1 => Just(Happening::RestartDomain),
-        2 => (0_u64..1_500).prop_map(Happening::Silence),
-        1 => (vertex, node.clone()).prop_map(|(vertex, node)| Happening::Migrate(vertex, node)),
-        1 => node.clone().prop_map(Happening::Cordon),
-        1 => node.clone().prop_map(Happening::Drain),
-        1 => node.clone().prop_map(Happening::Uncordon),
-        1 => node.prop_map(Happening::Leave),
-        8 => Just(Happening::Deliver),
-        1 => Just(Happening::Fail),
-    ]
-}
 
 /// What ε-CON desires of a vertex.
 #[derive(Clone, Copy, Debug)]
@@ -244,19 +202,29 @@ impl Simulation {
                     node_id,
                 });
             }
+            Happening::Cordon(_) | Happening::Drain(_) | Happening::Uncordon(_) => {
+                self.close_or_open(happening);
+            }
+            Happening::Leave(number) => {
+                self.nodes.get_mut(&node_id(number)).unwrap().leaving = true;
+                self.refresh(node_id(number), false);
+            }
+            Happening::Deliver => self.deliver(false),
+            Happening::Fail => self.deliver(true),
+        }
+    }
+
+    fn close_or_open(&mut self, happening: &Happening) {
+        match *happening {
             Happening::Cordon(number) => {
-                if self.intent(Intent::Cordon {
-                    node_id: node_id(number),
-                }) {
-                    self.cordoned.insert(node_id(number));
-                }
+                let node_id = node_id(number);
+                let done = self.intent(Intent::Cordon { node_id });
+                self.cordoned.extend(done.then_some(node_id));
             }
             Happening::Drain(number) => {
-                if self.intent(Intent::Drain {
-                    node_id: node_id(number),
-                }) {
-                    self.cordoned.insert(node_id(number));
-                }
+                let node_id = node_id(number);
+                let done = self.intent(Intent::Drain { node_id });
+                self.cordoned.extend(done.then_some(node_id));
             }
             Happening::Uncordon(number) => {
                 // Its effects are allowed to use the node already.
@@ -268,12 +236,7 @@ impl Simulation {
                     self.cordoned.insert(node_id(number));
                 }
             }
-            Happening::Leave(number) => {
-                self.nodes.get_mut(&node_id(number)).unwrap().leaving = true;
-                self.refresh(node_id(number), false);
-            }
-            Happening::Deliver => self.deliver(false),
-            Happening::Fail => self.deliver(true),
+            _ => {}
         }
     }
 
@@ -421,80 +384,6 @@ impl Simulation {
             }
             self.deliver(false);
             self.pass(Duration::from_millis(150));
-        }
-    }
-
-    pub(super) fn check_at_rest(&self) {
-        let mut running: BTreeMap<u128, BTreeSet<(NodeId, PhysicalId)>> = BTreeMap::new();
-        for (&id, node) in &self.nodes {
-            let room = node.running.len() <= ROOM;
-            assert!(room, "{id} has more than it has room for");
-            for instance in node.running.values() {
-                let number = (0..VERTICES).find(|&it| logical_id(it) == instance.logical_id);
-                let copies = running.entry(number.unwrap()).or_default();
-                copies.insert((id, instance.physical_id));
-            }
-        }
-        let none = BTreeSet::new();
-        let copies_of = |number: u128| running.get(&number).unwrap_or(&none);
-        let places = NODES as usize * ROOM;
-        let total: usize = self.desired.values().map(|it| it.copies).sum();
-        let found: usize = running.values().map(BTreeSet::len).sum();
-        assert_eq!(found, total.min(places), "all run for which there is room");
-        for (&number, desired) in &self.desired {
-            let copies = copies_of(number);
-            assert!(copies.len() <= desired.copies, "f{number} runs too often");
-            if copies.len() < desired.copies {
-                for other in self.desired.keys() {
-                    let lower =
-                        priority(*other) < priority(number) && !copies_of(*other).is_empty();
-                    assert!(!lower, "f{number} waits while f{other} runs");
-                }
-            }
-            let shown = self.domain.active_instance(logical_id(number)).unwrap();
-            let told = shown
-                .instances
-                .iter()
-                .map(|one| (one.node_id, one.physical_id));
-            assert_eq!(
-                &told.collect::<BTreeSet<_>>(),
-                copies,
-                "the mirror tells the truth"
-            );
-        }
-        for number in running.keys() {
-            assert!(
-                self.desired.contains_key(number),
-                "f{number} runs and is not desired"
-            );
-        }
-        for node in self.nodes.values() {
-            for (physical_id, version) in &node.versions {
-                let lid = node.running[physical_id].logical_id;
-                let desired = self
-                    .desired
-                    .iter()
-                    .find(|(number, _)| logical_id(**number) == lid);
-                let (number, desired) = desired.unwrap();
-                assert_eq!(
-                    version,
-                    &desired.version.to_string(),
-                    "the version of f{number}"
-                );
-            }
-            for output in node.outputs.values().flatten() {
-                let number = (0..VERTICES).find(|&it| logical_id(it) == output.logical_id);
-                let leads = output
-                    .instances
-                    .iter()
-                    .map(|(id, _)| (id.node_id, id.physical_id));
-                let there = copies_of(number.unwrap());
-                assert_eq!(
-                    &leads.collect::<BTreeSet<_>>(),
-                    there,
-                    "senders know where {number:?} is"
-                );
-            }
         }
     }
 }
