@@ -4,21 +4,19 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use edgeless_daemon::writer::{Committed, WriteError, Writer};
 use edgeless_types::{
     CodeDigest, DomainId, LogicalId, Timestamp, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::{mpsc, oneshot};
 
 const WORKFLOWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workflows");
 const FUNCTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("functions");
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("idempotency_keys");
 const DOMAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("domains");
-
-/// Writes that wait for the disk.
-const QUEUE: usize = 4_096;
 
 /// A workflow as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,20 +120,10 @@ pub enum OpenError {
     },
 }
 
-/// A write that is not on disk.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct WriteError(String);
-
-enum Request {
-    Write(Vec<Write>, oneshot::Sender<Result<(), WriteError>>),
-    Close(oneshot::Sender<()>),
-}
-
 /// Writes in order; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
-    requests: mpsc::Sender<Request>,
+    writer: Writer<Write>,
 }
 
 impl Store {
@@ -151,16 +139,14 @@ impl Store {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
-        let database = Database::create(path).map_err(|error| failed(error.to_string()))?;
+        let mut tables = Tables::open(path).map_err(failed)?;
         // Makes the tables, and shows that the file can be written.
-        write(&database, Vec::new()).map_err(|error| failed(error.0))?;
-        let kept = read(&database).map_err(failed)?;
-        let (requests, queue) = mpsc::channel(QUEUE);
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || run(database, queue))
+        tables.commit(&[]).map_err(failed)?;
+        let kept = read(&tables.0).map_err(failed)?;
+        let again = path.to_owned();
+        let writer = Writer::spawn(tables, move || Tables::open(&again))
             .map_err(|error| failed(error.to_string()))?;
-        Ok((Self { requests }, kept))
+        Ok((Self { writer }, kept))
     }
 
     /// Returns when the writes are on disk, all of them or none.
@@ -168,108 +154,78 @@ impl Store {
     /// # Errors
     /// The disk refuses them, or the store is closed.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {
-        let (done, written) = oneshot::channel();
-        let closed = || WriteError("the store is closed".to_owned());
-        let request = Request::Write(writes, done);
-        self.requests.send(request).await.map_err(|_| closed())?;
-        written.await.map_err(|_| closed())?
+        self.writer.write(writes).await
     }
 
     /// Finishes what was asked for before and lets go of the file.
     pub async fn close(&self) {
-        let (done, closed) = oneshot::channel();
-        if self.requests.send(Request::Close(done)).await.is_ok() {
-            // An error says that somebody else has closed it.
-            closed.await.ok();
-        }
+        self.writer.close().await;
     }
 }
 
-fn run(database: Database, mut queue: mpsc::Receiver<Request>) {
-    let mut closing = None;
-    let mut waiting = Vec::new();
-    while closing.is_none()
-        && let Some(first) = queue.blocking_recv()
-    {
-        let mut writes = Vec::new();
-        let mut next = Some(first);
-        while let Some(request) = next {
-            match request {
-                Request::Write(more, done) => {
-                    writes.extend(more);
-                    waiting.push(done);
-                }
-                Request::Close(done) => closing = Some(done),
-            }
-            next = match closing {
-                None => queue.try_recv().ok(),
-                Some(_) => None,
-            };
-        }
-        let outcome = write(&database, writes);
-        for done in waiting.drain(..) {
-            if done.send(outcome.clone()).is_err() {
-                tracing::debug!("nobody waited for a write");
-            }
-        }
-    }
-    drop(database);
-    if let Some(closing) = closing
-        && closing.send(()).is_err()
-    {
-        tracing::debug!("nobody waited for the store to close");
+struct Tables(Database);
+
+impl Tables {
+    fn open(path: &Path) -> Result<Self, String> {
+        let database = Database::create(path).map_err(|error| error.to_string())?;
+        Ok(Self(database))
     }
 }
 
-fn write(database: &Database, writes: Vec<Write>) -> Result<(), WriteError> {
-    let commit = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
-        {
-            let mut workflows = transaction.open_table(WORKFLOWS)?;
-            let mut functions = transaction.open_table(FUNCTIONS)?;
-            let mut keys = transaction.open_table(KEYS)?;
-            let mut domains = transaction.open_table(DOMAINS)?;
-            for write in writes {
-                match write {
-                    Write::Workflow(record) => {
-                        let key = record.workflow_id.to_string();
-                        workflows.insert(key.as_str(), json(&*record).as_slice())?;
-                    }
-                    Write::Moved(workflow_id, domain_id) => {
-                        let key = workflow_id.to_string();
-                        let kept = workflows.get(key.as_str())?;
-                        let Some(record) = kept.map(|row| record(&key, row.value())) else {
-                            continue;
-                        };
-                        let moved = WorkflowRecord {
-                            domain_id: Some(domain_id),
-                            ..record.map_err(redb::Error::Corrupted)?
-                        };
-                        workflows.insert(key.as_str(), json(&moved).as_slice())?;
-                    }
-                    Write::WorkflowGone(workflow_id) => {
-                        workflows.remove(workflow_id.to_string().as_str())?;
-                    }
-                    Write::Function(record) => {
-                        let key = format!("{}/{}", record.id, record.version);
-                        functions.insert(key.as_str(), json(&record).as_slice())?;
-                    }
-                    Write::Key(key, record) => {
-                        keys.insert(key.as_str(), json(&record).as_slice())?;
-                    }
-                    Write::KeyGone(key) => {
-                        keys.remove(key.as_str())?;
-                    }
-                    Write::Domain(domain_id) => {
-                        domains.insert(domain_id.as_str(), &[][..])?;
-                    }
+impl Committed for Tables {
+    type Write = Write;
+
+    fn commit(&mut self, writes: &[Write]) -> Result<(), String> {
+        write(&self.0, writes).map_err(|error| error.to_string())
+    }
+}
+
+fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut workflows = transaction.open_table(WORKFLOWS)?;
+        let mut functions = transaction.open_table(FUNCTIONS)?;
+        let mut keys = transaction.open_table(KEYS)?;
+        let mut domains = transaction.open_table(DOMAINS)?;
+        for write in writes {
+            match write {
+                Write::Workflow(record) => {
+                    let key = record.workflow_id.to_string();
+                    workflows.insert(key.as_str(), json(&**record).as_slice())?;
+                }
+                Write::Moved(workflow_id, domain_id) => {
+                    let key = workflow_id.to_string();
+                    let kept = workflows.get(key.as_str())?;
+                    let Some(record) = kept.map(|row| record(&key, row.value())) else {
+                        continue;
+                    };
+                    let moved = WorkflowRecord {
+                        domain_id: Some(domain_id.clone()),
+                        ..record.map_err(redb::Error::Corrupted)?
+                    };
+                    workflows.insert(key.as_str(), json(&moved).as_slice())?;
+                }
+                Write::WorkflowGone(workflow_id) => {
+                    workflows.remove(workflow_id.to_string().as_str())?;
+                }
+                Write::Function(record) => {
+                    let key = format!("{}/{}", record.id, record.version);
+                    functions.insert(key.as_str(), json(record).as_slice())?;
+                }
+                Write::Key(key, record) => {
+                    keys.insert(key.as_str(), json(record).as_slice())?;
+                }
+                Write::KeyGone(key) => {
+                    keys.remove(key.as_str())?;
+                }
+                Write::Domain(domain_id) => {
+                    domains.insert(domain_id.as_str(), &[][..])?;
                 }
             }
         }
-        transaction.commit()?;
-        Ok(())
-    };
-    commit().map_err(|error| WriteError(error.to_string()))
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
 fn json(record: &impl Serialize) -> Vec<u8> {
