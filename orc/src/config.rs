@@ -45,7 +45,7 @@ pub struct General {
     pub node_register_url: Listen,
     /// Where `/healthz`, `/readyz`, `/metrics` and the state are served.
     pub status_url: Listen,
-    /// Where code is kept.
+    /// Where code and the journal are kept.
     #[serde(deserialize_with = "ranges::folder")]
     pub data_dir: PathBuf,
 }
@@ -65,7 +65,7 @@ pub struct Baseline {
     pub memory_overcommit: f64,
     /// Seed of all choices; absent: another one at each start.
     pub seed: Option<u64>,
-    /// After a restart, how long what ε-CON desires may wait to be reported by a node before it is
+    /// After a restart, how long what is desired may wait to be reported by a node before it is
     /// placed anew.
     #[serde(default = "three_seconds", with = "humantime_serde")]
     pub adoption_grace: Duration,

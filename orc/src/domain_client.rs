@@ -10,8 +10,8 @@ use edgeless_proto::{
 use tonic::transport::Endpoint;
 
 use crate::{
-    domain::{Command, Totals},
-    orchestrator::{Ended, Handle},
+    domain::Totals,
+    handle::{Ended, Handle, NotKept},
 };
 
 /// The part of `/readyz`.
@@ -54,7 +54,8 @@ pub async fn run(
     loop {
         tick.tick().await;
         counter += 1;
-        let totals = orc.read(|domain, _| domain.totals()).await?;
+        let look = orc.read(|domain, _| (domain.totals(), domain.is_told()));
+        let (totals, is_told) = look.await?;
         let deadline = subscription.interval * 3;
         let request = v1::UpdateDomainRequest {
             domain_id: subscription.domain_id.clone(),
@@ -63,7 +64,7 @@ pub async fn run(
             counter,
             refresh_deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
             capabilities: Some(totals_to_wire(totals)),
-            has_desired_state: false,
+            has_desired_state: is_told,
         };
         match client.update_domain(request).await {
             Ok(reply) => {
@@ -72,7 +73,12 @@ pub async fn run(
                 }
                 if reply.into_inner().reset {
                     tracing::info!("the domain enters the cluster: it is reset");
-                    orc.tell(Command::Reset).await?;
+                    match orc.reset().await {
+                        Ok(()) => {}
+                        Err(NotKept::Ended(ended)) => return Err(ended),
+                        // It is tried again, and shown.
+                        Err(error @ NotKept::Journal(_)) => tracing::warn!(%error, "the reset"),
+                    }
                     // ε-CON uses the domain from its next update on.
                     tick.reset_immediately();
                 }

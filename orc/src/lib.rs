@@ -6,6 +6,8 @@ pub mod config;
 pub mod domain;
 pub mod domain_client;
 pub mod grpc;
+pub mod handle;
+pub mod journal;
 pub mod metrics;
 pub mod mirror;
 pub mod node_client;

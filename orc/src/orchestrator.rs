@@ -1,8 +1,10 @@
 //! The one owner of the domain: takes requests, lets the domain decide, has the effects done.
+//!
+//! What it is told to desire is decided and done at once, and answered when the journal has it as well.
 
 use std::{collections::HashMap, time::Duration};
 
-use edgeless_daemon::code::CodeStore;
+use edgeless_daemon::{status::Readiness, writer::WriteError};
 use edgeless_types::{
     Timestamp,
     intent::{Intent, IntentOutcome},
@@ -12,16 +14,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     change::{Change, What},
-    domain::{
-        Command, Domain, Effect, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, StepResult,
-        Ticket, VertexRequest,
-    },
+    domain::{Command, Domain, Effect, StartOutcome, StepResult, Ticket},
+    handle::{Kept, NotKept, Request, Requests, Start},
+    journal::{self, Difference, Journal, keeper::Keeper},
     metrics::Metrics,
     node_client::{NodeClients, Outcomes},
     observers::Observers,
 };
 
-/// Requests that wait for the owner.
+/// Outcomes of steps that wait for the owner.
 const INBOX: usize = 4_096;
 /// Requests taken at a time.
 const BATCH: usize = 256;
@@ -33,131 +34,18 @@ pub fn now() -> Timestamp {
     edgeless_daemon::wall_clock()
 }
 
-type Read = Box<dyn FnOnce(&Domain, Timestamp) + Send>;
-
-enum Request {
-    Update(Box<NodeUpdate>, oneshot::Sender<NodeUpdateReply>),
-    Start(
-        Start,
-        Vec<VertexRequest>,
-        oneshot::Sender<Vec<StartOutcome>>,
-    ),
-    Tell(Command),
-    Intent(String, Option<String>, oneshot::Sender<IntentOutcome>),
-    Migrate(Intent, oneshot::Sender<Result<(), Refusal>>),
-    Read(Read),
+/// Who waits for the journal.
+enum Waiting {
+    Start(Ticket),
+    Change(oneshot::Sender<Kept<()>>),
+    Intent(IntentOutcome, oneshot::Sender<IntentOutcome>),
 }
 
-#[derive(Clone, Copy)]
-enum Start {
-    More,
-    All,
-}
-
-/// ε-ORC has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("ε-ORC is ending")]
-pub struct Ended;
-
-/// Asks the owner of the domain; cheap to clone.
-#[derive(Clone)]
-pub struct Handle {
-    requests: mpsc::Sender<Request>,
-    code: CodeStore,
-}
-
-impl Handle {
-    /// Code by its content.
-    pub fn code(&self) -> &CodeStore {
-        &self.code
-    }
-
-    /// A node registers or refreshes.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn update(&self, update: NodeUpdate) -> Result<NodeUpdateReply, Ended> {
-        self.ask(|reply| Request::Update(Box::new(update), reply))
-            .await
-    }
-
-    /// These vertices are desired as well.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn start(&self, vertices: Vec<VertexRequest>) -> Result<Vec<StartOutcome>, Ended> {
-        self.ask(|reply| Request::Start(Start::More, vertices, reply))
-            .await
-    }
-
-    /// Exactly these vertices are desired.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn reconcile(
-        &self,
-        vertices: Vec<VertexRequest>,
-    ) -> Result<Vec<StartOutcome>, Ended> {
-        self.ask(|reply| Request::Start(Start::All, vertices, reply))
-            .await
-    }
-
-    /// Tells the domain something that needs no answer.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn tell(&self, command: Command) -> Result<(), Ended> {
-        self.requests
-            .send(Request::Tell(command))
-            .await
-            .map_err(|_| Ended)
-    }
-
-    /// Carries out an intent and says what became of it.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn intent(&self, key: String, value: Option<String>) -> Result<IntentOutcome, Ended> {
-        self.ask(|reply| Request::Intent(key, value, reply)).await
-    }
-
-    /// Moves a vertex.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn migrate(&self, intent: Intent) -> Result<Result<(), Refusal>, Ended> {
-        self.ask(|reply| Request::Migrate(intent, reply)).await
-    }
-
-    /// Looks at the domain.
-    ///
-    /// # Errors
-    /// ε-ORC is ending.
-    pub async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Domain, Timestamp) -> T + Send + 'static,
-    ) -> Result<T, Ended> {
-        self.ask(|reply| {
-            Request::Read(Box::new(move |domain, now| {
-                if reply.send(look(domain, now)).is_err() {
-                    tracing::debug!("nobody waited for the look");
-                }
-            }))
-        })
-        .await
-    }
-
-    async fn ask<T>(
-        &self,
-        request: impl FnOnce(oneshot::Sender<T>) -> Request,
-    ) -> Result<T, Ended> {
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(request(reply))
-            .await
-            .map_err(|_| Ended)?;
-        answer.await.map_err(|_| Ended)
-    }
+/// A start is answered when it has come to something and is kept.
+struct StartWaiting {
+    reply: oneshot::Sender<Kept<Vec<StartOutcome>>>,
+    outcomes: Option<Vec<StartOutcome>>,
+    is_kept: bool,
 }
 
 /// The owner, before it runs.
@@ -168,42 +56,41 @@ pub struct Orchestrator {
     nodes: NodeClients,
     observers: Observers,
     metrics: Metrics,
-    tickets: HashMap<Ticket, oneshot::Sender<Vec<StartOutcome>>>,
+    keeper: Keeper<Waiting>,
+    /// What was kept of an earlier life, until it is told to the domain.
+    kept: Option<journal::Kept>,
+    tickets: HashMap<Ticket, StartWaiting>,
     next_ticket: u64,
     changes: Vec<Change>,
     failed: Vec<(edgeless_types::NodeId, crate::domain::StepKey)>,
 }
 
 impl Orchestrator {
-    /// An owner and the handle to it.
+    /// An owner that takes requests of the handles, with what its journal kept.
     pub fn new(
         domain: Domain,
-        code: CodeStore,
+        requests: Requests,
+        (journal, kept): (Journal, journal::Kept),
         observers: Observers,
         metrics: Metrics,
-    ) -> (Self, Handle) {
-        let (sender, requests) = mpsc::channel(INBOX);
+        readiness: Readiness,
+    ) -> Self {
         let (outcomes_sender, outcomes) = mpsc::channel(INBOX);
-        let nodes = NodeClients::new(outcomes_sender, code.clone());
-        let owner = Self {
+        let nodes = NodeClients::new(outcomes_sender, requests.code);
+        Self {
             domain,
-            requests,
+            requests: requests.queue,
             outcomes,
             nodes,
             observers,
             metrics,
+            keeper: Keeper::new(journal, readiness),
+            kept: Some(kept),
             tickets: HashMap::new(),
             next_ticket: 0,
             changes: Vec::new(),
             failed: Vec::new(),
-        };
-        (
-            owner,
-            Handle {
-                requests: sender,
-                code,
-            },
-        )
+        }
     }
 
     /// Runs until shutdown.
@@ -213,6 +100,7 @@ impl Orchestrator {
             at: now(),
             what: What::Reset(domain_id),
         });
+        self.restore();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -235,6 +123,7 @@ impl Orchestrator {
                         self.on_request(request);
                     }
                 }
+                (outcome, waiting) = self.keeper.written() => self.on_kept(outcome, waiting),
                 _ = tick.tick() => {
                     self.command(Command::Tick);
                     self.metrics.set(self.domain.numbers());
@@ -248,8 +137,32 @@ impl Orchestrator {
                     result,
                 });
             }
+            self.keeper.hand_over();
             self.observers.publish(&mut self.changes);
         }
+        self.keeper.close().await;
+    }
+
+    /// What was desired before the end of an earlier life is desired again; nodes report what of it runs.
+    fn restore(&mut self) {
+        let Some(kept) = self.kept.take() else {
+            return;
+        };
+        let (vertices, cordoned) = (kept.vertices, kept.cordoned.into_iter().collect());
+        self.command(Command::Cordoned(cordoned));
+        if kept.told {
+            tracing::info!(
+                vertices = vertices.len(),
+                "what was desired is read from the journal"
+            );
+            let ticket = self.ticket();
+            self.command(Command::Reconcile { vertices, ticket });
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
     }
 
     fn on_request(&mut self, request: Request) {
@@ -260,20 +173,30 @@ impl Orchestrator {
                 self.carry_out(effects);
                 respond(reply, answer);
             }
-            Request::Start(start, vertices, reply) => {
-                self.next_ticket += 1;
-                let ticket = Ticket(self.next_ticket);
-                self.tickets.insert(ticket, reply);
+            Request::Start(start, vertices, difference, reply) => {
+                let ticket = self.ticket();
+                let waiting = StartWaiting {
+                    reply,
+                    outcomes: None,
+                    is_kept: difference.is_empty(),
+                };
+                self.tickets.insert(ticket, waiting);
+                if !difference.is_empty() {
+                    self.keeper.keep(difference, Waiting::Start(ticket));
+                }
                 self.command(match start {
                     Start::More => Command::Start { vertices, ticket },
                     Start::All => Command::Reconcile { vertices, ticket },
                 });
             }
-            Request::Tell(command) => self.command(command),
-            Request::Intent(key, value, reply) => {
-                let outcome = self.intent(key, value);
-                respond(reply, outcome);
+            Request::Change(command, difference, reply) => {
+                self.command(command);
+                match difference.is_empty() {
+                    true => respond(reply, Ok(())),
+                    false => self.keeper.keep(difference, Waiting::Change(reply)),
+                }
             }
+            Request::Intent(key, value, reply) => self.intent(key, value, reply),
             Request::Migrate(intent, reply) => {
                 let (outcome, effects) = self.domain.on_intent(intent, now());
                 self.carry_out(effects);
@@ -288,10 +211,19 @@ impl Orchestrator {
         self.carry_out(effects);
     }
 
-    fn intent(&mut self, key: String, value: Option<String>) -> IntentOutcome {
+    fn intent(
+        &mut self,
+        key: String,
+        value: Option<String>,
+        reply: oneshot::Sender<IntentOutcome>,
+    ) {
         let timestamp = now();
         self.metrics.intents.inc();
-        let refused = match Intent::parse(&key, value.as_deref()) {
+        let parsed = Intent::parse(&key, value.as_deref());
+        let difference = parsed
+            .as_ref()
+            .map_or_else(|_| Difference::default(), difference_of);
+        let refused = match parsed {
             Ok(intent) => {
                 let (outcome, effects) = self.domain.on_intent(intent, timestamp);
                 self.carry_out(effects);
@@ -309,11 +241,54 @@ impl Orchestrator {
             timestamp,
             refused,
         };
+        match outcome.refused.is_none() && !difference.is_empty() {
+            true => self
+                .keeper
+                .keep(difference, Waiting::Intent(outcome, reply)),
+            false => self.answer_intent(outcome, reply),
+        }
+    }
+
+    fn answer_intent(&mut self, outcome: IntentOutcome, reply: oneshot::Sender<IntentOutcome>) {
         self.changes.push(Change {
-            at: timestamp,
+            at: outcome.timestamp,
             what: What::Intent(outcome.clone()),
         });
-        outcome
+        respond(reply, outcome);
+    }
+
+    /// A commit of the journal has come to something: those who waited for it are answered.
+    fn on_kept(&mut self, outcome: Result<(), WriteError>, waiting: Vec<Waiting>) {
+        let kept = outcome.map_err(NotKept::Journal);
+        for waiting in waiting {
+            match (waiting, &kept) {
+                (Waiting::Start(ticket), Ok(())) => {
+                    if let Some(start) = self.tickets.get_mut(&ticket) {
+                        start.is_kept = true;
+                        self.answer_start(ticket);
+                    }
+                }
+                (Waiting::Start(ticket), Err(error)) => {
+                    if let Some(start) = self.tickets.remove(&ticket) {
+                        respond(start.reply, Err(error.clone()));
+                    }
+                }
+                (Waiting::Change(reply), kept) => respond(reply, kept.clone()),
+                (Waiting::Intent(mut outcome, reply), kept) => {
+                    outcome.refused = kept.as_ref().err().map(ToString::to_string);
+                    self.answer_intent(outcome, reply);
+                }
+            }
+        }
+    }
+
+    fn answer_start(&mut self, ticket: Ticket) {
+        let is_done = |start: &StartWaiting| start.is_kept && start.outcomes.is_some();
+        if self.tickets.get(&ticket).is_some_and(is_done)
+            && let Some(start) = self.tickets.remove(&ticket)
+        {
+            respond(start.reply, Ok(start.outcomes.unwrap_or_default()));
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -328,13 +303,24 @@ impl Orchestrator {
                 Effect::Forget(node_id) => self.nodes.forget(node_id),
                 Effect::Meet { node_id, agent_url } => self.nodes.meet(node_id, &agent_url),
                 Effect::Answer { ticket, outcomes } => {
-                    if let Some(reply) = self.tickets.remove(&ticket) {
-                        respond(reply, outcomes);
+                    if let Some(start) = self.tickets.get_mut(&ticket) {
+                        start.outcomes = Some(outcomes);
+                        self.answer_start(ticket);
                     }
                 }
                 Effect::Change(change) => self.changes.push(change),
             }
         }
+    }
+}
+
+/// What of an intent is to be kept.
+fn difference_of(intent: &Intent) -> Difference {
+    match *intent {
+        // A drain that is not over goes on when its node is told so again.
+        Intent::Cordon { node_id } | Intent::Drain { node_id } => Difference::cordon(node_id, true),
+        Intent::Uncordon { node_id } => Difference::cordon(node_id, false),
+        Intent::Migrate { .. } => Difference::default(),
     }
 }
 

@@ -18,10 +18,12 @@ use crate::{
     domain::{self, Domain, Flapping},
     domain_client::{self, Subscription},
     grpc,
+    handle::Handle,
+    journal::{self, Journal},
     metrics::Metrics,
     mirror::{self, Mirror},
     observers::{Observers, Recent},
-    orchestrator::{Handle, Orchestrator},
+    orchestrator::Orchestrator,
     plan::fleet::Overcommit,
     record,
     status::{Shown, router},
@@ -42,6 +44,9 @@ pub enum StartError {
     /// The datasets cannot be opened.
     #[error("section `proxy.dataset_settings`")]
     Dataset(#[from] DatasetError),
+    /// What was kept cannot be read.
+    #[error("key `general.data_dir`")]
+    Journal(#[from] journal::OpenError),
     /// The folder for code cannot be made.
     #[error("key `general.data_dir`: could not create the folder for code")]
     Code(#[source] std::io::Error),
@@ -86,7 +91,7 @@ impl Running {
 /// Starts ε-ORC; it runs until `shutdown` is cancelled.
 ///
 /// # Errors
-/// An address cannot be bound, Redis' address is malformed, or files cannot be opened.
+/// An address cannot be bound, Redis' address is malformed, or files cannot be opened or are damaged.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let redis = match config.proxy.proxy_type {
         ProxyType::None => None,
@@ -99,6 +104,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     };
     let dataset = open_dataset(&config)?;
     let code = CodeStore::open(config.general.data_dir.join("code")).map_err(StartError::Code)?;
+    let (journal, kept) = Journal::open(&config.general.data_dir.join(journal::FILE))?;
     let nodes = config
         .general
         .node_register_url
@@ -115,16 +121,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         orchestrator_url: controller.url.clone(),
         status_url: status_port.url.clone(),
         tasks: JoinSet::new(),
-        shutdown: shutdown.clone(),
+        shutdown,
     };
     spawn_all(
         &config,
         redis,
         dataset,
         code,
+        (journal, kept),
         [nodes, controller, status_port],
         &mut running,
-        shutdown,
     );
     Ok(running)
 }
@@ -134,10 +140,11 @@ fn spawn_all(
     redis: Option<redis::Client>,
     dataset: Option<Dataset>,
     code: CodeStore,
+    journal: (Journal, journal::Kept),
     [nodes, controller, status_port]: [Bound; 3],
     running: &mut Running,
-    shutdown: CancellationToken,
 ) {
+    let shutdown = running.shutdown.clone();
     let _orchestrator_url = running.orchestrator_url.clone();
     let tasks = &mut running.tasks;
     let readiness = Readiness::default();
@@ -150,7 +157,12 @@ fn spawn_all(
         dataset.is_some().then_some(record_sender),
         recent.clone(),
     );
-    let (owner, orc) = Orchestrator::new(make_domain(config), code, observers, metrics.clone());
+    let (orc, requests) = Handle::new(code);
+    // What is read from the journal is as good as what ε-CON says.
+    let is_alone = config.general.domain_register_url.is_none() && !journal.1.told;
+    let domain = make_domain(config, is_alone);
+    let ready = readiness.clone();
+    let owner = Orchestrator::new(domain, requests, journal, observers, metrics.clone(), ready);
     tasks.spawn(owner.run(shutdown.clone()));
     if let Some(client) = redis {
         let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds as u64);
@@ -207,7 +219,7 @@ fn open_dataset(config: &Config) -> Result<Option<Dataset>, StartError> {
     Ok(Some(Dataset::open(&settings)?))
 }
 
-fn make_domain(config: &Config) -> Domain {
+fn make_domain(config: &Config, is_alone: bool) -> Domain {
     let settings = domain::Settings {
         domain_id: DomainId::new(config.general.domain_id.clone()),
         strategy: config.baseline.orchestration_strategy,
@@ -226,7 +238,7 @@ fn make_domain(config: &Config) -> Domain {
             rest: config.baseline.flap_rest,
         },
     };
-    Domain::new(settings, config.general.domain_register_url.is_none())
+    Domain::new(settings, is_alone)
 }
 
 fn subscribe(

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    handle::{Ended, Handle},
     mirror::entries,
     observers::Recent,
-    orchestrator::{Ended, Handle},
 };
 
 /// What the routes need.

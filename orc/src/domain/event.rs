@@ -45,6 +45,8 @@ pub enum Command {
     },
     /// Desire nothing.
     Reset,
+    /// Before any node has come: these take nothing new.
+    Cordoned(Vec<NodeId>),
     /// A step has come to something.
     Outcome {
         /// The node that was asked.

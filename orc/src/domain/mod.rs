@@ -117,7 +117,7 @@ pub struct Domain {
     cordoned: BTreeSet<NodeId>,
     tickets: FxHashMap<Ticket, PendingTicket>,
     ticket_of: FxHashMap<LogicalId, Ticket>,
-    /// Whether ε-CON has said what it desires since the start.
+    /// Whether it is known what is desired: from ε-CON, or from the journal.
     reconciled: bool,
     effects: Vec<Effect>,
     /// Vertices with an instance less: their senders are told at the end of the event, each once.
@@ -163,6 +163,11 @@ impl Domain {
         }
     }
 
+    /// Whether it is known what is desired, be it nothing.
+    pub fn is_told(&self) -> bool {
+        self.reconciled
+    }
+
     /// Takes a command and returns what is to be done.
     pub fn on_command(&mut self, command: Command, now: Timestamp) -> Vec<Effect> {
         self.now = now;
@@ -173,6 +178,7 @@ impl Domain {
             Command::Scale { logical_id, copies } => self.scale(logical_id, copies),
             Command::Reconcile { vertices, ticket } => self.reconcile(vertices, ticket),
             Command::Reset => self.reset(),
+            Command::Cordoned(node_ids) => self.cordoned.extend(node_ids),
             Command::Outcome {
                 node_id,
                 key,

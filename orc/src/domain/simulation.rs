@@ -33,8 +33,8 @@ const BAD: u8 = 9;
 
 /// What ε-CON desires of a vertex.
 #[derive(Clone, Copy, Debug)]
-struct Desired {
-    version: u8,
+pub(super) struct Desired {
+    pub(super) version: u8,
     /// The version that it goes back to.
     good: u8,
     copies: usize,
@@ -46,7 +46,7 @@ pub(super) struct Simulation {
     pub(super) nodes: BTreeMap<NodeId, SimulatedNode>,
     cordoned: BTreeSet<NodeId>,
     /// What ε-CON desires.
-    desired: BTreeMap<u128, Desired>,
+    pub(super) desired: BTreeMap<u128, Desired>,
     life: u64,
     ticket: u64,
     /// Starts that wait for their answer: of which vertices.
@@ -64,7 +64,7 @@ pub(super) fn logical_id(number: u128) -> LogicalId {
 }
 
 /// Two copies of the last but one are wanted at least, and one of the first at most; the last comes first.
-fn request(number: u128, version: u8) -> VertexRequest {
+pub(super) fn request(number: u128, version: u8) -> VertexRequest {
     let mut annotations = vec![("cpu_millis", "400")];
     annotations.extend(match number {
         0 => vec![("max_instances", "1"), ("label_prefer", "zone=0")],
@@ -151,13 +151,7 @@ impl Simulation {
     pub(super) fn happen(&mut self, happening: &Happening) {
         match *happening {
             Happening::Start(number) => {
-                let copies = copies(number, 1);
-                let new = Desired {
-                    version: 1,
-                    good: 1,
-                    copies,
-                };
-                let version = self.desired.entry(number).or_insert(new).version;
+                let version = self.desire(number);
                 self.ask(number, version);
             }
             Happening::Update(number, version) => {
@@ -214,6 +208,16 @@ impl Simulation {
         }
     }
 
+    /// Which version of it is desired then.
+    pub(super) fn desire(&mut self, number: u128) -> u8 {
+        let new = Desired {
+            version: 1,
+            good: 1,
+            copies: copies(number, 1),
+        };
+        self.desired.entry(number).or_insert(new).version
+    }
+
     fn close_or_open(&mut self, happening: &Happening) {
         match *happening {
             Happening::Cordon(number) => {
@@ -240,7 +244,7 @@ impl Simulation {
         }
     }
 
-    fn ticket(&mut self) -> Ticket {
+    pub(super) fn ticket(&mut self) -> Ticket {
         self.ticket += 1;
         Ticket(self.ticket)
     }
@@ -275,10 +279,10 @@ impl Simulation {
     pub(super) fn restart_domain(&mut self) {
         self.life += 1;
         self.domain = Domain::new(settings(self.life), false);
-        self.cordoned.clear();
         for node in self.nodes.values_mut() {
             node.steps.clear();
         }
+        self.command(Command::Cordoned(self.cordoned.iter().copied().collect()));
         let mut vertices = Vec::new();
         for (&number, desired) in &mut self.desired {
             desired.copies = copies(number, 1);
@@ -300,7 +304,7 @@ impl Simulation {
         self.command(Command::Tick);
     }
 
-    fn command(&mut self, command: Command) {
+    pub(super) fn command(&mut self, command: Command) {
         let effects = self.domain.on_command(command, self.now);
         self.carry_out(effects);
     }

@@ -2,11 +2,16 @@
 
 mod operations;
 
+use std::collections::BTreeSet;
+
 use edgeless_types::{Generation, PhysicalId, RunningInstance, WorkflowId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::simulation::{Happening, Simulation, happening, logical_id, node_id};
+use super::{
+    Command,
+    simulation::{Happening, Simulation, happening, logical_id, node_id, request},
+};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
@@ -126,4 +131,75 @@ fn a_start_that_fails_is_tried_at_once_on_every_node_that_has_not_refused_it() {
     }
     // No time has passed.
     assert_eq!(simulation.nodes[&node_id(3)].running.len(), 1);
+}
+
+/// ε-ORC returned with its journal; later ε-CON says what it desires, before or after the nodes have reported.
+fn check_second_reconciliation(has_reported: bool) {
+    let mut simulation = Simulation::new();
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    for number in 0..3 {
+        simulation.happen(&Happening::Start(number));
+    }
+    simulation.settle();
+    let running = |simulation: &Simulation| -> BTreeSet<PhysicalId> {
+        let nodes = simulation.nodes.values();
+        nodes
+            .flat_map(|node| node.running.keys().copied())
+            .collect()
+    };
+    let before = running(&simulation);
+    assert_eq!(before.len(), 3);
+
+    simulation.restart_domain();
+    let reconcile = |simulation: &mut Simulation| {
+        // Something new was submitted meanwhile.
+        simulation.desire(3);
+        let desired = simulation.desired.iter();
+        let vertices = desired.map(|(&number, it)| request(number, it.version));
+        let vertices = vertices.collect();
+        let ticket = simulation.ticket();
+        simulation.command(Command::Reconcile { vertices, ticket });
+    };
+    if !has_reported {
+        reconcile(&mut simulation);
+    }
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    if has_reported {
+        reconcile(&mut simulation);
+    }
+    for _ in 0..8 {
+        simulation.deliver(false);
+    }
+    // No time has passed.
+    let now = running(&simulation);
+    assert!(now.is_superset(&before), "nothing is restarted");
+    assert_eq!(now.len(), 4, "what is new does not wait for the grace");
+    simulation.settle();
+    simulation.check_at_rest();
+    assert_eq!(running(&simulation), now);
+}
+
+#[test]
+fn what_the_controller_says_after_the_journal_restarts_nothing_and_waits_for_nothing() {
+    check_second_reconciliation(false);
+    check_second_reconciliation(true);
+}
+
+#[test]
+fn a_node_that_was_cordoned_before_a_restart_takes_nothing_new_when_it_comes() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Cordon(0));
+    simulation.restart_domain();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Start(0));
+    assert!(simulation.domain.node_reports()[0].cordoned);
+    simulation.deliver(false);
+    assert!(simulation.nodes[&node_id(0)].running.is_empty());
+    simulation.settle();
+    simulation.check_at_rest();
 }

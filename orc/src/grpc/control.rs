@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{NodeReport, Refusal},
-    orchestrator::Handle,
+    handle::Handle,
 };
 
 pub(super) struct Control(pub(super) Handle);

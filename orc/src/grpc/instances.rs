@@ -10,10 +10,10 @@ use edgeless_proto::{
 use edgeless_types::{LogicalId, workflow::VertexSpec};
 use tonic::{Request, Response, Status};
 
-use super::ended;
+use super::not_kept;
 use crate::{
-    domain::{Command, StartOutcome, VertexRequest},
-    orchestrator::Handle,
+    domain::{StartOutcome, VertexRequest},
+    handle::Handle,
 };
 
 pub(super) struct Functions(pub(super) Handle);
@@ -132,10 +132,10 @@ pub(super) async fn start_vertices(
     }
     let complete = ready.len() == missing.len();
     let started = match all {
-        All::Yes if complete => orc.reconcile(ready).await.map_err(ended)?,
+        All::Yes if complete => orc.reconcile(ready).await.map_err(not_kept)?,
         // What is desired must not be stopped because its code is still on its way.
         All::Yes => Vec::new(),
-        All::No => orc.start(ready).await.map_err(ended)?,
+        All::No => orc.start(ready).await.map_err(not_kept)?,
     };
     let mut started = started.into_iter();
     let outcome = |missing: Option<v1::MissingCode>| {
@@ -177,7 +177,7 @@ async fn stop(orc: &Handle, request: v1::StopRequest) -> Result<Response<v1::Sto
     };
     let logical_ids = request.logical_ids.into_iter().enumerate().map(read);
     let logical_ids = logical_ids.collect::<Result<_, _>>()?;
-    orc.tell(Command::Stop(logical_ids)).await.map_err(ended)?;
+    orc.stop(logical_ids).await.map_err(not_kept)?;
     Ok(Response::new(v1::StopReply {}))
 }
 
@@ -194,6 +194,6 @@ async fn patch(
         .into_iter()
         .map(read)
         .collect::<Result<_, ConvertError>>()?;
-    orc.tell(Command::Patch(patches)).await.map_err(ended)?;
+    orc.patch(patches).await.map_err(not_kept)?;
     Ok(Response::new(v1::PatchReply {}))
 }

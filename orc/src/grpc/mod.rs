@@ -14,7 +14,7 @@ use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Server};
 
-use crate::orchestrator::{Ended, Handle};
+use crate::handle::{Ended, Handle, NotKept};
 
 /// The longest message taken: code of 64 MiB and what is around it.
 const MESSAGE_BYTES: usize = (64 << 20) + (1 << 16);
@@ -69,6 +69,13 @@ fn incoming(
             }
         })
     })
+}
+
+fn not_kept(error: NotKept) -> Status {
+    match error {
+        NotKept::Ended(error) => ended(error),
+        error @ NotKept::Journal(_) => Status::resource_exhausted(error.to_string()),
+    }
 }
 
 fn ended(ended: Ended) -> Status {

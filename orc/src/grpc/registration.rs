@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status};
 use super::ended;
 use crate::{
     domain::{NodeUpdate, Profile},
-    orchestrator::Handle,
+    handle::Handle,
 };
 
 /// Bounds of `refresh_deadline_ms`.

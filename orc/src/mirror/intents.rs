@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgeless_types::intent::ANNOUNCEMENTS;
 use redis::aio::MultiplexedConnection;
 
-use crate::orchestrator::Handle;
+use crate::handle::Handle;
 
 /// How often the list is looked at.
 const POLL: Duration = Duration::from_millis(50);

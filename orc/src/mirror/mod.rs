@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     change::{Change, What},
-    orchestrator::{Handle, now},
+    handle::Handle,
+    orchestrator::now,
 };
 use entries::Write;
 

@@ -14,7 +14,7 @@ pub(in crate::domain) enum Happening {
     Stop(u128),
     Refresh(u128),
     Restart(u128),
-    /// ε-ORC dies and returns; ε-CON tells it what is desired.
+    /// ε-ORC dies and returns; its journal tells it what is desired.
     RestartDomain,
     Silence(u64),
     Migrate(u128, u128),

@@ -1,0 +1,208 @@
+//! What is desired by now and not on disk yet, by vertex: a later change of a vertex takes the place of an earlier one,
+//! so that what waits for a full disk is bounded by the domain. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use edgeless_types::{
+    CodeDigest, LogicalId, NodeId, WorkflowId,
+    workflow::{OutputMapping, VertexSpec},
+};
+
+use crate::domain::VertexRequest;
+
+/// A spec as it is kept, once for all vertices that have it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Spec {
+    /// SHA-256 of `json`.
+    pub(super) digest: CodeDigest,
+    pub(super) json: Vec<u8>,
+}
+
+impl Spec {
+    pub(super) fn of(spec: &VertexSpec) -> Self {
+        let json = serde_json::to_vec(spec).expect("a spec has string keys and serialises");
+        let digest = CodeDigest::of(&json);
+        Self { digest, json }
+    }
+}
+
+/// A desired vertex as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) workflow_id: WorkflowId,
+    pub(super) spec: Arc<Spec>,
+    pub(super) outputs: OutputMapping,
+}
+
+/// What has become of a vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It is desired.
+    Is(Row),
+    /// Its outputs lead elsewhere, if it is desired.
+    Outputs(OutputMapping),
+    /// It is not desired any more.
+    Gone,
+}
+
+/// What is to be changed of what is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Whether all vertices that are not named here are gone.
+    pub(super) anew: bool,
+    pub(super) vertices: BTreeMap<LogicalId, Change>,
+    /// Whether these nodes are cordoned.
+    pub(super) cordons: BTreeMap<NodeId, bool>,
+}
+
+impl Difference {
+    /// These vertices are desired as well.
+    pub fn start(requests: &[VertexRequest]) -> Self {
+        // The vertices of a request share few specs, and neighbours most often.
+        let mut specs: HashMap<CodeDigest, Arc<Spec>> = HashMap::new();
+        let row = |request: &VertexRequest| {
+            let spec = Spec::of(&request.spec);
+            let spec = specs.entry(spec.digest).or_insert_with(|| Arc::new(spec));
+            let row = Row {
+                workflow_id: request.workflow_id,
+                spec: Arc::clone(spec),
+                outputs: request.outputs.clone(),
+            };
+            (request.logical_id, Change::Is(row))
+        };
+        Self {
+            vertices: requests.iter().map(row).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Exactly these vertices are desired.
+    pub fn reconcile(requests: &[VertexRequest]) -> Self {
+        Self {
+            anew: true,
+            ..Self::start(requests)
+        }
+    }
+
+    /// Nothing is desired.
+    pub fn reset() -> Self {
+        Self::reconcile(&[])
+    }
+
+    /// These vertices are not desired any more.
+    pub fn stop(logical_ids: &[LogicalId]) -> Self {
+        Self {
+            vertices: logical_ids.iter().map(|&id| (id, Change::Gone)).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// The outputs of these vertices lead elsewhere.
+    pub fn patch(patches: &[(LogicalId, OutputMapping)]) -> Self {
+        let patches = patches.iter().cloned();
+        Self {
+            vertices: patches
+                .map(|(id, outputs)| (id, Change::Outputs(outputs)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A node takes nothing new, or does so again.
+    pub fn cordon(node_id: NodeId, cordoned: bool) -> Self {
+        Self {
+            cordons: BTreeMap::from([(node_id, cordoned)]),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is nothing to be changed.
+    pub fn is_empty(&self) -> bool {
+        !self.anew && self.vertices.is_empty() && self.cordons.is_empty()
+    }
+
+    /// Adds what came later.
+    pub fn then(&mut self, later: Self) {
+        if later.anew {
+            self.anew = true;
+            self.vertices = later.vertices;
+        } else {
+            for (logical_id, change) in later.vertices {
+                self.then_vertex(logical_id, change);
+            }
+        }
+        self.cordons.extend(later.cordons);
+    }
+
+    fn then_vertex(&mut self, logical_id: LogicalId, change: Change) {
+        let Change::Outputs(outputs) = change else {
+            self.vertices.insert(logical_id, change);
+            return;
+        };
+        match self.vertices.get_mut(&logical_id) {
+            Some(Change::Is(row)) => row.outputs = outputs,
+            Some(Change::Outputs(before)) => *before = outputs,
+            Some(Change::Gone) => {}
+            // After a reset it is gone as well.
+            None if self.anew => {}
+            None => {
+                self.vertices.insert(logical_id, Change::Outputs(outputs));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{id, vertex};
+    use super::*;
+
+    fn joined(parts: &[Difference]) -> Difference {
+        let mut all = Difference::default();
+        for part in parts {
+            all.then(part.clone());
+        }
+        all
+    }
+
+    #[test]
+    fn a_later_change_of_a_vertex_takes_the_place_of_the_earlier_one() {
+        let start = Difference::start(&[vertex(1), vertex(2)]);
+        let outputs = OutputMapping::from([("other".to_owned(), id(9))]);
+        let patch = Difference::patch(&[(id(1), outputs.clone())]);
+        let stop = Difference::stop(&[id(2)]);
+        let mut patched = vertex(1);
+        patched.outputs = outputs;
+        let mut expected = Difference::start(&[patched]);
+        expected.then(stop.clone());
+        assert_eq!(
+            joined(&[start.clone(), patch.clone(), stop.clone()]),
+            expected
+        );
+        assert_eq!(
+            joined(&[stop.clone(), Difference::patch(&[(id(2), [].into())])]),
+            stop,
+            "what is gone has no outputs"
+        );
+        assert_eq!(
+            joined(&[start, patch.clone(), Difference::reset(), patch]),
+            Difference::reset()
+        );
+    }
+
+    #[test]
+    fn vertices_of_a_request_share_their_specs() {
+        let Difference { vertices, .. } = Difference::start(&[vertex(1), vertex(2)]);
+        let specs: Vec<_> = vertices
+            .values()
+            .map(|change| match change {
+                Change::Is(row) => &row.spec,
+                Change::Outputs(_) | Change::Gone => panic!("it is started"),
+            })
+            .collect();
+        assert!(Arc::ptr_eq(specs[0], specs[1]));
+    }
+}
