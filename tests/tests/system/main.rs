@@ -5,6 +5,7 @@ mod configuration;
 mod examples;
 mod failures;
 mod input;
+mod journal;
 mod looking;
 mod mirror;
 mod placing;
