@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::config;
+use crate::{clock, config};
 
 /// What `main` says about its daemon.
 #[derive(Clone, Copy, Debug)]
@@ -80,8 +80,10 @@ where
     runtime.block_on(async {
         let shutdown = CancellationToken::new();
         let signal = tokio::spawn(wait_for_signal(shutdown.clone()));
+        let clock = tokio::spawn(clock::watch());
         let outcome = start(config, shutdown).await;
         signal.abort();
+        clock.abort();
         outcome
     })
 }

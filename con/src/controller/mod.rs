@@ -32,7 +32,7 @@ use crate::{
 pub use accept::Wait;
 use keys::Keys;
 
-/// The wall clock.
+/// The time: no step of the wall clock moves it, so no domain is lost by one.
 fn now() -> Timestamp {
     edgeless_daemon::wall_clock()
 }
