@@ -7,8 +7,16 @@ use edgeless_types::{NodeCapabilities, NodeId, ProviderId, ResourceProvider};
 use super::ConvertError;
 use crate::v1;
 
-/// More labels than this are nonsense, not a description.
-const MAX_LABELS: usize = 1_000;
+/// More labels, runtimes or providers than this are nonsense, not a description.
+const MAX_ITEMS: usize = 1_000;
+/// So is a label or runtime of more bytes.
+const MAX_BYTES: usize = 1_024;
+/// No node has more: a faulty one would draw everything to itself.
+const MAX_CORES: u32 = 65_536;
+/// In MiB: 256 TiB.
+const MAX_MEMORY: u32 = 1 << 28;
+/// In MHz.
+const MAX_CLOCK: f32 = 1e6;
 
 impl From<NodeCapabilities> for v1::NodeCapabilities {
     fn from(capabilities: NodeCapabilities) -> Self {
@@ -33,35 +41,37 @@ impl From<NodeCapabilities> for v1::NodeCapabilities {
 /// Reads the capabilities of a node.
 ///
 /// # Errors
-/// A clock that is not a finite number of at least 0; no cores; an empty label or runtime; more
-/// than 1,000 labels.
+/// A clock that is not a number of 0 to 1,000,000; no cores, or more than 65,536; more memory than 256 TiB;
+/// more than 1,000 labels or runtimes, or one that is empty or has more than 1,024 bytes.
 pub fn capabilities_from_wire(
     capabilities: v1::NodeCapabilities,
 ) -> Result<NodeCapabilities, ConvertError> {
     let clock = capabilities.clock_freq_cpu;
-    if !clock.is_finite() || clock < 0.0 {
+    if !(0.0..=MAX_CLOCK).contains(&clock) {
         return Err(ConvertError::new(
             "clock_freq_cpu",
-            format!("must be a finite number of MHz of at least 0, not {clock}"),
+            format!("must be a number of MHz from 0 to {MAX_CLOCK}, not {clock}"),
         ));
     }
-    if capabilities.num_cores == 0 {
-        return Err(ConvertError::new("num_cores", "must be at least 1"));
+    let (cores, memory) = (capabilities.num_cores, capabilities.mem_size);
+    if !(1..=MAX_CORES).contains(&cores) {
+        let problem = format!("must be 1 to {MAX_CORES}, not {cores}");
+        return Err(ConvertError::new("num_cores", problem));
     }
-    if capabilities.labels.len() > MAX_LABELS {
-        let number = capabilities.labels.len();
-        return Err(ConvertError::new(
-            "labels",
-            format!("has {number} labels; at most {MAX_LABELS} are taken"),
-        ));
+    for (field, memory) in [
+        ("mem_size", memory),
+        ("mem_size_gpu", capabilities.mem_size_gpu),
+    ] {
+        if memory > MAX_MEMORY {
+            let problem = format!("must be at most {MAX_MEMORY} MiB, not {memory}");
+            return Err(ConvertError::new(field, problem));
+        }
     }
     for (field, texts) in [
         ("labels", &capabilities.labels),
         ("runtimes", &capabilities.runtimes),
     ] {
-        if texts.iter().any(|text| text.trim().is_empty()) {
-            return Err(ConvertError::new(field, "has an empty item"));
-        }
+        check_texts(field, texts)?;
     }
     Ok(NodeCapabilities {
         num_cpus: capabilities.num_cpus,
@@ -80,14 +90,36 @@ pub fn capabilities_from_wire(
     })
 }
 
+fn check_texts(field: &str, texts: &[String]) -> Result<(), ConvertError> {
+    if texts.len() > MAX_ITEMS {
+        let number = texts.len();
+        let problem = format!("has {number} items; at most {MAX_ITEMS} are taken");
+        return Err(ConvertError::new(field, problem));
+    }
+    if texts.iter().any(|text| text.trim().is_empty()) {
+        return Err(ConvertError::new(field, "has an empty item"));
+    }
+    if let Some(long) = texts.iter().find(|text| text.len() > MAX_BYTES) {
+        let number = long.len();
+        let problem = format!("has an item of {number} bytes; at most {MAX_BYTES} are taken");
+        return Err(ConvertError::new(field, problem));
+    }
+    Ok(())
+}
+
 /// Reads the providers of a node.
 ///
 /// # Errors
-/// An empty provider id or class, or an id given twice.
+/// An empty provider id or class, an id given twice, or more than 1,000 providers.
 pub fn providers_from_wire(
     providers: Vec<v1::ResourceProvider>,
     node_id: NodeId,
 ) -> Result<Vec<ResourceProvider>, ConvertError> {
+    if providers.len() > MAX_ITEMS {
+        let number = providers.len();
+        let problem = format!("has {number} items; at most {MAX_ITEMS} are taken");
+        return Err(ConvertError::new("providers", problem));
+    }
     let mut seen = HashSet::new();
     for (index, provider) in providers.iter().enumerate() {
         for (field, text) in [
@@ -161,12 +193,26 @@ mod tests {
             },
             "num_cores",
         );
-        check(
-            v1::NodeCapabilities {
-                labels: vec![String::new()],
-                ..sound
-            },
-            "labels",
-        );
+        for labels in [
+            vec![String::new()],
+            vec!["a".repeat(1_025)],
+            vec!["a".to_owned(); 1_001],
+        ] {
+            let wrong = v1::NodeCapabilities {
+                labels,
+                ..sound.clone()
+            };
+            check(wrong, "labels");
+        }
+        let wrong = v1::NodeCapabilities {
+            num_cores: u32::MAX,
+            ..sound.clone()
+        };
+        check(wrong, "num_cores");
+        let wrong = v1::NodeCapabilities {
+            mem_size: u32::MAX,
+            ..sound
+        };
+        check(wrong, "mem_size");
     }
 }
