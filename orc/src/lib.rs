@@ -8,6 +8,7 @@ pub mod domain_client;
 pub mod grpc;
 pub mod handle;
 pub mod journal;
+mod lives;
 pub mod metrics;
 pub mod mirror;
 pub mod node_client;

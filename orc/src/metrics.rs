@@ -1,7 +1,7 @@
 //! What `/metrics` shows of a domain.
 
 use prometheus_client::{
-    metrics::{counter::Counter, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -19,6 +19,16 @@ pub struct Metrics {
     pub failed_steps: Counter,
     /// Updates of nodes.
     pub updates: Counter,
+    /// Updates that were refused, by what was wrong.
+    refused_updates: Family<[(&'static str, String); 1], Counter>,
+    /// Updates that came late or again.
+    pub late_updates: Counter,
+    /// Updates of a process whose id another one has taken.
+    pub duplicate_nodes: Counter,
+    /// Calls that nodes did not answer in time.
+    pub unanswered: Counter,
+    /// Answers of nodes that make no sense.
+    pub wrong_answers: Counter,
     /// Intents carried out or refused.
     pub intents: Counter,
     /// Rows of datasets that the disk refused for too long.
@@ -43,6 +53,7 @@ impl Metrics {
             self.failed_steps.clone(),
         );
         registry.register("node_updates", "Updates of nodes", self.updates.clone());
+        self.register_bad_nodes(&mut registry);
         registry.register(
             "dataset_rows_lost",
             "Rows that the disk refused for too long",
@@ -50,6 +61,54 @@ impl Metrics {
         );
         registry.register("intents", "Intents decided", self.intents.clone());
         registry
+    }
+
+    fn register_bad_nodes(&self, registry: &mut Registry) {
+        registry.register(
+            "refused_node_updates",
+            "Updates of nodes that were refused, by the field that is wrong",
+            self.refused_updates.clone(),
+        );
+        for (name, help, counter) in [
+            (
+                "late_node_updates",
+                "Updates of nodes that came late or again",
+                &self.late_updates,
+            ),
+            (
+                "duplicate_node_updates",
+                "Updates of a process whose node id another one has taken",
+                &self.duplicate_nodes,
+            ),
+            (
+                "unanswered_calls",
+                "Calls that nodes did not answer, or not in time",
+                &self.unanswered,
+            ),
+            (
+                "wrong_answers",
+                "Answers of nodes that make no sense",
+                &self.wrong_answers,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
+    }
+
+    /// An update was refused because of a field, as in `running.instances[3].generation`; which item it
+    /// was makes no difference.
+    pub fn refused_update(&self, field: &str) {
+        let mut name = String::new();
+        let mut depth = 0;
+        for letter in field.chars() {
+            match letter {
+                '[' => depth += 1,
+                ']' => depth -= 1,
+                _ if depth == 0 => name.push(letter),
+                _ => {}
+            }
+        }
+        self.refused_updates.get_or_create(&[("field", name)]).inc();
     }
 
     /// The numbers of the domain now.

@@ -1,35 +1,51 @@
 //! Carries out steps on nodes: one worker per node, in order, in batches, with a deadline.
 //!
-//! A node that hangs delays nobody else. Starts that get no answer fail, so that they are tried
-//! elsewhere; stops and patches are tried again until the node is gone.
+//! A node that hangs delays nobody else, and is not waited for: starts that get no answer in about a second
+//! fail, so that they are tried elsewhere, and while the node stays silent those behind them fail at once.
+//! Stops and patches are tried again until the node answers or is gone; so what it was asked to start, and
+//! may start late, is stopped then. A node that takes long is told from one that hangs by the pings of the
+//! connection, so that code may take its time. What an answer is worth is judged in `answer`.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+mod answer;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 use edgeless_daemon::code::CodeStore;
-use edgeless_proto::{
-    convert::{digest_from_wire, id_bytes},
-    v1::{self, node_agent_client::NodeAgentClient, step_outcome::Kind},
-};
+use edgeless_proto::v1::{self, node_agent_client::NodeAgentClient};
 use edgeless_types::{CodeDigest, NodeId};
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::mpsc::{self, error::TryRecvError},
+    task::JoinSet,
+};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::domain::{Output, Step, StepKey, StepResult};
+use crate::{
+    domain::{Step, StepKey, StepResult},
+    metrics::Metrics,
+};
+use answer::sort_out;
 
 /// Steps that wait for one node.
 const QUEUE: usize = 20_000;
 /// Steps in one call.
 const BATCH: usize = 256;
-/// How long a node may take for a batch.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// How long it may take for code.
+/// How long a node may take for a batch, beside what its steps take.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// How much longer for each step.
+const STEP: Duration = Duration::from_millis(10);
+/// How long it may take for code, and to make instances of code that it did not have.
 const CODE_DEADLINE: Duration = Duration::from_secs(30);
-/// Between two tries of stops and patches.
+/// Between two pings while an answer is awaited.
+const PING: Duration = Duration::from_millis(500);
+/// How long the answer to a ping may take.
+const PONG: Duration = Duration::from_secs(1);
+/// Between two tries of stops and patches; doubles up to `LONGEST`.
 const RETRY: Duration = Duration::from_millis(200);
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What steps came to, of one node.
 pub type Outcomes = (NodeId, Vec<(StepKey, StepResult)>);
@@ -40,16 +56,18 @@ pub struct NodeClients {
     tasks: JoinSet<()>,
     outcomes: mpsc::Sender<Outcomes>,
     code: CodeStore,
+    metrics: Metrics,
 }
 
 impl NodeClients {
     /// No workers yet; what steps come to goes to `outcomes`.
-    pub fn new(outcomes: mpsc::Sender<Outcomes>, code: CodeStore) -> Self {
+    pub fn new(outcomes: mpsc::Sender<Outcomes>, code: CodeStore, metrics: Metrics) -> Self {
         Self {
             workers: HashMap::new(),
             tasks: JoinSet::new(),
             outcomes,
             code,
+            metrics,
         }
     }
 
@@ -64,8 +82,10 @@ impl NodeClients {
             }
         };
         let channel = endpoint
-            .connect_timeout(Duration::from_secs(1))
+            .connect_timeout(DEADLINE)
             .timeout(CODE_DEADLINE)
+            .http2_keep_alive_interval(PING)
+            .keep_alive_timeout(PONG)
             .tcp_nodelay(true)
             .connect_lazy();
         let client = NodeAgentClient::new(channel)
@@ -73,11 +93,16 @@ impl NodeClients {
             .max_decoding_message_size(64 << 20);
         let (sender, steps) = mpsc::channel(QUEUE);
         self.workers.insert(node_id, sender);
-        let worker = Worker {
+        let caller = Caller {
             node_id,
             client,
             code: self.code.clone(),
+            metrics: self.metrics.clone(),
+        };
+        let worker = Worker {
+            caller,
             outcomes: self.outcomes.clone(),
+            behind: Vec::new(),
         };
         self.tasks.spawn(worker.run(steps));
     }
@@ -97,92 +122,205 @@ impl NodeClients {
     }
 }
 
+/// Takes the steps of one node.
 struct Worker {
-    node_id: NodeId,
-    client: NodeAgentClient<Channel>,
-    code: CodeStore,
+    caller: Caller,
     outcomes: mpsc::Sender<Outcomes>,
+    /// Taken from the queue while the node was silent: no starts, at most [`QUEUE`].
+    behind: Vec<Step>,
 }
+
+/// Nobody wants to know more of the node.
+struct Gone;
 
 impl Worker {
     async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
+        // Ends with the node.
+        let Err(Gone) = self.work(&mut steps).await;
+    }
+
+    async fn work(
+        &mut self,
+        steps: &mut mpsc::Receiver<Step>,
+    ) -> Result<std::convert::Infallible, Gone> {
         let mut batch = Vec::new();
+        let (mut silent, mut pause) = (false, RETRY);
         loop {
+            let more = BATCH.saturating_sub(batch.len()).min(self.behind.len());
+            batch.extend(self.behind.drain(..more));
             if batch.is_empty() && steps.recv_many(&mut batch, BATCH).await == 0 {
-                return;
+                return Err(Gone);
             }
-            let results = self.apply(&batch).await;
+            let mut caller = self.caller.clone();
+            let applied = if silent {
+                self.meanwhile(caller.apply(&batch), steps).await?
+            } else {
+                caller.apply(&batch).await
+            };
             let mut again = Vec::new();
             let mut done = Vec::new();
-            for (step, result) in batch.drain(..).zip(results) {
+            for (step, result) in batch.drain(..).zip(applied.results) {
                 match result {
                     Some(result) => done.push((step.key(), result)),
                     None => again.push(step),
                 }
             }
-            if !done.is_empty() && self.outcomes.send((self.node_id, done)).await.is_err() {
-                return;
-            }
+            self.tell(done).await?;
             batch = again;
-            if !batch.is_empty() {
-                if steps.is_closed() {
-                    return;
+            if silent == applied.answered {
+                silent = !applied.answered;
+                let node_id = self.caller.node_id;
+                match silent {
+                    true => tracing::warn!(%node_id, "a node does not do what it is asked"),
+                    false => tracing::info!(%node_id, "a node does what it is asked again"),
                 }
-                tokio::time::sleep(RETRY).await;
+            }
+            if !silent {
+                pause = RETRY;
+                continue;
+            }
+            self.pass_over(steps).await?;
+            if !batch.is_empty() {
+                self.meanwhile(tokio::time::sleep(pause), steps).await?;
+                pause = (pause * 2).min(LONGEST);
             }
         }
     }
 
-    /// What each step came to; none: it is to be tried again.
-    async fn apply(&mut self, steps: &[Step]) -> Vec<Option<StepResult>> {
+    /// Waits for something while the node is silent: starts that come meanwhile fail at once.
+    async fn meanwhile<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+        steps: &mut mpsc::Receiver<Step>,
+    ) -> Result<T, Gone> {
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut waiting => return Ok(done),
+                step = steps.recv(), if self.behind.len() < QUEUE => match step {
+                    Some(step) => {
+                        let refused = self.sort(step);
+                        self.tell(refused.into_iter().collect()).await?;
+                    }
+                    None => return Err(Gone),
+                },
+            }
+        }
+    }
+
+    /// Looks through what is queued for a silent node: starts fail.
+    async fn pass_over(&mut self, steps: &mut mpsc::Receiver<Step>) -> Result<(), Gone> {
+        let mut refused = Vec::new();
+        while self.behind.len() < QUEUE {
+            match steps.try_recv() {
+                Ok(step) => refused.extend(self.sort(step)),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Err(Gone),
+            }
+        }
+        self.tell(refused).await
+    }
+
+    fn sort(&mut self, step: Step) -> Option<(StepKey, StepResult)> {
+        if matches!(step, Step::Start { .. }) {
+            let failed = StepResult::Failed("the node does not answer".to_owned());
+            return Some((step.key(), failed));
+        }
+        self.behind.push(step);
+        None
+    }
+
+    async fn tell(&self, done: Vec<(StepKey, StepResult)>) -> Result<(), Gone> {
+        if done.is_empty() {
+            return Ok(());
+        }
+        let told = self.outcomes.send((self.caller.node_id, done)).await;
+        told.map_err(|_| Gone)
+    }
+}
+
+/// What came of a batch.
+struct Applied {
+    /// Of each step; none: it is to be tried again.
+    results: Vec<Option<StepResult>>,
+    /// Whether the node answered, and the answer was of use.
+    answered: bool,
+}
+
+/// Calls one node.
+#[derive(Clone)]
+struct Caller {
+    node_id: NodeId,
+    client: NodeAgentClient<Channel>,
+    code: CodeStore,
+    metrics: Metrics,
+}
+
+impl Caller {
+    async fn apply(&mut self, steps: &[Step]) -> Applied {
         let mut results: Vec<Option<StepResult>> = vec![None; steps.len()];
         let mut open: Vec<usize> = (0..steps.len()).collect();
-        // Once more for each code that was missing.
-        for _ in 0..=steps.len() {
+        let mut given: Vec<Bytes> = Vec::new();
+        let mut deadline = deadline(steps);
+        let answered = loop {
             let wanted: Vec<&Step> = open.iter().map(|&index| &steps[index]).collect();
-            let outcomes = match self.call(&wanted).await {
+            let outcomes = match self.call(&wanted, deadline).await {
                 Ok(outcomes) => outcomes,
                 Err(message) => {
-                    for &index in &open {
-                        if matches!(steps[index], Step::Start { .. }) {
-                            results[index] = Some(StepResult::Failed(message.clone()));
-                        }
-                    }
-                    return results;
+                    fail_starts(steps, &open, &message, &mut results);
+                    break false;
                 }
             };
-            let missing;
-            (open, missing) = sort_out(steps, &open, outcomes, &mut results);
-            let Some(digest) = missing else {
-                return results;
+            let sorted = sort_out(steps, &open, outcomes, &given, &mut results);
+            if sorted.wrong > 0 {
+                self.metrics.wrong_answers.inc_by(sorted.wrong);
+                let (node_id, number) = (self.node_id, sorted.wrong);
+                tracing::warn!(%node_id, number, "a node answered steps with nonsense");
+            }
+            open = sorted.again;
+            let Some(code) = sorted.missing else {
+                break true;
             };
-            if let Err(message) = self.put_code(&digest).await {
+            if let Err(message) = self.put_code(code).await {
                 for &index in &open {
                     results[index] = Some(StepResult::Failed(message.clone()));
                 }
-                return results;
+                break true;
             }
-        }
-        results
+            given.push(Bytes::copy_from_slice(code.as_bytes()));
+            deadline = CODE_DEADLINE;
+        };
+        Applied { results, answered }
     }
 
-    async fn call(&mut self, steps: &[&Step]) -> Result<Vec<v1::StepOutcome>, String> {
-        let request = to_wire(steps);
+    async fn call(
+        &mut self,
+        steps: &[&Step],
+        deadline: Duration,
+    ) -> Result<Vec<v1::StepOutcome>, String> {
+        let request = wire::to_wire(steps);
         let call = self.client.apply(request);
-        let reply = tokio::time::timeout(DEADLINE, call)
-            .await
-            .map_err(|_| "the node does not answer".to_owned())?
-            .map_err(|status| format!("the node does not answer: {}", status.message()))?;
+        let reply = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(status)) => {
+                self.metrics.unanswered.inc();
+                return Err(format!("the node does not answer: {}", status.message()));
+            }
+            Err(_) => {
+                self.metrics.unanswered.inc();
+                return Err("the node does not answer".to_owned());
+            }
+        };
         let outcomes = reply.into_inner().outcomes;
         if outcomes.len() != steps.len() {
+            self.metrics.wrong_answers.inc();
             return Err("the node answered another number of steps".to_owned());
         }
         Ok(outcomes)
     }
 
-    async fn put_code(&mut self, digest: &[u8]) -> Result<(), String> {
-        let digest: CodeDigest =
-            digest_from_wire(digest, "missing_code.digest").map_err(|error| error.to_string())?;
+    async fn put_code(&mut self, digest: CodeDigest) -> Result<(), String> {
         let code: Bytes = self
             .code
             .get(digest)
@@ -199,171 +337,25 @@ impl Worker {
     }
 }
 
-/// Notes what steps came to. Gives back those that must be done once more, and the code they need: a
-/// start whose code is not there, and whatever follows it in the batch for the same instance.
-fn sort_out(
-    steps: &[Step],
-    open: &[usize],
-    outcomes: Vec<v1::StepOutcome>,
-    results: &mut [Option<StepResult>],
-) -> (Vec<usize>, Option<Bytes>) {
-    let (mut again, mut missing) = (Vec::new(), None);
-    let mut not_started = HashSet::new();
-    for (&index, outcome) in open.iter().zip(outcomes) {
-        let physical_id = steps[index].key().physical_id();
-        if let Some(Kind::MissingCode(code)) = outcome.kind {
-            missing = Some(code.digest);
-            not_started.insert(physical_id);
-            again.push(index);
-            continue;
+fn fail_starts(steps: &[Step], open: &[usize], message: &str, results: &mut [Option<StepResult>]) {
+    for &index in open {
+        if matches!(steps[index], Step::Start { .. }) {
+            results[index] = Some(StepResult::Failed(message.to_owned()));
         }
-        if not_started.contains(&physical_id) {
-            again.push(index);
-            continue;
-        }
-        results[index] = Some(match outcome.kind {
-            Some(Kind::Done(done)) => StepResult::Done(done.state),
-            Some(Kind::Failed(text)) => StepResult::Failed(text),
-            Some(Kind::MissingCode(_)) | None => StepResult::Failed("no outcome".to_owned()),
-        });
-    }
-    (again, missing)
-}
-
-fn to_wire(steps: &[&Step]) -> v1::ApplyRequest {
-    let mut peers: HashMap<NodeId, String> = HashMap::new();
-    let steps = steps
-        .iter()
-        .map(|step| step_to_wire(step, &mut peers))
-        .collect();
-    let peer = |(node_id, invocation_url): (NodeId, String)| v1::Peer {
-        node_id: id_bytes(&node_id),
-        invocation_url,
-    };
-    v1::ApplyRequest {
-        steps,
-        peers: peers.into_iter().map(peer).collect(),
     }
 }
 
-fn step_to_wire(step: &Step, peers: &mut HashMap<NodeId, String>) -> v1::Step {
-    let kind = match step.clone() {
-        Step::Start {
-            instance,
-            spec,
-            outputs,
-            state,
-            code: _,
-        } => v1::step::Kind::Start(v1::StartInstance {
-            instance: Some(instance.into()),
-            spec: Some(std::sync::Arc::unwrap_or_clone(spec).into()),
-            outputs: outputs_to_wire(outputs, peers),
-            state,
-        }),
-        Step::Stop {
-            physical_id,
-            generation,
-            drain,
-        } => v1::step::Kind::Stop(v1::StopInstance {
-            physical_id: id_bytes(&physical_id),
-            generation: generation.0,
-            drain_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
-        }),
-        Step::Patch {
-            physical_id,
-            generation,
-            outputs,
-        } => v1::step::Kind::Patch(v1::PatchInstance {
-            physical_id: id_bytes(&physical_id),
-            generation: generation.0,
-            outputs: outputs_to_wire(outputs, peers),
-        }),
-    };
-    v1::Step { kind: Some(kind) }
-}
-
-fn outputs_to_wire(outputs: Vec<Output>, peers: &mut HashMap<NodeId, String>) -> Vec<v1::Output> {
-    let mut wire = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        let instances = output.instances.into_iter().map(|(id, url)| {
-            peers.entry(id.node_id).or_insert_with(|| url.to_string());
-            v1::InstanceId::from(id)
-        });
-        wire.push(v1::Output {
-            channel: output.channel.to_string(),
-            logical_id: id_bytes(&output.logical_id),
-            instances: instances.collect(),
-        });
-    }
-    wire
-}
-
-#[cfg(test)]
-mod tests {
-    use edgeless_types::{Generation, LogicalId, PhysicalId, RunningInstance, WorkflowId};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn pid(number: u128) -> PhysicalId {
-        PhysicalId::new(Uuid::from_u128(number))
-    }
-
-    fn start(number: u128) -> Step {
-        let spec = edgeless_types::workflow::ResourceSpec {
-            name: "r".to_owned(),
-            class_type: "file-log".to_owned(),
-            configurations: std::collections::BTreeMap::new(),
-        };
-        Step::Start {
-            instance: RunningInstance {
-                physical_id: pid(number),
-                logical_id: LogicalId::new(Uuid::nil()),
-                workflow_id: WorkflowId::new(Uuid::nil()),
-                generation: Generation(1),
-                fingerprint: 0,
-            },
-            spec: std::sync::Arc::new(edgeless_types::workflow::VertexSpec::Resource(spec)),
-            outputs: Vec::new(),
-            state: None,
-            code: None,
+/// How long a node may take for these steps: instances that it stops may drain, those next to one another
+/// at once.
+fn deadline(steps: &[Step]) -> Duration {
+    let (mut all, mut group) = (DEADLINE, Duration::ZERO);
+    for step in steps {
+        all += STEP;
+        if let Step::Stop { drain, .. } = step {
+            group = group.max(*drain);
+        } else {
+            all += std::mem::take(&mut group);
         }
     }
-
-    fn patch(number: u128) -> Step {
-        Step::Patch {
-            physical_id: pid(number),
-            generation: Generation(2),
-            outputs: Vec::new(),
-        }
-    }
-
-    fn outcome(kind: Kind) -> v1::StepOutcome {
-        v1::StepOutcome { kind: Some(kind) }
-    }
-
-    #[test]
-    fn what_follows_a_start_without_code_is_repeated_with_it() {
-        let steps = [start(1), start(2), patch(1), patch(2)];
-        let missing = Kind::MissingCode(v1::MissingCode {
-            digest: Bytes::from_static(b"digest"),
-        });
-        let not_here = Kind::Failed("does not run on this node".to_owned());
-        let done = || outcome(Kind::Done(v1::StepDone { state: None }));
-        let outcomes = vec![outcome(missing), done(), outcome(not_here), done()];
-        let mut results = vec![None; 4];
-        let (again, code) = sort_out(&steps, &[0, 1, 2, 3], outcomes, &mut results);
-        assert_eq!(
-            (again.as_slice(), code.as_deref()),
-            (&[0, 2][..], Some(&b"digest"[..]))
-        );
-        let outcomes = vec![done(), done()];
-        let (again, code) = sort_out(&steps, &again, outcomes, &mut results);
-        assert_eq!((again.as_slice(), code), (&[][..], None));
-        assert!(
-            results
-                .iter()
-                .all(|it| matches!(it, Some(StepResult::Done(None))))
-        );
-    }
+    all + group
 }

@@ -17,6 +17,7 @@ use crate::{
     domain::{Command, Domain, Effect, StartOutcome, StepResult, Ticket},
     handle::{Kept, NotKept, Request, Requests, Start},
     journal::{self, Difference, Journal, keeper::Keeper},
+    lives::Lives,
     metrics::Metrics,
     node_client::{NodeClients, Outcomes},
     observers::Observers,
@@ -29,7 +30,7 @@ const BATCH: usize = 256;
 /// How often time passes for the domain.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The wall clock.
+/// The time: no step of the wall clock moves it, so no node is lost by one.
 pub fn now() -> Timestamp {
     edgeless_daemon::wall_clock()
 }
@@ -54,6 +55,7 @@ pub struct Orchestrator {
     requests: mpsc::Receiver<Request>,
     outcomes: mpsc::Receiver<Outcomes>,
     nodes: NodeClients,
+    lives: Lives,
     observers: Observers,
     metrics: Metrics,
     keeper: Keeper<Waiting>,
@@ -76,12 +78,13 @@ impl Orchestrator {
         readiness: Readiness,
     ) -> Self {
         let (outcomes_sender, outcomes) = mpsc::channel(INBOX);
-        let nodes = NodeClients::new(outcomes_sender, requests.code);
+        let nodes = NodeClients::new(outcomes_sender, requests.code, metrics.clone());
         Self {
             domain,
             requests: requests.queue,
             outcomes,
             nodes,
+            lives: Lives::default(),
             observers,
             metrics,
             keeper: Keeper::new(journal, readiness),
@@ -169,7 +172,13 @@ impl Orchestrator {
         match request {
             Request::Update(update, reply) => {
                 self.metrics.updates.inc();
+                if self.lives.is_late(&update) {
+                    self.metrics.late_updates.inc();
+                }
                 let (answer, effects) = self.domain.on_node_update(*update, now());
+                if answer.duplicate {
+                    self.metrics.duplicate_nodes.inc();
+                }
                 self.carry_out(effects);
                 respond(reply, answer);
             }
@@ -300,7 +309,10 @@ impl Orchestrator {
                         self.failed.push((node_id, key));
                     }
                 }
-                Effect::Forget(node_id) => self.nodes.forget(node_id),
+                Effect::Forget(node_id) => {
+                    self.nodes.forget(node_id);
+                    self.lives.forget(node_id);
+                }
                 Effect::Meet { node_id, agent_url } => self.nodes.meet(node_id, &agent_url),
                 Effect::Answer { ticket, outcomes } => {
                     if let Some(start) = self.tickets.get_mut(&ticket) {

@@ -175,7 +175,7 @@ fn spawn_all(
     }
     tasks.spawn(ended(
         "NodeRegistration",
-        grpc::serve_nodes(nodes, orc.clone(), shutdown.clone()),
+        grpc::serve_nodes(nodes, orc.clone(), metrics.clone(), shutdown.clone()),
     ));
     let serve = grpc::serve_controller(controller, orc.clone(), shutdown.clone());
     tasks.spawn(ended("FunctionInstance", serve));

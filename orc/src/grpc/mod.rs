@@ -14,7 +14,10 @@ use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, transport::Server};
 
-use crate::handle::{Ended, Handle, NotKept};
+use crate::{
+    handle::{Ended, Handle, NotKept},
+    metrics::Metrics,
+};
 
 /// The longest message taken: code of 64 MiB and what is around it.
 const MESSAGE_BYTES: usize = (64 << 20) + (1 << 16);
@@ -26,9 +29,10 @@ const MESSAGE_BYTES: usize = (64 << 20) + (1 << 16);
 pub async fn serve_nodes(
     bound: Bound,
     orc: Handle,
+    metrics: Metrics,
     shutdown: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let service = NodeRegistrationServer::new(registration::Service::new(orc))
+    let service = NodeRegistrationServer::new(registration::Service::new(orc, metrics))
         .max_decoding_message_size(MESSAGE_BYTES);
     Server::builder()
         .add_service(service)

@@ -1,6 +1,6 @@
 //! `NodeRegistration`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use edgeless_daemon::net::{Listen, PeerUrl};
 use edgeless_proto::{
@@ -14,6 +14,7 @@ use super::ended;
 use crate::{
     domain::{NodeUpdate, Profile},
     handle::Handle,
+    metrics::Metrics,
 };
 
 /// Bounds of `refresh_deadline_ms`.
@@ -25,11 +26,12 @@ const LAST_GENERATION: Generation = Generation(u64::MAX >> 1);
 
 pub(super) struct Service {
     orc: Handle,
+    metrics: Metrics,
 }
 
 impl Service {
-    pub(super) fn new(orc: Handle) -> Self {
-        Self { orc }
+    pub(super) fn new(orc: Handle, metrics: Metrics) -> Self {
+        Self { orc, metrics }
     }
 }
 
@@ -39,7 +41,8 @@ impl NodeRegistration for Service {
         &self,
         request: Request<v1::UpdateNodeRequest>,
     ) -> Result<Response<v1::UpdateNodeReply>, Status> {
-        let update = update_from_wire(request.into_inner())?;
+        let update = update_from_wire(request.into_inner())
+            .inspect_err(|error| self.metrics.refused_update(&error.field))?;
         let node_id = update.node_id;
         let reply = self.orc.update(update).await.map_err(ended)?;
         if reply.duplicate {
@@ -70,26 +73,7 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         .transpose()?;
     let samples = update.samples.map(Samples::try_from).transpose();
     let samples = samples.map_err(|error| error.below("samples"))?;
-    let running = update.running.map(|set| {
-        set.instances
-            .into_iter()
-            .map(RunningInstance::try_from)
-            .collect::<Result<Vec<_>, _>>()
-    });
-    let running = running
-        .transpose()
-        .map_err(|error| error.below("running.instances"))?;
-    if let Some(instance) = running
-        .iter()
-        .flatten()
-        .find(|instance| instance.generation > LAST_GENERATION)
-    {
-        let problem = format!(
-            "must be at most {LAST_GENERATION}, not {}",
-            instance.generation
-        );
-        return Err(ConvertError::new("running.instances.generation", problem));
-    }
+    let running = update.running.map(running_from_wire).transpose()?;
     let mut failures = Vec::new();
     for failure in update.failures {
         let physical_id = id_from_wire(&failure.physical_id, "failures.physical_id")?;
@@ -123,6 +107,26 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         demand,
         leaving: update.leaving,
     })
+}
+
+fn running_from_wire(set: v1::RunningSet) -> Result<Vec<RunningInstance>, ConvertError> {
+    let instances = set.instances.into_iter().map(RunningInstance::try_from);
+    let instances = instances
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.below("running.instances"))?;
+    let mut seen = HashSet::new();
+    for instance in &instances {
+        if instance.generation > LAST_GENERATION {
+            let number = instance.generation;
+            let problem = format!("must be at most {LAST_GENERATION}, not {number}");
+            return Err(ConvertError::new("running.instances.generation", problem));
+        }
+        if !seen.insert(instance.physical_id) {
+            let problem = format!("{} is given twice", instance.physical_id);
+            return Err(ConvertError::new("running.instances.physical_id", problem));
+        }
+    }
+    Ok(instances)
 }
 
 fn demand_from_wire(demand: v1::Demand) -> Result<Demand, ConvertError> {
@@ -215,6 +219,10 @@ mod tests {
             generation: u64::MAX,
             fingerprint: 0,
         };
+        let once = v1::RunningInstance {
+            generation: 1,
+            ..forever.clone()
+        };
         check(
             |update| {
                 update.running = Some(v1::RunningSet {
@@ -222,6 +230,14 @@ mod tests {
                 });
             },
             "running.instances.generation",
+        );
+        check(
+            |update| {
+                update.running = Some(v1::RunningSet {
+                    instances: vec![once.clone(), once],
+                });
+            },
+            "running.instances.physical_id",
         );
         let series = v1::SampleSeries {
             values_ns: vec![1],
