@@ -17,12 +17,42 @@ pub(crate) fn ensure(program: &str, package: &str) -> anyhow::Result<()> {
         );
     }
     println!("`{program}` is missing: installing the Debian package `{package}`");
-    process::run(apt_get().arg("update").arg("-qq"))?;
-    process::run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends", package]))?;
+    install(package)?;
     if !is_there(program) {
         bail!("`{package}` is installed, but `{program}` is not on the path");
     }
     Ok(())
+}
+
+/// Makes sure that some Python has `module`; on Debian by installing `package`.
+pub(crate) fn ensure_python(module: &str, package: &str) -> anyhow::Result<()> {
+    if has_module(module) {
+        return Ok(());
+    }
+    if !Path::new("/etc/debian_version").exists() {
+        bail!("no `python3` has the module `{module}`: install it, then try again");
+    }
+    println!("Python's `{module}` is missing: installing the Debian package `{package}`");
+    install(package)?;
+    if !has_module(module) {
+        bail!("`{package}` is installed, but no `python3` has the module `{module}`");
+    }
+    Ok(())
+}
+
+/// Whether one of the Pythons that the tests try has a module.
+fn has_module(module: &str) -> bool {
+    ["python3", "/usr/bin/python3"].into_iter().any(|program| {
+        let import = Command::new(program)
+            .args(["-c", &format!("import {module}")])
+            .output();
+        import.is_ok_and(|output| output.status.success())
+    })
+}
+
+fn install(package: &str) -> anyhow::Result<()> {
+    process::run(apt_get().arg("update").arg("-qq"))?;
+    process::run(apt_get().args(["install", "-y", "-qq", "--no-install-recommends", package]))
 }
 
 fn apt_get() -> Command {

@@ -4,6 +4,11 @@ use crate::{install, process};
 
 pub(crate) fn run() -> anyhow::Result<()> {
     install::ensure("redis-server", "redis-server")?;
+    install::ensure_python("redis", "python3-redis")?;
+    // One test sets the clock of daemons with it, and is skipped without it.
+    if let Err(error) = install::ensure("faketime", "faketime") {
+        println!("{error}; the test that sets clocks is skipped");
+    }
     println!("building the daemons, with which the tests run");
     process::run(process::cargo().args(["build", "--workspace", "--bins"]))?;
     process::run(process::cargo().args(["test", "--workspace"]))?;
