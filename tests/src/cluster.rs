@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     client::Rest,
     process::{Daemon, binary, free_port, redis},
+    proxy::Proxy,
     wait::until,
 };
 
@@ -85,6 +86,8 @@ pub struct Cluster {
     pub orc_http: Rest,
     /// Where the datasets are.
     pub dataset: PathBuf,
+    /// Where nodes register.
+    pub register_url: String,
     folder: tempfile::TempDir,
 }
 
@@ -94,8 +97,21 @@ impl Cluster {
     /// # Errors
     /// Something does not start.
     pub async fn start(plan: Plan) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
+        Self::start_in(plan, tempfile::tempdir()?, &[]).await
+    }
+
+    /// The same in a folder, with the datasets in its `dataset`, and with variables in the environment of
+    /// ε-CON, ε-ORC and the nodes.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub async fn start_in(
+        plan: Plan,
+        folder: tempfile::TempDir,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let path = folder.path();
+        let around = Around { path, environment };
         let redis_port = free_port()?;
         let redis_url = format!("redis://127.0.0.1:{redis_port}");
         let redis = match plan.mirror {
@@ -108,10 +124,10 @@ impl Cluster {
         let [controller, domains, rest, orchestrator, register, status] = &urls[..] else {
             anyhow::bail!("six addresses are six addresses");
         };
-        let con = con(path, controller, domains, rest)?;
+        let con = con(around, controller, domains, rest)?;
         let redis_url_used = (plan.mirror != Mirror::Without).then_some(redis_url.as_str());
         let orc = orc(
-            path,
+            around,
             domains,
             orchestrator,
             register,
@@ -120,7 +136,7 @@ impl Cluster {
         )?;
         let mut nodes = Vec::new();
         for (index, node) in plan.nodes.iter().enumerate() {
-            nodes.push(start_node(path, index, node, register)?);
+            nodes.push(start_node(around, index, node, register, None)?);
         }
         let cluster = Self {
             nodes,
@@ -131,6 +147,7 @@ impl Cluster {
             rest: Rest::new(rest.clone()),
             orc_http: Rest::new(status.clone()),
             dataset: path.join("dataset"),
+            register_url: register.clone(),
             folder,
         };
         cluster.all_registered(plan.nodes.len()).await?;
@@ -164,7 +181,37 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn add_node(&mut self, plan: &NodePlan, register_url: &str) -> anyhow::Result<()> {
-        let node = start_node(self.folder.path(), self.nodes.len(), plan, register_url)?;
+        self.add(plan, register_url, None)
+    }
+
+    /// Adds a node that reaches ε-ORC through one proxy, and that ε-ORC reaches through another: both lead
+    /// to where the node and ε-ORC are.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn add_node_behind_proxies(&mut self, plan: &NodePlan) -> anyhow::Result<[Proxy; 2]> {
+        let up = Proxy::start(&self.register_url).await?;
+        let agent_url = format!("http://127.0.0.1:{}", free_port()?);
+        let down = Proxy::start(&agent_url).await?;
+        let urls = AgentUrls {
+            own: &agent_url,
+            announced: &down.url,
+        };
+        self.add(plan, &up.url, Some(urls))?;
+        Ok([up, down])
+    }
+
+    fn add(
+        &mut self,
+        plan: &NodePlan,
+        register_url: &str,
+        agent: Option<AgentUrls<'_>>,
+    ) -> anyhow::Result<()> {
+        let around = Around {
+            path: self.folder.path(),
+            environment: &[],
+        };
+        let node = start_node(around, self.nodes.len(), plan, register_url, agent)?;
         self.nodes.push(node);
         Ok(())
     }
@@ -193,24 +240,38 @@ impl Cluster {
     }
 }
 
+/// Where daemons run.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    path: &'a Path,
+    environment: &'a [(&'a str, String)],
+}
+
+/// Where a node takes steps, and what it says of that.
+#[derive(Clone, Copy)]
+struct AgentUrls<'a> {
+    own: &'a str,
+    announced: &'a str,
+}
+
 fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-fn con(path: &Path, controller: &str, domains: &str, rest: &str) -> anyhow::Result<Daemon> {
+fn con(around: Around<'_>, controller: &str, domains: &str, rest: &str) -> anyhow::Result<Daemon> {
     let text = format!(
         "[controller]\ncontroller_url = {}\ndomain_register_url = {}\nrest_url = {}\n\
          data_dir = {}\n",
         quoted(controller),
         quoted(domains),
         quoted(rest),
-        quoted(&path.join("con").display().to_string()),
+        quoted(&around.path.join("con").display().to_string()),
     );
-    daemon(path, "edgeless_con_d", "controller", &text)
+    daemon(around, "edgeless_con_d", "controller", &text)
 }
 
 fn orc(
-    path: &Path,
+    around: Around<'_>,
     domains: &str,
     orchestrator: &str,
     register: &str,
@@ -231,27 +292,41 @@ fn orc(
         quoted(orchestrator),
         quoted(register),
         quoted(status),
-        quoted(&path.join("orc").display().to_string()),
-        quoted(&format!("{}/", path.join("dataset").display())),
+        quoted(&around.path.join("orc").display().to_string()),
+        quoted(&format!("{}/", around.path.join("dataset").display())),
     );
-    daemon(path, "edgeless_orc_d", "orchestrator", &text)
+    daemon(around, "edgeless_orc_d", "orchestrator", &text)
 }
 
-fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> anyhow::Result<Node> {
+fn start_node(
+    around: Around<'_>,
+    index: usize,
+    plan: &NodePlan,
+    register: &str,
+    agent: Option<AgentUrls<'_>>,
+) -> anyhow::Result<Node> {
     let name = format!("node-{index}");
     let node_id = Uuid::new_v4().to_string();
     let ingress_url = format!("http://127.0.0.1:{}", free_port()?);
-    let folder = path.join(&name);
+    let folder = around.path.join(&name);
     let files = folder.join("files");
     let status_url = format!("http://127.0.0.1:{}", free_port()?);
     let url = || Ok::<_, anyhow::Error>(quoted(&format!("http://127.0.0.1:{}", free_port()?)));
+    let agent_url = match agent {
+        Some(urls) => format!(
+            "{}\nagent_url_announced = {}",
+            quoted(urls.own),
+            quoted(urls.announced)
+        ),
+        None => url()?,
+    };
     let mut text = format!(
         "[general]\nnode_id = {}\nagent_url = {}\ninvocation_url = {}\n\
          node_register_url = {}\nrefresh_interval = \"{}ms\"\nrefresh_deadline = \"{}ms\"\n\
          leave_timeout = \"5s\"\ndata_dir = {}\nstatus_url = {}\n\n[engine]\nshards = {}\n\n\
          [resources]\n",
         quoted(&node_id),
-        url()?,
+        agent_url,
         url()?,
         quoted(register),
         plan.refresh_interval.as_millis(),
@@ -271,7 +346,7 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
         "\n[user_node_capabilities]\nlabels = {}\n",
         Value::from(plan.labels.clone())
     );
-    let daemon = daemon(path, "node_d", &name, &text)?;
+    let daemon = daemon(around, "node_d", &name, &text)?;
     Ok(Node {
         daemon,
         node_id,
@@ -281,13 +356,15 @@ fn start_node(path: &Path, index: usize, plan: &NodePlan, register: &str) -> any
     })
 }
 
-fn daemon(path: &Path, program: &str, name: &str, config: &str) -> anyhow::Result<Daemon> {
+fn daemon(around: Around<'_>, program: &str, name: &str, config: &str) -> anyhow::Result<Daemon> {
+    let path = around.path;
     let file = path.join(format!("{name}.toml"));
     std::fs::write(&file, config)?;
     let arguments = vec!["-c".to_owned(), file.display().to_string()];
-    Daemon::start(
+    Daemon::start_with(
         binary(program)?,
         arguments,
+        around.environment,
         path.join(format!("{name}.log")),
     )
 }

@@ -2,8 +2,10 @@
 //!
 //! Everything that is started here ends with its owner.
 
+pub mod agent;
 pub mod bench;
 pub mod client;
 pub mod cluster;
 pub mod process;
+pub mod proxy;
 pub mod wait;

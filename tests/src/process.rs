@@ -17,6 +17,7 @@ use anyhow::Context;
 pub struct Daemon {
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -27,9 +28,26 @@ impl Daemon {
     /// # Errors
     /// It cannot be started.
     pub fn start(program: PathBuf, arguments: Vec<String>, log: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(program, arguments, &[], log)
+    }
+
+    /// The same with variables in its environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_with(
+        program: PathBuf,
+        arguments: Vec<String>,
+        environment: &[(&str, String)],
+        log: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let environment = environment.iter();
         let mut daemon = Self {
             program,
             arguments,
+            environment: environment
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
             log,
             child: None,
         };
@@ -45,6 +63,7 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

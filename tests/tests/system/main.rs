@@ -1,16 +1,22 @@
 //! The system as its users see it: real daemons, a real Redis, real sockets.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad_nodes;
+mod clock;
 mod configuration;
+mod delegation;
+mod disk;
 mod examples;
 mod failures;
 mod input;
 mod journal;
 mod looking;
 mod mirror;
+mod partition;
 mod placing;
 mod slow;
 mod story;
+mod zones;
 
 use std::sync::{
     Arc,
@@ -177,4 +183,18 @@ async fn logical_id(rest: &Rest, workflow: &str, name: &str) -> String {
     let mut all = functions.chain(status["resources"].as_array().unwrap());
     let vertex = all.find(|vertex| vertex["name"] == name).unwrap();
     vertex["logical_id"].as_str().unwrap().to_owned()
+}
+
+/// The sum of the values of one of ε-ORC's metrics, named without its prefix.
+async fn metric(cluster: &Cluster, name: &str) -> anyhow::Result<f64> {
+    let text = cluster.orc_http.get("/metrics").await?;
+    let prefix = format!("edgeless_orc_{name}");
+    let lines = text.as_str().unwrap_or_default().lines();
+    let values = lines.filter_map(|line| {
+        let rest = line.strip_prefix(&prefix)?;
+        let value = rest.rsplit(' ').next()?;
+        rest.starts_with([' ', '{'])
+            .then(|| value.parse::<f64>().ok())?
+    });
+    Ok(values.sum())
 }

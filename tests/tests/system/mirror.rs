@@ -12,7 +12,9 @@ use serde_json::Value;
 
 use super::{Load, all_logged_once, logical_id, with_pipeline};
 
-async fn connect(cluster: &Cluster) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+pub(super) async fn connect(
+    cluster: &Cluster,
+) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
     let client = redis::Client::open(cluster.redis_url.as_str())?;
     client.get_multiplexed_async_connection().await
 }
@@ -183,4 +185,49 @@ async fn intents_come_from_redis_in_order() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_dies_under_load_is_made_whole() {
+    let (mut cluster, id) = with_pipeline(2, Mirror::Running).await;
+    let load = Load::start(cluster.nodes[0].ingress_url.clone(), "pipe.test");
+    let port = cluster.redis_url.rsplit(':').next().unwrap();
+    let port = port.parse().unwrap();
+    let placed = cluster.rest.placed(&id).await.unwrap();
+    let double = placed.iter().find(|(name, ..)| name == "double").unwrap();
+    let samples = format!("performance:function_execution_time:{}", double.2);
+    for _ in 0..3 {
+        load.more(100).await;
+        cluster.redis.as_mut().unwrap().kill();
+        // What is decided meanwhile is in the mirror afterwards, too.
+        let host = "meanwhile.test";
+        let other = cluster.rest.start(&super::pipeline(host)).await.unwrap();
+        let lid = logical_id(&cluster.rest, &other, "double").await;
+        load.more(100).await;
+        cluster.redis = Some(redis(port, cluster.folder()).unwrap());
+        until("the mirror is whole, and samples go on", async || {
+            let mirrored = keys(&cluster, "*").await?;
+            let state = cluster.state("").await?;
+            let all = state.as_object().unwrap().keys();
+            let missing: Vec<_> = all.filter(|key| !mirrored.contains(*key)).collect();
+            anyhow::ensure!(missing.is_empty(), "{missing:?}");
+            let seen = mirrored.contains(&samples) && mirrored.contains(&format!("instance:{lid}"));
+            let report = cluster.orc_http.get("/readyz").await?;
+            anyhow::ensure!(seen && report["status"] == "ready", "{report}");
+            Ok(Some(()))
+        })
+        .await
+        .unwrap();
+        let path = format!("/api/v1/workflows/{other}");
+        let delete = reqwest::Method::DELETE;
+        assert_eq!(cluster.rest.send(delete, &path, "").await.unwrap().0, 204);
+        until("what is gone is gone from the mirror", async || {
+            let gone = keys(&cluster, &format!("*:{lid}")).await?.is_empty();
+            Ok(gone.then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(cluster.rest.placed(&id).await.unwrap(), placed);
+    all_logged_once(&cluster, &load.end().await).await;
 }

@@ -120,7 +120,7 @@ async fn state_follows_its_function_in_a_migration() {
     assert_eq!(count().await, "6");
 }
 
-async fn post_json(
+pub(super) async fn post_json(
     cluster: &Cluster,
     path: &str,
     body: &serde_json::Value,
