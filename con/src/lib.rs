@@ -4,6 +4,7 @@ pub mod check;
 pub mod cluster;
 pub mod config;
 pub mod controller;
+pub mod epoch;
 pub mod grpc;
 pub mod metrics;
 pub mod orc_client;

@@ -6,6 +6,7 @@ use edgeless_daemon::{
     code::CodeStore,
     net::{BindError, Listen},
     status::{self, Readiness, Status},
+    writer::WriteError,
 };
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use crate::{
     grpc,
     metrics::Metrics,
     rest,
-    store::{OpenError, Store},
+    store::{OpenError, Store, Write},
 };
 
 /// How often lost domains are looked for.
@@ -35,6 +36,9 @@ pub enum StartError {
     /// What was kept cannot be read.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The start cannot be kept.
+    #[error("key `controller.data_dir`: could not write to the store")]
+    Life(#[source] WriteError),
     /// The folder for code cannot be made.
     #[error("key `controller.data_dir`: could not create the folder for code")]
     Code(#[source] std::io::Error),
@@ -91,8 +95,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let readiness = Readiness::default();
     let mut registry = Registry::with_prefix("edgeless_con");
     let metrics = Metrics::new(&mut registry);
+    let life = begin_life(&store, kept.life).await?;
     let con = Controller::new(
         kept,
+        life,
         store,
         code,
         metrics,
@@ -132,6 +138,16 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         }
     });
     Ok(running)
+}
+
+/// A number for this life that is greater than that of any before, also of those whose store was
+/// moved away: the time in milliseconds, unless the clock goes backwards.
+async fn begin_life(store: &Store, last: u64) -> Result<u64, StartError> {
+    let now = edgeless_daemon::wall_clock().as_nanos() / 1_000_000;
+    let life = now.max(last + 1);
+    let written = store.write(vec![Write::Life(life)]).await;
+    written.map_err(StartError::Life)?;
+    Ok(life)
 }
 
 async fn ended<E: std::error::Error>(

@@ -1,16 +1,16 @@
 //! What clients are shown: workflows, domains, nodes, vertices.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use edgeless_proto::{convert::id_from_wire, v1};
 use edgeless_types::{
-    InstanceId, LogicalId, NodeHealth, NodeId, PhysicalId, Timestamp, WorkflowId,
+    DomainId, InstanceId, LogicalId, NodeHealth, NodeId, PhysicalId, Timestamp, WorkflowId,
     workflow::VertexSpec,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{cluster::Domain, orc_client::Started, store::WorkflowRecord};
+use crate::{cluster::Cluster, orc_client::Started, store::WorkflowRecord};
 
 /// How a workflow is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -109,12 +109,26 @@ pub struct DomainStatus {
     pub cores: u32,
     /// Memory over all nodes in MiB.
     pub mem_size: u64,
-    /// Labels of any node.
-    pub labels: Vec<String>,
-    /// Runtimes of any node.
-    pub runtimes: Vec<String>,
-    /// Classes of resources that some node provides.
-    pub resource_classes: Vec<String>,
+    /// Processor time that may be promised, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// What of it is free.
+    pub free_cpu_millis: u64,
+    /// The most that is free on one node.
+    pub largest_free_cpu_millis: u64,
+    /// Memory that may be promised, in MiB.
+    pub memory_mib: u64,
+    /// What of it is free.
+    pub free_memory_mib: u64,
+    /// The most that is free on one node.
+    pub largest_free_memory_mib: u64,
+    /// Labels of the domain itself.
+    pub domain_labels: Vec<String>,
+    /// Labels of nodes and how many have each; the most common ones.
+    pub labels: BTreeMap<String, u32>,
+    /// Runtimes and how many nodes have each.
+    pub runtimes: BTreeMap<String, u32>,
+    /// Classes of resources and how many nodes provide each.
+    pub resource_classes: BTreeMap<String, u32>,
     /// Workflows in it.
     pub workflows: usize,
     /// Updates since its ε-ORC started.
@@ -300,19 +314,28 @@ pub(crate) fn of_node(node: v1::NodeStatus) -> Option<NodeStatus> {
     })
 }
 
-/// A domain as it said of itself.
-pub(crate) fn of_domain(domain: &Domain, workflows: usize) -> DomainStatus {
-    let update = &domain.update;
-    DomainStatus {
-        domain_id: update.domain_id.to_string(),
-        orchestrator_url: update.orchestrator_url.clone(),
-        nodes: update.totals.num_nodes,
-        cores: update.totals.num_cores,
-        mem_size: update.totals.mem_size,
-        labels: update.totals.labels.iter().cloned().collect(),
-        runtimes: update.totals.runtimes.iter().cloned().collect(),
-        resource_classes: update.totals.classes.iter().cloned().collect(),
-        workflows,
-        counter: update.counter,
-    }
+/// A domain as it said of itself; what was assigned since then is not free. None: it is not known.
+pub(crate) fn of_domain(cluster: &Cluster, domain_id: &DomainId) -> Option<DomainStatus> {
+    let domain = cluster.domains().get(domain_id)?;
+    let totals = &domain.totals;
+    let free = cluster.available(domain_id);
+    Some(DomainStatus {
+        domain_id: domain_id.to_string(),
+        orchestrator_url: domain.orchestrator_url.clone(),
+        nodes: totals.num_nodes,
+        cores: totals.num_cores,
+        mem_size: totals.mem_size,
+        cpu_millis: totals.capacity.cpu_millis,
+        free_cpu_millis: free.cpu_millis,
+        largest_free_cpu_millis: totals.largest_free.cpu_millis.min(free.cpu_millis),
+        memory_mib: totals.capacity.memory_mib,
+        free_memory_mib: free.memory_mib,
+        largest_free_memory_mib: totals.largest_free.memory_mib.min(free.memory_mib),
+        domain_labels: domain.labels.iter().cloned().collect(),
+        labels: totals.labels.clone(),
+        runtimes: totals.runtimes.clone(),
+        resource_classes: totals.classes.clone(),
+        workflows: cluster.count(domain_id),
+        counter: domain.counter,
+    })
 }

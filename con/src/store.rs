@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use edgeless_daemon::writer::{Committed, WriteError, Writer};
 use edgeless_types::{
-    CodeDigest, DomainId, LogicalId, Timestamp, WorkflowId,
+    CodeDigest, DomainId, DomainRequirements, LogicalId, Timestamp, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 
 const WORKFLOWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workflows");
 const FUNCTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("functions");
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("idempotency_keys");
+const LIFE: TableDefinition<'_, &str, u64> = TableDefinition::new("life");
 const DOMAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("domains");
 
 /// A workflow as it is kept.
@@ -34,6 +35,9 @@ pub struct WorkflowRecord {
     /// What was left out, and why.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What its domain must be.
+    #[serde(default)]
+    pub domains: DomainRequirements,
 }
 
 /// A vertex as it is kept.
@@ -90,6 +94,8 @@ pub enum Write {
     KeyGone(String),
     /// A domain has entered the cluster.
     Domain(DomainId),
+    /// ε-CON begins this life.
+    Life(u64),
 }
 
 /// Everything that was kept.
@@ -103,6 +109,8 @@ pub struct Kept {
     pub keys: Vec<(String, KeyRecord)>,
     /// All domains that ever entered.
     pub domains: BTreeSet<DomainId>,
+    /// The last life of ε-CON; 0: there was none.
+    pub life: u64,
 }
 
 /// The store cannot be opened or read.
@@ -187,6 +195,7 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
         let mut functions = transaction.open_table(FUNCTIONS)?;
         let mut keys = transaction.open_table(KEYS)?;
         let mut domains = transaction.open_table(DOMAINS)?;
+        let mut life = transaction.open_table(LIFE)?;
         for write in writes {
             match write {
                 Write::Workflow(record) => {
@@ -218,6 +227,9 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 Write::KeyGone(key) => {
                     keys.remove(key.as_str())?;
                 }
+                Write::Life(number) => {
+                    life.insert("life", number)?;
+                }
                 Write::Domain(domain_id) => {
                     domains.insert(domain_id.as_str(), &[][..])?;
                 }
@@ -244,7 +256,12 @@ fn read(database: &Database) -> Result<Kept, String> {
         let row = row.map_err(|error| error.to_string())?;
         known.insert(DomainId::new(row.0.value()));
     }
+    let life = transaction
+        .open_table(LIFE)
+        .map_err(|error| error.to_string())?;
+    let life = life.get("life").map_err(|error| error.to_string())?;
     Ok(Kept {
+        life: life.map_or(0, |number| number.value()),
         workflows: workflows.into_iter().map(|(_, record)| record).collect(),
         functions: functions.into_iter().map(|(_, record)| record).collect(),
         keys: read_table(database, KEYS)?,
@@ -287,6 +304,7 @@ mod tests {
             domain_id: Some(DomainId::new("d")),
             vertices: vec![],
             notes: vec![],
+            domains: DomainRequirements::default(),
         })
     }
 
@@ -305,6 +323,7 @@ mod tests {
             Write::Workflow(workflow(1)),
             Write::Workflow(workflow(2)),
             Write::Domain(DomainId::new("d")),
+            Write::Life(7),
             Write::Key("kept".into(), key.clone()),
             Write::Key("gone".into(), key.clone()),
         ];
@@ -332,6 +351,7 @@ mod tests {
         );
         assert_eq!(kept.keys, [("kept".to_owned(), key)]);
         assert!(kept.domains.contains(&DomainId::new("d")));
+        assert_eq!(kept.life, 7);
         store.close().await;
     }
 

@@ -195,7 +195,10 @@ impl Worker {
     /// Tries to tell the domain everything.
     async fn settle(&mut self) {
         let failures = self.debt.take().map_or(0, |debt| debt.failures);
-        if let Err(reason) = self.client.reconcile(&(self.desired)()).await {
+        // Drawn first: whatever is decided later has a greater one, and may be desired already.
+        let epoch = self.client.next_epoch();
+        let desired = (self.desired)();
+        if let Err(reason) = self.client.reconcile(epoch, &desired).await {
             if failures == 0 {
                 tracing::warn!(
                     reason,

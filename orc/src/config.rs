@@ -37,6 +37,9 @@ pub struct General {
     /// Unique in the cluster.
     #[serde(deserialize_with = "ranges::name")]
     pub domain_id: String,
+    /// Labels of the domain itself, such as `region=eu`, for `domain_label_match_all`.
+    #[serde(default, deserialize_with = "labels")]
+    pub labels: Vec<String>,
     /// Where ε-CON reaches this ε-ORC.
     pub orchestrator_url: Listen,
     /// The same as others see it, behind an address translation.
@@ -114,6 +117,20 @@ fn factor<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::E
     }
     let text = format!("must lie between 0.01 and 100, not be {factor}");
     Err(serde::de::Error::custom(text))
+}
+
+/// Labels: not blank, without commas (which separate them in annotations) and control characters.
+fn labels<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let labels = Vec::<String>::deserialize(deserializer)?;
+    let odd = |label: &&String| {
+        label.trim() != *label || label.is_empty() || label.contains([',', '\n', '\t', '\0'])
+    };
+    match labels.iter().find(odd) {
+        None => Ok(labels),
+        Some(odd) => Err(serde::de::Error::custom(format!(
+            "the label `{odd}` must not be empty, begin or end with space, or hold commas"
+        ))),
+    }
 }
 
 /// Mirror and datasets.

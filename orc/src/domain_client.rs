@@ -1,17 +1,15 @@
 //! The subscription to ε-CON.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeless_daemon::{net::Listen, status::Readiness};
-use edgeless_proto::{
-    convert::id_bytes,
-    v1::{self, domain_registration_client::DomainRegistrationClient},
-};
+use edgeless_proto::v1::{self, domain_registration_client::DomainRegistrationClient};
 use tonic::transport::Endpoint;
 
 use crate::{
     domain::Totals,
     handle::{Ended, Handle, NotKept},
+    plan::Ask,
 };
 
 /// The part of `/readyz`.
@@ -23,6 +21,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 pub struct Subscription {
     /// The domain.
     pub domain_id: String,
+    /// Labels of the domain itself.
+    pub labels: Vec<String>,
     /// Where ε-CON reaches this ε-ORC.
     pub orchestrator_url: String,
     /// Drawn at start.
@@ -51,11 +51,20 @@ pub async fn run(
     let mut tick = tokio::time::interval(subscription.interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut counter = 0;
+    // What ε-CON has answered, and the revision of the domain it comes of.
+    let mut told: Option<(u64, Totals)> = None;
     loop {
         tick.tick().await;
         counter += 1;
-        let look = orc.read(|domain, _| (domain.totals(), domain.is_told()));
-        let (totals, is_told) = look.await?;
+        let seen = told.as_ref().map(|(revision, _)| *revision);
+        let look = orc.read(move |domain, _| {
+            let revision = domain.revision();
+            let news = (seen != Some(revision)).then(|| (revision, domain.totals()));
+            (news, domain.is_told())
+        });
+        let (look, is_told) = look.await?;
+        let is_new = |it: &&(u64, Totals)| told.as_ref().is_none_or(|told| told.1 != it.1);
+        let news = look.as_ref().filter(is_new);
         let deadline = subscription.interval * 3;
         let request = v1::UpdateDomainRequest {
             domain_id: subscription.domain_id.clone(),
@@ -63,23 +72,31 @@ pub async fn run(
             nonce: subscription.nonce,
             counter,
             refresh_deadline_ms: u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
-            capabilities: Some(totals_to_wire(totals)),
+            capabilities: news.map(|(_, totals)| totals_to_wire(totals)),
             has_desired_state: is_told,
+            labels: subscription.labels.clone(),
         };
         match client.update_domain(request).await {
             Ok(reply) => {
                 if readiness.restore(PART) {
                     tracing::info!(%con, "ε-CON answers again");
                 }
-                if reply.into_inner().reset {
+                let reply = reply.into_inner();
+                told = look.or(told);
+                if reply.reset {
                     tracing::info!("the domain enters the cluster: it is reset");
-                    match orc.reset().await {
+                    match orc.reset(reply.life).await {
                         Ok(()) => {}
                         Err(NotKept::Ended(ended)) => return Err(ended),
                         // It is tried again, and shown.
-                        Err(error @ NotKept::Journal(_)) => tracing::warn!(%error, "the reset"),
+                        Err(error @ (NotKept::Journal(_) | NotKept::Overtaken(_))) => {
+                            tracing::warn!(%error, "the reset")
+                        }
                     }
-                    // ε-CON uses the domain from its next update on.
+                }
+                if reply.reset || reply.want_capabilities {
+                    // ε-CON uses the domain when it knows what it has.
+                    told = None;
                     tick.reset_immediately();
                 }
             }
@@ -96,31 +113,38 @@ pub async fn run(
     }
 }
 
-fn totals_to_wire(totals: Totals) -> v1::DomainCapabilities {
-    let mut wire = v1::DomainCapabilities {
-        labels: totals.labels.into_iter().collect(),
-        runtimes: totals.runtimes.into_iter().collect(),
-        providers: totals.providers.into_iter().collect(),
-        ..Default::default()
-    };
-    for (class_type, outputs) in totals.classes {
-        wire.resource_classes.push(v1::ResourceClass {
-            class_type,
-            outputs,
-        });
+fn totals_to_wire(totals: &Totals) -> v1::DomainCapabilities {
+    let counts = |counts: &BTreeMap<String, u32>| counts.clone().into_iter().collect();
+    v1::DomainCapabilities {
+        num_nodes: totals.nodes,
+        num_cpus: totals.cpus,
+        num_cores: totals.cores,
+        mem_size: totals.mem_size,
+        num_tee: totals.tee,
+        num_tpm: totals.tpm,
+        disk_tot_space: totals.disk_tot_space,
+        num_gpus: totals.gpus,
+        mem_size_gpu: totals.mem_size_gpu,
+        labels: counts(&totals.labels),
+        labels_cut: totals.labels_cut,
+        runtimes: counts(&totals.runtimes),
+        resource_classes: counts(&totals.classes),
+        capacity: amounts(totals.capacity),
+        free: amounts(totals.free),
+        largest_free: amounts(totals.largest_free),
+        desired: amounts(totals.desired),
+        membership: totals.membership,
     }
-    for node in totals.nodes {
-        let capabilities = &node.profile.capabilities;
-        wire.num_nodes += 1;
-        wire.num_cpus += capabilities.num_cpus;
-        wire.num_cores += capabilities.num_cores;
-        wire.mem_size += u64::from(capabilities.mem_size);
-        wire.num_tee += u32::from(capabilities.is_tee_running);
-        wire.num_tpm += u32::from(capabilities.has_tpm);
-        wire.disk_tot_space += u64::from(capabilities.disk_tot_space);
-        wire.num_gpus += capabilities.num_gpus;
-        wire.mem_size_gpu += u64::from(capabilities.mem_size_gpu);
-        wire.node_ids.push(id_bytes(&node.node_id));
-    }
-    wire
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "fields of messages are optional")]
+fn amounts(ask: Ask) -> Option<v1::Amounts> {
+    let Ask {
+        cpu_millis,
+        memory_mib,
+    } = ask;
+    Some(v1::Amounts {
+        cpu_millis,
+        memory_mib,
+    })
 }

@@ -2,7 +2,7 @@
 
 use edgeless_daemon::{code::CodeStore, writer::WriteError};
 use edgeless_types::{
-    LogicalId, Timestamp,
+    Epoch, LogicalId, Timestamp,
     intent::{Intent, IntentOutcome},
     workflow::OutputMapping,
 };
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     domain::{Command, Domain, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, VertexRequest},
+    fence::Overtaken,
     journal::Difference,
 };
 
@@ -27,9 +28,10 @@ pub(crate) enum Request {
         Start,
         Vec<VertexRequest>,
         Difference,
+        Epoch,
         oneshot::Sender<Kept<Vec<StartOutcome>>>,
     ),
-    Change(Command, Difference, oneshot::Sender<Kept<()>>),
+    Change(Command, Difference, Epoch, oneshot::Sender<Kept<()>>),
     Intent(String, Option<String>, oneshot::Sender<IntentOutcome>),
     Migrate(Intent, oneshot::Sender<Result<(), Refusal>>),
     Read(Read),
@@ -52,6 +54,9 @@ pub enum NotKept {
     /// ε-ORC is ending.
     #[error(transparent)]
     Ended(#[from] Ended),
+    /// ε-CON has decided something else since.
+    #[error(transparent)]
+    Overtaken(#[from] Overtaken),
     /// It is carried out, but a restart would forget it; the journal is tried again.
     #[error(
         "carried out, but not safe from a restart of ε-ORC yet, as its journal cannot be written: {0}"
@@ -101,9 +106,13 @@ impl Handle {
     ///
     /// # Errors
     /// ε-ORC is ending, or its journal cannot be written.
-    pub async fn start(&self, vertices: Vec<VertexRequest>) -> Result<Vec<StartOutcome>, NotKept> {
+    pub async fn start(
+        &self,
+        vertices: Vec<VertexRequest>,
+        epoch: Epoch,
+    ) -> Result<Vec<StartOutcome>, NotKept> {
         let difference = Difference::start(&vertices);
-        self.ask(|reply| Request::Start(Start::More, vertices, difference, reply))
+        self.ask(|reply| Request::Start(Start::More, vertices, difference, epoch, reply))
             .await?
     }
 
@@ -114,9 +123,10 @@ impl Handle {
     pub async fn reconcile(
         &self,
         vertices: Vec<VertexRequest>,
+        epoch: Epoch,
     ) -> Result<Vec<StartOutcome>, NotKept> {
         let difference = Difference::reconcile(&vertices);
-        self.ask(|reply| Request::Start(Start::All, vertices, difference, reply))
+        self.ask(|reply| Request::Start(Start::All, vertices, difference, epoch, reply))
             .await?
     }
 
@@ -124,26 +134,34 @@ impl Handle {
     ///
     /// # Errors
     /// ε-ORC is ending, or its journal cannot be written.
-    pub async fn stop(&self, logical_ids: Vec<LogicalId>) -> Result<(), NotKept> {
+    pub async fn stop(&self, logical_ids: Vec<LogicalId>, epoch: Epoch) -> Result<(), NotKept> {
         let difference = Difference::stop(&logical_ids);
-        self.change(Command::Stop(logical_ids), difference).await
+        self.change(Command::Stop(logical_ids), difference, epoch)
+            .await
     }
 
     /// Outputs lead elsewhere; answered when that is kept.
     ///
     /// # Errors
     /// ε-ORC is ending, or its journal cannot be written.
-    pub async fn patch(&self, patches: Vec<(LogicalId, OutputMapping)>) -> Result<(), NotKept> {
+    pub async fn patch(
+        &self,
+        patches: Vec<(LogicalId, OutputMapping)>,
+        epoch: Epoch,
+    ) -> Result<(), NotKept> {
         let difference = Difference::patch(&patches);
-        self.change(Command::Patch(patches), difference).await
+        self.change(Command::Patch(patches), difference, epoch)
+            .await
     }
 
-    /// Nothing is desired; answered when that is kept.
+    /// The domain enters the cluster of an ε-CON in this life: nothing is desired; answered when that is kept.
     ///
     /// # Errors
     /// ε-ORC is ending, or its journal cannot be written.
-    pub async fn reset(&self) -> Result<(), NotKept> {
-        self.change(Command::Reset, Difference::reset()).await
+    pub async fn reset(&self, life: u64) -> Result<(), NotKept> {
+        let epoch = Epoch { life, sequence: 0 };
+        self.change(Command::Reset, Difference::reset(), epoch)
+            .await
     }
 
     /// Carries out an intent and says what became of it, when that is kept.
@@ -180,8 +198,13 @@ impl Handle {
         .await
     }
 
-    async fn change(&self, command: Command, difference: Difference) -> Result<(), NotKept> {
-        self.ask(|reply| Request::Change(command, difference, reply))
+    async fn change(
+        &self,
+        command: Command,
+        difference: Difference,
+        epoch: Epoch,
+    ) -> Result<(), NotKept> {
+        self.ask(|reply| Request::Change(command, difference, epoch, reply))
             .await?
     }
 

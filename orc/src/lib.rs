@@ -5,6 +5,7 @@ pub mod change;
 pub mod config;
 pub mod domain;
 pub mod domain_client;
+pub mod fence;
 pub mod grpc;
 pub mod handle;
 pub mod journal;

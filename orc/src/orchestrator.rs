@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     change::{Change, What},
     domain::{Command, Domain, Effect, StartOutcome, StepResult, Ticket},
+    fence::Fence,
     handle::{Kept, NotKept, Request, Requests, Start},
     journal::{self, Difference, Journal, keeper::Keeper},
     lives::Lives,
@@ -58,6 +59,7 @@ pub struct Orchestrator {
     lives: Lives,
     observers: Observers,
     metrics: Metrics,
+    fence: Fence,
     keeper: Keeper<Waiting>,
     /// What was kept of an earlier life, until it is told to the domain.
     kept: Option<journal::Kept>,
@@ -89,6 +91,7 @@ impl Orchestrator {
             metrics,
             keeper: Keeper::new(journal, readiness),
             kept: Some(kept),
+            fence: Fence::default(),
             tickets: HashMap::new(),
             next_ticket: 0,
             changes: Vec::new(),
@@ -182,7 +185,14 @@ impl Orchestrator {
                 self.carry_out(effects);
                 respond(reply, answer);
             }
-            Request::Start(start, vertices, difference, reply) => {
+            Request::Start(start, vertices, difference, epoch, reply) => {
+                let admitted = match start {
+                    Start::More => self.fence.admit(epoch),
+                    Start::All => self.fence.admit_all(epoch),
+                };
+                if let Err(overtaken) = admitted {
+                    return respond(reply, Err(overtaken.into()));
+                }
                 let ticket = self.ticket();
                 let waiting = StartWaiting {
                     reply,
@@ -198,7 +208,12 @@ impl Orchestrator {
                     Start::All => Command::Reconcile { vertices, ticket },
                 });
             }
-            Request::Change(command, difference, reply) => {
+            Request::Change(command, difference, epoch, reply) => {
+                if matches!(command, Command::Reset) {
+                    self.fence.reset(epoch.life);
+                } else if let Err(overtaken) = self.fence.admit(epoch) {
+                    return respond(reply, Err(overtaken.into()));
+                }
                 self.command(command);
                 match difference.is_empty() {
                     true => respond(reply, Ok(())),

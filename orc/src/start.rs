@@ -259,6 +259,7 @@ fn subscribe(
         .unwrap_or(bound);
     let subscription = Subscription {
         domain_id: config.general.domain_id.clone(),
+        labels: config.general.labels.clone(),
         orchestrator_url: announced.to_string(),
         nonce: rand::rng().random(),
         interval: config.general.subscription_refresh_interval,

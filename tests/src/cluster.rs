@@ -84,6 +84,8 @@ pub struct Cluster {
     pub rest: Rest,
     /// ε-ORC's status port.
     pub orc_http: Rest,
+    /// Where domains subscribe.
+    pub domains_url: String,
     /// Where the datasets are.
     pub dataset: PathBuf,
     /// Where nodes register.
@@ -146,6 +148,7 @@ impl Cluster {
             redis_url,
             rest: Rest::new(rest.clone()),
             orc_http: Rest::new(status.clone()),
+            domains_url: domains.clone(),
             dataset: path.join("dataset"),
             register_url: register.clone(),
             folder,
@@ -242,19 +245,19 @@ impl Cluster {
 
 /// Where daemons run.
 #[derive(Clone, Copy)]
-struct Around<'a> {
-    path: &'a Path,
-    environment: &'a [(&'a str, String)],
+pub(crate) struct Around<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) environment: &'a [(&'a str, String)],
 }
 
 /// Where a node takes steps, and what it says of that.
 #[derive(Clone, Copy)]
-struct AgentUrls<'a> {
+pub(crate) struct AgentUrls<'a> {
     own: &'a str,
     announced: &'a str,
 }
 
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
@@ -298,7 +301,7 @@ fn orc(
     daemon(around, "edgeless_orc_d", "orchestrator", &text)
 }
 
-fn start_node(
+pub(crate) fn start_node(
     around: Around<'_>,
     index: usize,
     plan: &NodePlan,
@@ -356,7 +359,12 @@ fn start_node(
     })
 }
 
-fn daemon(around: Around<'_>, program: &str, name: &str, config: &str) -> anyhow::Result<Daemon> {
+pub(crate) fn daemon(
+    around: Around<'_>,
+    program: &str,
+    name: &str,
+    config: &str,
+) -> anyhow::Result<Daemon> {
     let path = around.path;
     let file = path.join(format!("{name}.toml"));
     std::fs::write(&file, config)?;

@@ -6,6 +6,7 @@ pub mod agent;
 pub mod bench;
 pub mod client;
 pub mod cluster;
+pub mod domains;
 pub mod process;
 pub mod proxy;
 pub mod wait;

@@ -6,6 +6,8 @@
 mod capability;
 pub mod delivery;
 mod digest;
+mod domain_requirement;
+mod epoch;
 mod health;
 mod id;
 mod instance;
@@ -21,6 +23,8 @@ pub mod workflow;
 
 pub use capability::{NodeCapabilities, ResourceProvider};
 pub use digest::{CodeDigest, DigestError};
+pub use domain_requirement::{DOMAIN_LABEL_MATCH_ALL, DOMAIN_MATCH_ANY, DomainRequirements};
+pub use epoch::Epoch;
 pub use health::NodeHealth;
 pub use id::{DomainId, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, WorkflowId};
 pub use instance::{Demand, Generation, RunningInstance, WaitReason};

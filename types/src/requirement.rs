@@ -69,11 +69,13 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 9] = [
+const OTHER_ANNOTATIONS: [&str; 11] = [
     "init-payload",
     crate::workflow::AT_LEAST_ONCE,
     crate::delivery::ACK,
     crate::delivery::DEADLINE_MS,
+    crate::DOMAIN_LABEL_MATCH_ALL,
+    crate::DOMAIN_MATCH_ANY,
     crate::workflow::GIVES,
     crate::workflow::ROLE,
     crate::workflow::TAKES,
@@ -151,7 +153,7 @@ impl Requirements {
     }
 }
 
-fn list(value: &str) -> Result<Vec<String>, String> {
+pub(crate) fn list(value: &str) -> Result<Vec<String>, String> {
     let items: Vec<String> = value
         .split(',')
         .map(|item| item.trim().to_owned())

@@ -4,6 +4,7 @@
 
 mod component;
 mod document;
+mod domains;
 mod graph;
 mod module;
 mod runtime;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use edgeless_types::{
-    CodeDigest, Requirements, resource,
+    CodeDigest, DomainRequirements, Requirements, resource,
     workflow::{
         CodeSource, FunctionClass, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
         WorkflowFunction, WorkflowResource,
@@ -59,6 +60,8 @@ pub struct Checked {
     pub code: Vec<(CodeDigest, Bytes)>,
     /// What was left out, and why.
     pub notes: Vec<String>,
+    /// What its domain must be.
+    pub domains: DomainRequirements,
 }
 
 /// Checks everything and reports everything that is wrong.
@@ -80,6 +83,7 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
         checker.check_resource(&format!("/resources/{index}"), resource, &names);
     }
     checker.check_graph(workflow, &names);
+    checker.checked.domains = domains::requirements(workflow, &mut checker.faults);
     if checker.faults.is_empty() {
         Ok(checker.checked)
     } else {

@@ -3,24 +3,84 @@
 
 use std::collections::BTreeSet;
 
-use edgeless_types::{Presence, Requirements, workflow::VertexSpec};
+use edgeless_types::{DomainId, DomainRequirements, Presence, Requirements, workflow::VertexSpec};
 
-use super::Totals;
+use super::{
+    Domain,
+    totals::{Amounts, Question, Totals},
+};
 use crate::store::WorkflowRecord;
+
+/// What a vertex counts for at least when domains are compared, so that those that ask for nothing
+/// are spread as well.
+const LEAST: Amounts = Amounts {
+    cpu_millis: 10,
+    memory_mib: 16,
+};
+
+/// What a workflow asks for in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// What its functions ask for.
+    pub(super) ask: Amounts,
+    /// The same, where each vertex counts for a little at least.
+    pub(super) weight: Amounts,
+}
+
+impl Load {
+    pub(super) fn of(record: &WorkflowRecord) -> Self {
+        let mut load = Self::default();
+        for vertex in &record.vertices {
+            let ask = ask(&requirements(&vertex.spec));
+            load.ask = load.ask.plus(ask);
+            load.weight = load.weight.plus(ask.max(LEAST));
+        }
+        load
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            ask: self.ask.plus(other.ask),
+            weight: self.weight.plus(other.weight),
+        }
+    }
+
+    pub(super) fn minus(self, other: Self) -> Self {
+        Self {
+            ask: self.ask.minus(other.ask),
+            weight: self.weight.minus(other.weight),
+        }
+    }
+}
+
+/// Whether a domain could run a workflow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It could.
+    Could,
+    /// It cannot; what it lacks.
+    Lacks(String),
+    /// It could, if one of these is there.
+    Open(BTreeSet<Question>),
+}
 
 /// What a workflow needs, read once for all domains.
 pub(super) struct Needs<'a> {
+    domains: &'a DomainRequirements,
     classes: BTreeSet<&'a str>,
     runtimes: BTreeSet<&'a str>,
     functions: Vec<(&'a str, Requirements)>,
+    pub(super) load: Load,
 }
 
 impl<'a> Needs<'a> {
     pub(super) fn of(record: &'a WorkflowRecord) -> Self {
         let mut needs = Self {
+            domains: &record.domains,
             classes: BTreeSet::new(),
             runtimes: BTreeSet::new(),
             functions: Vec::new(),
+            load: Load::of(record),
         };
         for vertex in &record.vertices {
             match &vertex.spec {
@@ -29,8 +89,7 @@ impl<'a> Needs<'a> {
                 }
                 VertexSpec::Function(function) => {
                     needs.runtimes.insert(&function.function_type);
-                    let requirements = Requirements::from_annotations(&function.annotations)
-                        .expect("annotations were checked before the workflow was accepted");
+                    let requirements = requirements(&vertex.spec);
                     if requirements != Requirements::default() {
                         needs.functions.push((&function.name, requirements));
                     }
@@ -40,32 +99,66 @@ impl<'a> Needs<'a> {
         needs
     }
 
-    /// The first thing that a domain lacks.
-    pub(super) fn unmet(&self, totals: &Totals) -> Option<String> {
-        let missing = |class: &&&str| !totals.classes.contains(**class);
+    /// Whether a domain could run it, of whose free amounts `available` is not promised yet.
+    pub(super) fn look(&self, id: &DomainId, domain: &Domain, available: Amounts) -> Verdict {
+        if let Some(reason) = self.unmet(id, domain, available) {
+            return Verdict::Lacks(reason);
+        }
+        let mut open = BTreeSet::new();
+        for (name, requirements) in &self.functions {
+            if let Err(reason) = of_single_nodes(requirements, domain, &mut open) {
+                return Verdict::Lacks(format!("function `{name}`: {reason}"));
+            }
+        }
+        match open.is_empty() {
+            true => Verdict::Could,
+            false => Verdict::Open(open),
+        }
+    }
+
+    /// The first thing that its totals tell a domain lacks.
+    fn unmet(&self, id: &DomainId, domain: &Domain, available: Amounts) -> Option<String> {
+        let DomainRequirements {
+            match_any,
+            label_match_all,
+        } = self.domains;
+        if !match_any.is_empty() && !match_any.contains(id) {
+            return Some("it is not among `domain_match_any`".to_owned());
+        }
+        let missing = |label: &&String| !domain.labels.contains(*label);
+        if let Some(label) = label_match_all.iter().find(missing) {
+            return Some(format!("the domain does not have the label `{label}`"));
+        }
+        let totals = &domain.totals;
+        let missing = |class: &&&str| !totals.classes.contains_key(**class);
         if let Some(class) = self.classes.iter().find(missing) {
             return Some(format!("no node provides `{class}`"));
         }
-        let missing = |runtime: &&&str| !totals.runtimes.contains(**runtime);
+        let missing = |runtime: &&&str| !totals.runtimes.contains_key(**runtime);
         if let Some(runtime) = self.runtimes.iter().find(missing) {
             return Some(format!("no node has the runtime `{runtime}`"));
         }
-        self.functions.iter().find_map(|(name, requirements)| {
+        let unmet = self.functions.iter().find_map(|(name, requirements)| {
             let reason = unmet(requirements, totals)?;
             Some(format!("function `{name}`: {reason}"))
+        });
+        unmet.or_else(|| {
+            let lack = lack(self.load.ask, available)?;
+            Some(format!("its functions ask for {lack} is free there"))
         })
     }
 }
 
+/// Why no single node could run a function, whatever nodes there are.
 fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
     let Requirements {
         label_match_all,
-        node_id_match_any,
-        resource_match_all,
+        node_id_match_any: _, // Nodes and providers are not in the totals.
+        resource_match_all: _,
         tee,
         tpm,
-        max_instances: _,
-        cpu_millis: _,
+        max_instances: _, // Bounds the number of copies, not the choice of a domain.
+        cpu_millis: _,    // Both are in the amounts.
         memory_mib: _,
         min_instances: _,
         priority: _,
@@ -74,100 +167,228 @@ fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
         anti_affinity_with: _,
         spread_by: _,
     } = requirements;
-    let missing = |label: &&String| !totals.labels.contains(*label);
-    if let Some(label) = label_match_all.iter().find(missing) {
-        return Some(format!("no node has the label `{label}`"));
-    }
-    let there = |id| totals.node_ids.contains(id);
-    if !node_id_match_any.is_empty() && !node_id_match_any.iter().any(there) {
-        return Some("none of the nodes of `node_id_match_any` is there".to_owned());
-    }
-    let missing = |id: &&edgeless_types::ProviderId| !totals.providers.contains(id.as_str());
-    if let Some(provider) = resource_match_all.iter().find(missing) {
-        return Some(format!("there is no provider `{provider}`"));
+    if !totals.labels_cut {
+        let missing = |label: &&String| !totals.labels.contains_key(*label);
+        if let Some(label) = label_match_all.iter().find(missing) {
+            return Some(no_label(label));
+        }
     }
     if *tee == Presence::Required && totals.num_tee == 0 {
         return Some("no node runs in a trusted execution environment".to_owned());
     }
-    (*tpm == Presence::Required && totals.num_tpm == 0)
-        .then(|| "no node has a trusted platform module".to_owned())
+    if *tpm == Presence::Required && totals.num_tpm == 0 {
+        return Some("no node has a trusted platform module".to_owned());
+    }
+    let lack = lack(ask(requirements), totals.largest_free)?;
+    Some(format!("asks for {lack} is free on any one node"))
+}
+
+/// What is known of single nodes; what is not is `open`.
+///
+/// # Errors
+/// What is known not to be there.
+fn of_single_nodes(
+    requirements: &Requirements,
+    domain: &Domain,
+    open: &mut BTreeSet<Question>,
+) -> Result<(), String> {
+    for label in &requirements.label_match_all {
+        if domain.totals.labels.contains_key(label) {
+            continue;
+        }
+        let question = Question::Label(label.clone());
+        match domain.facts.get(&question) {
+            Some(true) => {}
+            Some(false) => return Err(no_label(label)),
+            None => {
+                open.insert(question);
+            }
+        }
+    }
+    for provider in &requirements.resource_match_all {
+        let question = Question::Provider(provider.clone());
+        match domain.facts.get(&question) {
+            Some(true) => {}
+            Some(false) => return Err(format!("there is no provider `{provider}`")),
+            None => {
+                open.insert(question);
+            }
+        }
+    }
+    let nodes = requirements.node_id_match_any.iter();
+    let nodes: Vec<_> = nodes.map(|&node_id| Question::Node(node_id)).collect();
+    let known: Vec<_> = nodes.iter().map(|node| domain.facts.get(node)).collect();
+    if nodes.is_empty() || known.contains(&Some(true)) {
+        return Ok(());
+    }
+    if !known.contains(&None) {
+        return Err("none of the nodes of `node_id_match_any` is there".to_owned());
+    }
+    let unknown = nodes.into_iter().zip(known);
+    let unknown = unknown.filter_map(|(node, known)| known.is_none().then_some(node));
+    open.extend(unknown);
+    Ok(())
+}
+
+fn no_label(label: &str) -> String {
+    format!("no node has the label `{label}`")
+}
+
+/// What is asked for beyond what there is; who asks for nothing finds enough of it anywhere.
+fn lack(ask: Amounts, there: Amounts) -> Option<String> {
+    if ask.cpu_millis > there.cpu_millis {
+        let (asked, free) = (ask.cpu_millis, there.cpu_millis);
+        return Some(format!("{asked} cpu_millis, and no more than {free}"));
+    }
+    let (asked, free) = (ask.memory_mib, there.memory_mib);
+    (asked > free).then(|| format!("{asked} memory_mib, and no more than {free}"))
+}
+
+fn ask(requirements: &Requirements) -> Amounts {
+    Amounts {
+        cpu_millis: requirements.cpu_millis.map_or(0, |it| it.get().into()),
+        memory_mib: requirements.memory_mib.map_or(0, |it| it.get().into()),
+    }
+}
+
+fn requirements(spec: &VertexSpec) -> Requirements {
+    match spec {
+        VertexSpec::Resource(_) => Requirements::default(),
+        VertexSpec::Function(function) => Requirements::from_annotations(&function.annotations)
+            .expect("annotations were checked before the workflow was accepted"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use edgeless_types::{CodeDigest, NodeId, workflow::FunctionSpec};
-    use uuid::Uuid;
+    use edgeless_types::ProviderId;
 
-    use super::*;
-    use crate::{cluster::simulation::record, store::VertexRecord};
+    use super::{super::simulation, *};
 
-    fn check(annotation: (&str, &str), meet: impl FnOnce(&mut Totals), says: &str) {
-        let mut record = record(1, "file-log");
-        record.vertices.push(VertexRecord {
-            logical_id: edgeless_types::LogicalId::new(Uuid::from_u128(9)),
-            spec: VertexSpec::Function(FunctionSpec {
-                name: "f".into(),
-                class_id: "double".into(),
-                function_type: "RUST_WASM".into(),
-                version: "1".into(),
-                code: CodeDigest::of(b""),
-                outputs: BTreeSet::new(),
-                annotations: [(annotation.0.to_owned(), annotation.1.to_owned())].into(),
-            }),
-            outputs: Default::default(),
-        });
-        let mut totals = Totals {
-            classes: ["file-log".to_owned()].into(),
-            runtimes: ["RUST_WASM".to_owned()].into(),
-            ..Totals::default()
+    fn function(annotation: (&str, &str)) -> WorkflowRecord {
+        let mut record = simulation::record(1, "file-log");
+        let annotations = [(annotation.0.to_owned(), annotation.1.to_owned())];
+        record
+            .vertices
+            .push(simulation::function(9, annotations.into()));
+        record
+    }
+
+    fn check(record: &WorkflowRecord, meet: impl FnOnce(&mut Domain), says: &str) {
+        let mut domain = simulation::known_domain();
+        let needs = Needs::of(record);
+        let id = DomainId::new("d");
+        let look = |domain: &Domain| needs.look(&id, domain, domain.totals.free);
+        let Verdict::Lacks(reason) = look(&domain) else {
+            panic!("it does not lack `{says}`");
         };
-        let needs = Needs::of(&record);
-        let reason = needs.unmet(&totals).unwrap();
         assert!(reason.contains(says), "{reason}");
-        meet(&mut totals);
-        assert_eq!(needs.unmet(&totals), None);
+        meet(&mut domain);
+        assert_eq!(look(&domain), Verdict::Could);
     }
 
     #[test]
     fn every_requirement_is_missed_and_met() {
-        let id = "7d1b8ba2-6d6b-4b0c-8fd5-4b4a7b9e6b64";
-        let node_id: NodeId = id.parse().unwrap();
-        let insert = |set: &mut BTreeSet<String>, text: &str| {
-            set.insert(text.to_owned());
-        };
         check(
-            ("label_match_all", "a"),
-            |totals| insert(&mut totals.labels, "a"),
+            &function(("label_match_all", "a")),
+            |domain| domain.totals.labels = [("a".to_owned(), 1)].into(),
             "label `a`",
         );
         check(
-            ("node_id_match_any", id),
-            |totals| {
-                totals.node_ids.insert(node_id);
-            },
-            "node_id_match_any",
-        );
-        check(
-            ("resource_match_all", "p"),
-            |totals| insert(&mut totals.providers, "p"),
-            "provider `p`",
-        );
-        check(
-            ("tee", "required"),
-            |totals| totals.num_tee = 1,
+            &function(("tee", "required")),
+            |domain| domain.totals.num_tee = 1,
             "trusted execution",
         );
         check(
-            ("tpm", "required"),
-            |totals| totals.num_tpm = 1,
+            &function(("tpm", "required")),
+            |domain| domain.totals.num_tpm = 1,
             "trusted platform",
+        );
+        check(
+            &function(("cpu_millis", "5000")),
+            |domain| {
+                domain.totals.free.cpu_millis = 6_000;
+                domain.totals.largest_free.cpu_millis = 5_000;
+            },
+            "5000 cpu_millis, and no more than 4000 is free on any one node",
         );
     }
 
     #[test]
+    fn what_is_asked_for_in_sum_has_to_be_free() {
+        let mut record = function(("memory_mib", "600"));
+        let second = function(("memory_mib", "600")).vertices.remove(1);
+        record.vertices.push(second);
+        check(
+            &record,
+            |domain| domain.totals.free.memory_mib = 1_200,
+            "1200 memory_mib, and no more than 1000 is free there",
+        );
+    }
+
+    #[test]
+    fn domains_are_named_or_have_labels() {
+        let mut record = simulation::record(1, "file-log");
+        record.domains.label_match_all = vec!["region=eu".to_owned()];
+        let meet = |domain: &mut Domain| domain.labels = ["region=eu".to_owned()].into();
+        check(&record, meet, "label `region=eu`");
+        record.domains.match_any = vec![DomainId::new("e")];
+        let needs = Needs::of(&record);
+        let domain = simulation::known_domain();
+        let verdict = needs.look(&DomainId::new("d"), &domain, domain.totals.free);
+        let reason = "it is not among `domain_match_any`".to_owned();
+        assert_eq!(verdict, Verdict::Lacks(reason));
+    }
+
+    #[test]
+    fn what_only_single_nodes_have_is_asked_for_once() {
+        let id = "7d1b8ba2-6d6b-4b0c-8fd5-4b4a7b9e6b64";
+        for (annotation, question) in [
+            (
+                ("node_id_match_any", id),
+                Question::Node(id.parse().unwrap()),
+            ),
+            (
+                ("resource_match_all", "p"),
+                Question::Provider(ProviderId::new("p")),
+            ),
+            (("label_match_all", "a"), Question::Label("a".to_owned())),
+        ] {
+            let record = function(annotation);
+            let needs = Needs::of(&record);
+            let mut domain = simulation::known_domain();
+            domain.totals.labels_cut = true;
+            let look =
+                |domain: &Domain| needs.look(&DomainId::new("d"), domain, domain.totals.free);
+            let open = BTreeSet::from([question]);
+            assert_eq!(look(&domain), Verdict::Open(open.clone()));
+            assert_eq!(domain.facts.ask(open.clone()), open);
+            assert!(
+                domain.facts.ask(open.clone()).is_empty(),
+                "it is being asked"
+            );
+            for (there, verdict) in [(open.clone(), true), (BTreeSet::new(), false)] {
+                let answer = super::super::Lookup {
+                    membership: 1,
+                    there,
+                };
+                domain.facts.on_answer(&open, Some(answer));
+                assert_eq!(look(&domain) == Verdict::Could, verdict);
+            }
+            domain.facts.on_membership(2);
+            assert_eq!(look(&domain), Verdict::Open(open));
+        }
+    }
+
+    #[test]
     fn classes_and_runtimes_are_needed() {
-        let record = record(1, "file-log");
-        let reason = Needs::of(&record).unmet(&Totals::default()).unwrap();
-        assert!(reason.contains("file-log"), "{reason}");
+        let record = simulation::record(1, "redis");
+        let needs = Needs::of(&record);
+        let domain = simulation::known_domain();
+        let verdict = needs.look(&DomainId::new("d"), &domain, domain.totals.free);
+        assert_eq!(
+            verdict,
+            Verdict::Lacks("no node provides `redis`".to_owned())
+        );
     }
 }

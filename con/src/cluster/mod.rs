@@ -4,7 +4,9 @@
 //! answers with the [`Effect`]s that make the world follow. What a domain could not be told is
 //! told by the next [`Effect::Reconcile`], so no effect is needed twice.
 
+mod choice;
 mod feasible;
+mod totals;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,72 +14,48 @@ use std::{
     time::Duration,
 };
 
-use edgeless_types::{DomainId, NodeId, Timestamp, WorkflowId};
+use edgeless_types::{DomainId, Timestamp, WorkflowId};
 
 use crate::store::WorkflowRecord;
-use feasible::Needs;
+pub use choice::NoDomain;
+use feasible::Load;
+use totals::Facts;
+pub use totals::{Amounts, Ask, DomainUpdate, Lookup, Question, Totals};
 
 /// How long a domain that has workflows may stay away after ε-CON has started.
 const RETURN_GRACE: Duration = Duration::from_secs(30);
 
-/// What a domain said of itself.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DomainUpdate {
-    /// Which domain.
-    pub domain_id: DomainId,
-    /// Where its ε-ORC is.
-    pub orchestrator_url: String,
-    /// Drawn when its ε-ORC started.
-    pub nonce: u64,
-    /// Counts its updates since then.
-    pub counter: u64,
-    /// How long it may be silent.
-    pub refresh_deadline: Duration,
-    /// Totals over its nodes.
-    pub totals: Totals,
-}
-
-/// Totals over the nodes of a domain.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Totals {
-    /// Nodes.
-    pub num_nodes: u32,
-    /// Cores over all nodes.
-    pub num_cores: u32,
-    /// Memory over all nodes in MiB.
-    pub mem_size: u64,
-    /// Labels of any node.
-    pub labels: BTreeSet<String>,
-    /// Nodes in a trusted execution environment.
-    pub num_tee: u32,
-    /// Nodes with a trusted platform module.
-    pub num_tpm: u32,
-    /// Runtimes of any node.
-    pub runtimes: BTreeSet<String>,
-    /// Provider ids of all nodes.
-    pub providers: BTreeSet<String>,
-    /// Classes of resources that some node provides.
-    pub classes: BTreeSet<String>,
-    /// All nodes.
-    pub node_ids: BTreeSet<NodeId>,
-}
-
 /// A domain as ε-CON knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Domain {
-    /// The last update.
-    pub update: DomainUpdate,
+    /// Where its ε-ORC is.
+    pub orchestrator_url: String,
+    /// The life of its ε-ORC.
+    pub nonce: u64,
+    /// Updates in this life.
+    pub counter: u64,
+    /// Labels of the domain itself.
+    pub labels: BTreeSet<String>,
+    /// What it last said of its nodes.
+    pub totals: Totals,
     /// When it is lost.
     pub deadline: Timestamp,
+    /// The life before, if it was replaced while it was there.
+    former: Option<u64>,
+    facts: Facts,
 }
 
-/// Whether a domain is to give up everything it has, because it enters the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    /// It is.
-    Yes,
-    /// It keeps what it has.
-    No,
+/// What a domain is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Its update was taken, or is older than another.
+    Taken,
+    /// It enters the cluster: it is to give up everything it has.
+    Reset,
+    /// Its totals are not known: it is used once it has said them.
+    WantTotals,
+    /// Another ε-ORC uses its id; where that is.
+    Duplicate(String),
 }
 
 /// What is to be done, in this order.
@@ -100,6 +78,8 @@ pub enum Effect {
     Reconcile(DomainId),
     /// The domain is to start these workflows.
     Start(DomainId, Vec<WorkflowId>),
+    /// The domain is asked; [`Cluster::on_answer`] takes the answer.
+    Ask(Ask),
 }
 
 /// Domains and workflows.
@@ -111,6 +91,8 @@ pub struct Cluster {
     workflows: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     /// The same by where they are; under `None` those in stand-by.
     places: BTreeMap<Option<DomainId>, BTreeSet<WorkflowId>>,
+    /// What those in each place ask for in sum.
+    loads: BTreeMap<Option<DomainId>, Load>,
     /// Domains that have workflows and are not there.
     lost: BTreeSet<DomainId>,
     /// Some workflow may have a place since the last look.
@@ -139,39 +121,70 @@ impl Cluster {
 
     /// A domain says that it is there. An update that is not newer than the last changes nothing.
     /// Whether it is to reset itself is answered first; it does so before its next update.
-    pub fn on_update(&mut self, update: DomainUpdate, now: Timestamp) -> (Reset, Vec<Effect>) {
+    pub fn on_update(&mut self, update: DomainUpdate, now: Timestamp) -> (Answer, Vec<Effect>) {
         let domain_id = update.domain_id.clone();
         if self.entered.insert(domain_id.clone()) {
             // It is used from its next update on: until then its reset may undo what it is told.
-            return (Reset::Yes, vec![Effect::Entered(domain_id)]);
+            return (Answer::Reset, vec![Effect::Entered(domain_id)]);
         }
-        let known = self.domains.get(&domain_id).map(|domain| &domain.update);
+        let known = self.domains.get(&domain_id);
+        if let Some(known) = known
+            && known.is_another(&update)
+        {
+            return (
+                Answer::Duplicate(known.orchestrator_url.clone()),
+                Vec::new(),
+            );
+        }
         let same_life = known.is_some_and(|known| known.nonce == update.nonce);
         if same_life && known.is_some_and(|known| known.counter >= update.counter) {
-            return (Reset::No, Vec::new());
+            return (Answer::Taken, Vec::new());
         }
-        let mut effects = Vec::new();
-        if known.is_none_or(|known| known.orchestrator_url != update.orchestrator_url) {
-            effects.push(Effect::Meet {
-                domain_id: domain_id.clone(),
-                orchestrator_url: update.orchestrator_url.clone(),
-            });
-        }
-        if known.is_none_or(|known| known.totals != update.totals) {
+        let same_place =
+            known.is_some_and(|known| known.orchestrator_url == update.orchestrator_url);
+        let before = known.filter(|_| same_life).map(|known| &known.totals);
+        let Some(totals) = update.totals.or_else(|| before.cloned()) else {
+            return (Answer::WantTotals, Vec::new());
+        };
+        if before.is_none_or(|before| totals.improves(before)) {
             self.look_again = true;
         }
         self.forget_deadline(&domain_id);
         let deadline = now + update.refresh_deadline;
         self.deadlines.insert((deadline, domain_id.clone()));
         self.lost.remove(&domain_id);
-        let domain = Domain { update, deadline };
+        let known = self.domains.remove(&domain_id);
+        let (former, mut facts) = match known {
+            Some(known) if same_life => (known.former, known.facts),
+            Some(known) => (Some(known.nonce), Facts::default()),
+            None => (None, Facts::default()),
+        };
+        self.look_again |= std::mem::take(&mut facts.ask_again);
+        facts.on_membership(totals.membership);
+        let domain = Domain {
+            orchestrator_url: update.orchestrator_url.clone(),
+            nonce: update.nonce,
+            counter: update.counter,
+            labels: update.labels,
+            totals,
+            deadline,
+            former,
+            facts,
+        };
         self.domains.insert(domain_id.clone(), domain);
+        let mut effects = Vec::new();
+        if !same_place {
+            effects.push(Effect::Meet {
+                domain_id: domain_id.clone(),
+                orchestrator_url: update.orchestrator_url,
+            });
+        }
         let told_all = (!same_life).then_some(&domain_id);
         self.place_waiting(told_all, &mut effects);
         if !same_life {
             effects.push(Effect::Reconcile(domain_id));
         }
-        (Reset::No, effects)
+        (Answer::Taken, effects)
     }
 
     /// Time has passed: silent domains are lost, and their workflows go elsewhere if they can.
@@ -206,14 +219,22 @@ impl Cluster {
             .copied()
             .collect();
         let mut placed: BTreeMap<DomainId, Vec<WorkflowId>> = BTreeMap::new();
+        let mut open: BTreeMap<DomainId, BTreeSet<Question>> = BTreeMap::new();
         for workflow_id in candidates {
             let Some(record) = self.workflows.get(&workflow_id) else {
                 continue;
             };
-            // Those that fit nowhere stay: the nodes of a lost domain may well run on.
-            if let Ok(domain_id) = self.choose(record, &BTreeSet::new()) {
-                self.assign(workflow_id, Some(domain_id.clone()));
-                placed.entry(domain_id).or_default().push(workflow_id);
+            match self.choose(record, &BTreeSet::new()) {
+                Ok(domain_id) => {
+                    self.assign(workflow_id, Some(domain_id.clone()));
+                    placed.entry(domain_id).or_default().push(workflow_id);
+                }
+                // Those that fit nowhere stay: the nodes of a lost domain may well run on.
+                Err(none) => {
+                    for (domain_id, questions) in none.open {
+                        open.entry(domain_id).or_default().extend(questions);
+                    }
+                }
             }
         }
         for (domain_id, workflow_ids) in &placed {
@@ -224,40 +245,7 @@ impl Cluster {
                 effects.push(Effect::Start(domain_id, workflow_ids));
             }
         }
-    }
-
-    /// The domain for a workflow: of those that could run it and were not `tried`, the one with
-    /// the most cores per workflow already there.
-    ///
-    /// # Errors
-    /// Why none could, in words.
-    pub fn choose(
-        &self,
-        record: &WorkflowRecord,
-        tried: &BTreeSet<DomainId>,
-    ) -> Result<DomainId, String> {
-        if self.domains.is_empty() {
-            return Err("no domain is registered".to_owned());
-        }
-        let needs = Needs::of(record);
-        let mut reasons = Vec::new();
-        let mut best: Option<(f64, &DomainId)> = None;
-        for (domain_id, domain) in &self.domains {
-            if tried.contains(domain_id) {
-                continue;
-            }
-            if let Some(reason) = needs.unmet(&domain.update.totals) {
-                reasons.push(format!("{domain_id}: {reason}"));
-                continue;
-            }
-            let there = u32::try_from(self.count(domain_id)).unwrap_or(u32::MAX);
-            let room = f64::from(domain.update.totals.num_cores) / (f64::from(there) + 1.0);
-            if best.is_none_or(|(most, _)| room > most) {
-                best = Some((room, domain_id));
-            }
-        }
-        best.map(|(_, domain_id)| domain_id.clone())
-            .ok_or_else(|| reasons.join("; "))
+        effects.extend(self.ask(open).into_iter().map(Effect::Ask));
     }
 
     /// Adds a workflow that was accepted, or changes where it is.
@@ -272,6 +260,7 @@ impl Cluster {
         }
         // It may have been lost, or another may have come, while the workflow was made durable.
         self.look_again = true;
+        self.reserve(&record);
         let there = self.places.entry(place).or_default();
         there.insert(record.workflow_id);
         self.workflows.insert(record.workflow_id, record);
@@ -280,6 +269,9 @@ impl Cluster {
     /// Removes a workflow that is stopped.
     pub fn remove(&mut self, workflow_id: WorkflowId) -> Option<Arc<WorkflowRecord>> {
         let record = self.workflows.remove(&workflow_id)?;
+        // What it asked for is free for others.
+        self.look_again = true;
+        self.release(&record);
         if let Some(there) = self.places.get_mut(&record.domain_id) {
             there.remove(&workflow_id);
             if there.is_empty() {
@@ -298,27 +290,12 @@ impl Cluster {
         workflow_id: WorkflowId,
         domain_id: Option<DomainId>,
     ) -> Option<Arc<WorkflowRecord>> {
+        let look_again = self.look_again;
         let mut record = self.remove(workflow_id)?;
         Arc::make_mut(&mut record).domain_id = domain_id;
-        let look_again = self.look_again;
         self.put(Arc::clone(&record));
         self.look_again = look_again;
         Some(record)
-    }
-
-    /// Whether a domain could run a workflow.
-    ///
-    /// # Errors
-    /// The domain is not there, or what it lacks, in words.
-    pub fn could_run(&self, record: &WorkflowRecord, domain_id: &DomainId) -> Result<(), String> {
-        let domain = self
-            .domains
-            .get(domain_id)
-            .ok_or_else(|| format!("domain `{domain_id}` is not registered"))?;
-        match Needs::of(record).unmet(&domain.update.totals) {
-            Some(reason) => Err(format!("domain `{domain_id}` cannot run it: {reason}")),
-            None => Ok(()),
-        }
     }
 
     /// A workflow.
@@ -366,6 +343,16 @@ impl Cluster {
             // It was expected back; there are as many such as there are domains.
             None => self.deadlines.retain(|(_, expected)| expected != domain_id),
         }
+    }
+}
+
+impl Domain {
+    /// Whether an update comes from another ε-ORC with the same id, and not from this one or the next
+    /// life of it. A next life is at the same address, or comes after this one has fallen silent; a
+    /// life that was replaced does not return.
+    fn is_another(&self, update: &DomainUpdate) -> bool {
+        let same_place = self.orchestrator_url == update.orchestrator_url;
+        self.nonce != update.nonce && (!same_place || self.former == Some(update.nonce))
     }
 }
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_types::{
-    LogicalId,
-    workflow::{OutputMapping, ResourceSpec, VertexSpec},
+    CodeDigest, DomainRequirements, LogicalId,
+    workflow::{FunctionSpec, OutputMapping, ResourceSpec, VertexSpec},
 };
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -30,6 +30,39 @@ pub(super) fn record(number: u128, class: &str) -> WorkflowRecord {
             outputs: OutputMapping::new(),
         }],
         notes: Vec::new(),
+        domains: DomainRequirements::default(),
+    }
+}
+
+/// A function with annotations.
+pub(super) fn function(number: u128, annotations: BTreeMap<String, String>) -> VertexRecord {
+    VertexRecord {
+        logical_id: LogicalId::new(Uuid::from_u128(number)),
+        spec: VertexSpec::Function(FunctionSpec {
+            name: "f".to_owned(),
+            class_id: "double".to_owned(),
+            function_type: "RUST_WASM".to_owned(),
+            version: "1".to_owned(),
+            code: CodeDigest::of(b""),
+            outputs: BTreeSet::new(),
+            annotations,
+        }),
+        outputs: OutputMapping::new(),
+    }
+}
+
+/// A domain with 4 cores and file-log.
+pub(super) fn known_domain() -> Domain {
+    let update = update("d", 1, 1, "file-log");
+    Domain {
+        orchestrator_url: update.orchestrator_url,
+        nonce: 1,
+        counter: 1,
+        labels: BTreeSet::new(),
+        totals: update.totals.unwrap_or_default(),
+        deadline: at(0),
+        former: None,
+        facts: Facts::default(),
     }
 }
 
@@ -44,11 +77,24 @@ pub(super) fn update(name: &str, nonce: u64, counter: u64, class: &str) -> Domai
         nonce,
         counter,
         refresh_deadline: Duration::from_secs(3),
-        totals: Totals {
-            num_cores: 4,
-            classes: [class.to_owned()].into(),
-            ..Totals::default()
-        },
+        labels: BTreeSet::new(),
+        totals: Some(totals(class)),
+    }
+}
+
+fn totals(class: &str) -> Totals {
+    let amounts = Amounts {
+        cpu_millis: 4_000,
+        memory_mib: 1_000,
+    };
+    Totals {
+        num_cores: 4,
+        classes: [(class.to_owned(), 1)].into(),
+        runtimes: [("RUST_WASM".to_owned(), 1)].into(),
+        capacity: amounts,
+        free: amounts,
+        largest_free: amounts,
+        ..Totals::default()
     }
 }
 
@@ -103,6 +149,8 @@ struct World {
     kept: BTreeMap<WorkflowId, WorkflowRecord>,
     entered: BTreeSet<DomainId>,
     lives: BTreeMap<DomainId, (u64, u64)>,
+    /// What each domain has said of its nodes, and was answered.
+    said: BTreeMap<DomainId, usize>,
     told: BTreeMap<DomainId, BTreeSet<LogicalId>>,
     unreachable: BTreeSet<DomainId>,
     /// Domains that missed something: the shell reconciles them until it succeeds.
@@ -114,6 +162,7 @@ impl World {
         let domain_id = domain(NAMES[name]);
         if restart {
             self.told.remove(&domain_id);
+            self.said.remove(&domain_id);
         }
         let life = self.lives.entry(domain_id.clone()).or_insert((1, 0));
         *life = if restart {
@@ -124,18 +173,33 @@ impl World {
         if self.unreachable.contains(&domain_id) {
             return;
         }
-        let update = update(NAMES[name], life.0, life.1, CLASSES[class]);
-        let (reset, effects) = self.cluster.on_update(update, at(self.now));
-        if reset == Reset::Yes {
-            self.told.remove(&domain_id);
+        let mut update = update(NAMES[name], life.0, life.1, CLASSES[class]);
+        if self.said.get(&domain_id) == Some(&class) {
+            update.totals = None;
         }
+        let (answer, effects) = self.cluster.on_update(update, at(self.now));
         self.carry_out(effects);
+        match answer {
+            Answer::Taken => {
+                self.said.insert(domain_id, class);
+            }
+            Answer::Reset => {
+                self.said.remove(&domain_id);
+                self.told.remove(&domain_id);
+            }
+            Answer::WantTotals => {
+                // It was said to another life of ε-CON, or before the domain was lost.
+                assert!(self.said.remove(&domain_id).is_some());
+                self.refresh(name, class, false);
+            }
+            Answer::Duplicate(url) => unreachable!("there is one domain at {url}"),
+        }
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
-                Effect::Meet { .. } | Effect::Lost(_) => {}
+                Effect::Meet { .. } | Effect::Lost(_) | Effect::Ask(_) => {}
                 Effect::Entered(domain_id) => {
                     self.entered.insert(domain_id);
                 }

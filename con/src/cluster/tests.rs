@@ -23,14 +23,14 @@ fn cluster(workflows: Vec<WorkflowRecord>) -> Cluster {
 #[test]
 fn only_a_domain_that_enters_for_the_first_time_is_reset_and_not_used_before() {
     let mut cluster = Cluster::default();
-    let entered = (Reset::Yes, vec![Effect::Entered(domain("a"))]);
+    let entered = (Answer::Reset, vec![Effect::Entered(domain("a"))]);
     assert_eq!(
         cluster.on_update(update("a", 1, 1, "file-log"), at(0)),
         entered
     );
     assert!(cluster.domains().is_empty());
     let (reset, effects) = cluster.on_update(update("a", 1, 2, "file-log"), at(1));
-    assert_eq!(reset, Reset::No);
+    assert_eq!(reset, Answer::Taken);
     assert_eq!(effects.last(), Some(&Effect::Reconcile(domain("a"))));
 }
 
@@ -127,6 +127,45 @@ fn the_domain_with_the_most_room_is_chosen_and_the_tried_ones_are_not() {
     );
     let reason = cluster
         .choose(&record(3, "redis"), &BTreeSet::new())
-        .unwrap_err();
+        .unwrap_err()
+        .reason;
     assert!(reason.contains("a: no node provides `redis`"), "{reason}");
+}
+
+#[test]
+fn of_two_domains_with_one_id_one_is_refused() {
+    let mut cluster = cluster(vec![]);
+    cluster.on_update(update("a", 1, 1, "file-log"), at(0));
+    let mut elsewhere = update("a", 2, 1, "file-log");
+    elsewhere.orchestrator_url = "http://other:1".to_owned();
+    let refused = |url: &str| (Answer::Duplicate(url.to_owned()), vec![]);
+    // While the first is there, the second is the one too many.
+    let (answer, effects) = cluster.on_update(elsewhere.clone(), at(1));
+    assert_eq!((answer, effects), refused("http://a:1"));
+    // At the same address the first must have ended: the second is its next life.
+    let (answer, _) = cluster.on_update(update("a", 3, 1, "file-log"), at(2));
+    assert_eq!(answer, Answer::Taken);
+    let (answer, effects) = cluster.on_update(update("a", 1, 2, "file-log"), at(2));
+    assert_eq!((answer, effects), refused("http://a:1"));
+    // Once it is lost it may be anywhere.
+    cluster.on_tick(at(9));
+    let (answer, _) = cluster.on_update(elsewhere, at(9));
+    assert_eq!(answer, Answer::Taken);
+}
+
+#[test]
+fn a_domain_whose_nodes_are_not_known_is_asked_for_them() {
+    let mut cluster = cluster(vec![]);
+    let mut short = update("a", 1, 2, "file-log");
+    short.totals = None;
+    let wanted = (Answer::WantTotals, vec![]);
+    assert_eq!(cluster.on_update(short.clone(), at(0)), wanted);
+    cluster.on_update(update("a", 1, 3, "file-log"), at(0));
+    short.counter = 4;
+    assert_eq!(cluster.on_update(short.clone(), at(1)).0, Answer::Taken);
+    let there = &cluster.domains()[&domain("a")];
+    assert_eq!((there.totals.num_cores, there.deadline), (4, at(4)));
+    cluster.on_tick(at(9));
+    short.counter = 5;
+    assert_eq!(cluster.on_update(short, at(9)), wanted);
 }

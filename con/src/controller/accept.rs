@@ -7,7 +7,7 @@ use std::{
 };
 
 use edgeless_types::{
-    CodeDigest, DomainId, LogicalId, WaitReason, WorkflowId,
+    CodeDigest, DomainId, DomainRequirements, LogicalId, WaitReason, WorkflowId,
     workflow::{VertexSpec, Workflow},
 };
 
@@ -124,13 +124,14 @@ impl Controller {
             vertices,
             code,
             notes,
+            domains,
         } = self.check(workflow).await?;
         for (digest, code) in code {
             let put = self.0.code.put(digest, code).await;
             put.map_err(|error| Refusal::Store(error.to_string()))?;
         }
-        let mut record = new_record(name, vertices, notes);
-        let choice = self.state().cluster.choose(&record, &BTreeSet::new());
+        let mut record = new_record(name, vertices, notes, domains);
+        let choice = self.choose(&record, &BTreeSet::new()).await;
         match (choice, wait) {
             (Ok(domain_id), _) => record.domain_id = Some(domain_id),
             (Err(_), Wait::Yes) => {}
@@ -148,9 +149,14 @@ impl Controller {
             writes.push(Write::Key(key.clone(), used.clone()));
             (key, used)
         });
+        self.state().cluster.reserve(&record);
         let kept = self.0.store.write(writes).await;
-        kept.map_err(|error| Refusal::Store(error.to_string()))?;
-        self.state().cluster.put(Arc::clone(&record));
+        {
+            let mut state = self.state();
+            state.cluster.release(&record);
+            kept.map_err(|error| Refusal::Store(error.to_string()))?;
+            state.cluster.put(Arc::clone(&record));
+        }
         let begun = self.begin(record, wait).await;
         let (Some((key, used)), Ok(_)) = (key, &begun) else {
             return begun;
@@ -182,7 +188,7 @@ impl Controller {
         let mut tried = BTreeSet::new();
         loop {
             let Some(domain_id) = record.domain_id.clone() else {
-                let choice = self.state().cluster.choose(&record, &tried);
+                let choice = self.choose(&record, &tried).await;
                 let reason = choice
                     .err()
                     .unwrap_or_else(|| "it is being placed".to_owned());
@@ -205,7 +211,7 @@ impl Controller {
                 Outcome::Refused(reason) => (reason, None),
                 Outcome::Infeasible(reason) => {
                     tried.insert(domain_id.clone());
-                    let next = self.state().cluster.choose(&record, &tried).ok();
+                    let next = self.choose(&record, &tried).await.ok();
                     if next.is_none() && wait == Wait::Yes {
                         return Ok(status::of_started(&record, outcomes, now()));
                     }
@@ -221,7 +227,7 @@ impl Controller {
     }
 
     /// Stops what was started while its workflow was stopped or moved; true: it was.
-    async fn withdraw_unless_current(&self, record: &WorkflowRecord) -> bool {
+    pub(super) async fn withdraw_unless_current(&self, record: &WorkflowRecord) -> bool {
         let place = {
             let state = self.state();
             let current = state.cluster.workflow(record.workflow_id);
@@ -293,6 +299,7 @@ fn new_record(
     name: String,
     vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
     notes: Vec<String>,
+    domains: DomainRequirements,
 ) -> WorkflowRecord {
     let mut rng = rand::rng();
     let ids: BTreeMap<String, LogicalId> = vertices
@@ -311,5 +318,6 @@ fn new_record(
         domain_id: None,
         vertices: vertices.into_iter().map(vertex).collect(),
         notes,
+        domains,
     }
 }

@@ -10,7 +10,7 @@ use edgeless_types::{DomainId, LogicalId, WorkflowId};
 
 use super::{Controller, Inner, now};
 use crate::{
-    cluster::{DomainUpdate, Effect, Reset},
+    cluster::{Answer, DomainUpdate, Effect},
     orc_client::OrcClient,
     problem::Refusal,
     status::{self, DomainStatus, NodeStatus, VertexStatus},
@@ -22,9 +22,9 @@ impl Controller {
     /// All domains.
     pub fn domains(&self) -> Vec<DomainStatus> {
         let state = self.state();
-        let domains = state.cluster.domains().iter();
+        let domains = state.cluster.domains().keys();
         domains
-            .map(|(domain_id, domain)| status::of_domain(domain, state.cluster.count(domain_id)))
+            .filter_map(|domain_id| status::of_domain(&state.cluster, domain_id))
             .collect()
     }
 
@@ -34,10 +34,7 @@ impl Controller {
     /// It is not known.
     pub fn domain(&self, domain_id: &DomainId) -> Result<DomainStatus, Refusal> {
         let state = self.state();
-        let domain = state.cluster.domains().get(domain_id);
-        domain
-            .map(|domain| status::of_domain(domain, state.cluster.count(domain_id)))
-            .ok_or_else(|| unknown_domain(domain_id))
+        status::of_domain(&state.cluster, domain_id).ok_or_else(|| unknown_domain(domain_id))
     }
 
     /// The nodes of a domain, as it says.
@@ -78,11 +75,11 @@ impl Controller {
         link.client.look(logical_ids).await
     }
 
-    /// A domain says that it is there; answers whether it is to reset itself.
-    pub async fn on_domain(&self, update: DomainUpdate) -> Reset {
-        let (reset, effects) = self.state().cluster.on_update(update, now());
+    /// A domain says that it is there; what it is answered.
+    pub async fn on_domain(&self, update: DomainUpdate) -> Answer {
+        let (answer, effects) = self.state().cluster.on_update(update, now());
         self.carry_out(effects).await;
-        reset
+        answer
     }
 
     /// Time has passed.
@@ -101,7 +98,7 @@ impl Controller {
     }
 
     /// What is to be kept is kept first; then the domains are told, without waiting for them.
-    async fn carry_out(&self, effects: Vec<Effect>) {
+    pub(super) async fn carry_out(&self, effects: Vec<Effect>) {
         let mut writes = Vec::new();
         for effect in &effects {
             match effect {
@@ -119,7 +116,8 @@ impl Controller {
                 Effect::Lost(domain_id) => {
                     tracing::warn!(%domain_id, "a domain did not refresh in time: it is lost");
                 }
-                Effect::Meet { .. } | Effect::Reconcile(_) | Effect::Start(..) => {}
+                Effect::Meet { .. } | Effect::Reconcile(_) | Effect::Start(..) | Effect::Ask(_) => {
+                }
             }
         }
         if !writes.is_empty() {
@@ -139,6 +137,7 @@ impl Controller {
                 Effect::Start(domain_id, workflow_ids) => {
                     self.start_later(&domain_id, &workflow_ids);
                 }
+                Effect::Ask(ask) => self.ask_later(ask),
                 Effect::Entered(_) | Effect::Assigned(..) | Effect::Lost(_) => {}
             }
         }
@@ -160,13 +159,18 @@ impl Controller {
             let known = |id: &WorkflowId| state.cluster.workflow(*id).cloned();
             workflow_ids.iter().filter_map(known).collect()
         };
+        let con = self.clone();
         self.0.tasks.spawn(async move {
-            let starts = records.into_iter().map(|record| link.start(record));
-            for reason in futures_util::future::join_all(starts).await {
-                if let Err(reason) = reason {
-                    tracing::debug!(reason, "a moved workflow is started later");
+            let starts = records.into_iter().map(async |record| {
+                match link.start(Arc::clone(&record)).await {
+                    // It may have been stopped or moved on meanwhile.
+                    Ok(_) => {
+                        con.withdraw_unless_current(&record).await;
+                    }
+                    Err(reason) => tracing::debug!(reason, "a moved workflow is started later"),
                 }
-            }
+            });
+            futures_util::future::join_all(starts).await;
         });
     }
 
@@ -176,7 +180,7 @@ impl Controller {
         if known.is_some_and(|known| known.url == url) {
             return;
         }
-        let client = match OrcClient::new(url, self.0.code.clone()) {
+        let client = match OrcClient::new(url, self.0.code.clone(), self.0.epochs.clone()) {
             Ok(client) => client,
             Err(error) => {
                 tracing::warn!(%domain_id, url, %error, "a domain's address is of no use");

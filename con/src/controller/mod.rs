@@ -7,6 +7,7 @@
 //! `keys` idempotency.
 
 mod accept;
+mod choice;
 mod domains;
 mod keys;
 mod registry;
@@ -24,6 +25,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     check::{Known, RegisteredClass},
     cluster::Cluster,
+    epoch::Epochs,
     metrics::Metrics,
     problem::Refusal,
     store::{FunctionRecord, Kept, Store},
@@ -45,6 +47,7 @@ struct Inner {
     state: Mutex<State>,
     store: Store,
     code: CodeStore,
+    epochs: Epochs,
     metrics: Metrics,
     readiness: Readiness,
     /// Requests being carried through, and workers.
@@ -61,9 +64,10 @@ struct State {
 }
 
 impl Controller {
-    /// The owner of what was kept.
+    /// The owner of what was kept, in a life that is greater than all before.
     pub fn new(
         kept: Kept,
+        life: u64,
         store: Store,
         code: CodeStore,
         metrics: Metrics,
@@ -84,6 +88,7 @@ impl Controller {
             state: Mutex::new(state),
             store,
             code,
+            epochs: Epochs::new(life),
             metrics,
             readiness,
             tasks: TaskTracker::new(),
@@ -91,6 +96,11 @@ impl Controller {
         }));
         con.observe();
         con
+    }
+
+    /// The life of this ε-CON.
+    pub fn life(&self) -> u64 {
+        self.0.epochs.life()
     }
 
     /// Waits for requests that are being carried through and for workers, after shutdown; then

@@ -104,7 +104,7 @@ impl Controller {
         let choice = self.state().cluster.choose(record, &BTreeSet::new());
         choice
             .err()
-            .unwrap_or_else(|| "it is being placed".to_owned())
+            .map_or_else(|| "it is being placed".to_owned(), |none| none.reason)
     }
 
     /// Moves a workflow to another domain: it is started there, then stopped where it was.
@@ -131,7 +131,7 @@ impl Controller {
         if record.domain_id.as_ref() == Some(&domain_id) {
             return self.look_at(workflow_id).await;
         }
-        let possible = self.state().cluster.could_run(&record, &domain_id);
+        let possible = self.could_run(&record, &domain_id).await;
         possible.map_err(|reason| Refusal::fault("/domain_id", reason))?;
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use edgeless_proto::{
-    convert::{ConvertError, id_from_wire},
+    convert::ConvertError,
     v1::{self, domain_registration_server::DomainRegistration},
 };
 use edgeless_types::DomainId;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    cluster::{DomainUpdate, Reset, Totals},
+    cluster::{Amounts, Answer, DomainUpdate, Totals},
     controller::Controller,
 };
 
@@ -26,11 +26,24 @@ impl DomainRegistration for Service {
         request: Request<v1::UpdateDomainRequest>,
     ) -> Result<Response<v1::UpdateDomainReply>, Status> {
         let update = update_from_wire(request.into_inner())?;
-        let reset = match self.0.on_domain(update).await {
-            Reset::Yes => true,
-            Reset::No => false,
+        let domain_id = update.domain_id.clone();
+        let answer = self.0.on_domain(update).await;
+        let (reset, want_capabilities) = match answer {
+            Answer::Taken => (false, false),
+            Answer::Reset => (true, false),
+            Answer::WantTotals => (false, true),
+            Answer::Duplicate(url) => {
+                return Err(Status::already_exists(format!(
+                    "the ε-ORC at {url} uses the domain id `{domain_id}` as well; give this one another \
+                     `domain_id` in [general], or end the other"
+                )));
+            }
         };
-        Ok(Response::new(v1::UpdateDomainReply { reset }))
+        Ok(Response::new(v1::UpdateDomainReply {
+            reset,
+            want_capabilities,
+            life: self.0.life(),
+        }))
     }
 }
 
@@ -52,30 +65,40 @@ fn update_from_wire(update: v1::UpdateDomainRequest) -> Result<DomainUpdate, Con
     {
         return Err(ConvertError::new("orchestrator_url", error.to_string()));
     }
-    let capabilities = update.capabilities.unwrap_or_default();
-    let node_ids = capabilities.node_ids.iter();
-    let node_ids = node_ids.map(|id| id_from_wire(id, "capabilities.node_ids"));
     Ok(DomainUpdate {
         domain_id: DomainId::new(update.domain_id),
         orchestrator_url: update.orchestrator_url,
         nonce: update.nonce,
         counter: update.counter,
         refresh_deadline: Duration::from_millis(update.refresh_deadline_ms),
-        totals: Totals {
-            num_nodes: capabilities.num_nodes,
-            num_cores: capabilities.num_cores,
-            mem_size: capabilities.mem_size,
-            labels: capabilities.labels.into_iter().collect(),
-            num_tee: capabilities.num_tee,
-            num_tpm: capabilities.num_tpm,
-            runtimes: capabilities.runtimes.into_iter().collect(),
-            providers: capabilities.providers.into_iter().collect(),
-            classes: capabilities
-                .resource_classes
-                .into_iter()
-                .map(|class| class.class_type)
-                .collect(),
-            node_ids: node_ids.collect::<Result<_, _>>()?,
-        },
+        labels: update.labels.into_iter().collect(),
+        totals: update.capabilities.map(totals_from_wire),
     })
+}
+
+fn totals_from_wire(totals: v1::DomainCapabilities) -> Totals {
+    Totals {
+        num_nodes: totals.num_nodes,
+        num_cores: totals.num_cores,
+        mem_size: totals.mem_size,
+        num_tee: totals.num_tee,
+        num_tpm: totals.num_tpm,
+        labels: totals.labels.into_iter().collect(),
+        labels_cut: totals.labels_cut,
+        runtimes: totals.runtimes.into_iter().collect(),
+        classes: totals.resource_classes.into_iter().collect(),
+        capacity: amounts(totals.capacity),
+        free: amounts(totals.free),
+        largest_free: amounts(totals.largest_free),
+        desired: amounts(totals.desired),
+        membership: totals.membership,
+    }
+}
+
+fn amounts(amounts: Option<v1::Amounts>) -> Amounts {
+    let amounts = amounts.unwrap_or_default();
+    Amounts {
+        cpu_millis: amounts.cpu_millis,
+        memory_mib: amounts.memory_mib,
+    }
 }

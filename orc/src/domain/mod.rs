@@ -15,6 +15,7 @@ mod outcomes;
 mod place;
 mod retiring;
 mod room;
+mod totals;
 mod update;
 mod vertices;
 mod waiting;
@@ -35,6 +36,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     change::{Change, What},
     plan::{
+        Ask,
         fleet::{Fleet, Overcommit},
         strategy::StrategyKind,
     },
@@ -48,9 +50,10 @@ use flapping::Absences;
 pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
-pub use observe::{NodeReport, Numbers, Totals};
+pub use observe::{NodeReport, Numbers};
 use retiring::Retiring;
 use room::Reserved;
+pub use totals::{Things, Totals};
 use vertices::PendingTicket;
 use waiting::Waiting;
 
@@ -119,6 +122,12 @@ pub struct Domain {
     ticket_of: FxHashMap<LogicalId, Ticket>,
     /// Whether it is known what is desired: from ε-CON, or from the journal.
     reconciled: bool,
+    /// What the desired vertices ask for.
+    desired: Ask,
+    /// Counts the times a node came, left or changed what it is.
+    membership: u64,
+    /// Counts what might have changed the totals, beside the version of the fleet.
+    revision: u64,
     effects: Vec<Effect>,
     /// Vertices with an instance less: their senders are told at the end of the event, each once.
     gone_astray: Vec<LogicalId>,
@@ -156,6 +165,9 @@ impl Domain {
             tickets: FxHashMap::default(),
             ticket_of: FxHashMap::default(),
             reconciled,
+            desired: Ask::default(),
+            membership: 0,
+            revision: 0,
             effects: Vec::new(),
             gone_astray: Vec::new(),
             touched: Vec::new(),
@@ -227,6 +239,14 @@ impl Domain {
             if let Some(active) = self.take_touched(key) {
                 self.change(What::Instance(Box::new(active)));
             }
+        }
+        let said = |effect: &Effect| match effect {
+            Effect::Change(change) => matches!(change.what, What::Health(..) | What::Samples(..)),
+            Effect::Step { .. } | Effect::Forget(_) | Effect::Meet { .. } => false,
+            Effect::Answer { .. } => false,
+        };
+        if !self.effects.iter().all(said) {
+            self.revision += 1;
         }
         std::mem::take(&mut self.effects)
     }

@@ -163,6 +163,7 @@ impl Domain {
             self.on_failure(node_id, physical_id, &message);
         }
         if began_to_leave {
+            self.membership += 1;
             self.begin_drain(node_id);
         }
         let drained = self.drains.get(&node_id).is_none_or(Drain::is_over);
@@ -204,7 +205,9 @@ impl Domain {
         } else {
             None
         };
-        self.fleet.set_closed(node_id, closed);
+        if self.fleet.set_closed(node_id, closed) {
+            self.revision += 1;
+        }
     }
 
     /// Planning, mirror and datasets are told what the node is.
@@ -212,6 +215,7 @@ impl Domain {
         let Some(node) = self.nodes.get(&node_id) else {
             return;
         };
+        self.membership += 1;
         let capabilities = std::sync::Arc::clone(&node.profile.capabilities);
         let providers = node.profile.providers.clone();
         let shared = providers.as_slice().into();
@@ -229,6 +233,7 @@ impl Domain {
             return;
         };
         self.fleet.remove(node_id);
+        self.membership += 1;
         self.deadlines.remove(&(node.deadline, node_id));
         self.orphans.retain(|_, (home, _)| *home != node_id);
         self.effects.push(Effect::Forget(node_id));

@@ -1,6 +1,6 @@
 //! What others may see of a domain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use edgeless_types::{
     DomainId, LogicalId, NodeHealth, NodeId, Timestamp, WorkflowId,
@@ -28,21 +28,6 @@ pub struct NodeReport {
     pub instances: usize,
     /// When it was last heard of.
     pub last_update: Timestamp,
-}
-
-/// Totals over the nodes of a domain.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Totals {
-    /// Nodes.
-    pub nodes: Vec<NodeReport>,
-    /// Labels of any node.
-    pub labels: BTreeSet<String>,
-    /// Runtimes of any node.
-    pub runtimes: BTreeSet<String>,
-    /// Provider ids of all nodes.
-    pub providers: BTreeSet<String>,
-    /// Classes of resources that some node provides, with their outputs.
-    pub classes: BTreeMap<String, Vec<String>>,
 }
 
 /// Numbers for the metrics.
@@ -104,30 +89,6 @@ impl Domain {
             }
         }
         all
-    }
-
-    /// Totals, for ε-CON.
-    pub fn totals(&self) -> Totals {
-        let mut totals = Totals {
-            nodes: self.node_reports(),
-            ..Totals::default()
-        };
-        for node in self.nodes().values().filter(|node| !node.leaving) {
-            let capabilities = &node.profile.capabilities;
-            totals.labels.extend(capabilities.labels.iter().cloned());
-            totals
-                .runtimes
-                .extend(capabilities.runtimes.iter().cloned());
-            for provider in &node.profile.providers {
-                totals
-                    .providers
-                    .insert(provider.provider_id.as_str().to_owned());
-                totals
-                    .classes
-                    .insert(provider.class_type.clone(), provider.outputs.clone());
-            }
-        }
-        totals
     }
 
     /// A vertex as the mirror shows it; none: it is not desired.

@@ -93,6 +93,8 @@ impl Domain {
             self.count_priority(self.priority_of(replica), false);
         }
         let old = std::mem::replace(&mut self.model.vertex_mut(key).class, class);
+        let without = self.desired.minus(self.model.class(old).ask);
+        self.desired = without.plus(self.model.class(class).ask);
         for &replica in &replicas {
             let priority = self.priority_of(replica);
             self.count_priority(priority, true);

@@ -6,15 +6,15 @@ use edgeless_proto::{
     convert::{digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
     v1::{self, domain_control_server::DomainControl},
 };
-use edgeless_types::{LogicalId, intent::Intent, mirror::ActiveInstance};
+use edgeless_types::{LogicalId, NodeId, intent::Intent, mirror::ActiveInstance};
 use tonic::{Request, Response, Status};
 
 use super::{
     ended,
-    instances::{All, start_vertices, vertices_from_wire},
+    instances::{All, epoch_from_wire, start_vertices, vertices_from_wire},
 };
 use crate::{
-    domain::{NodeReport, Refusal},
+    domain::{NodeReport, Refusal, Things},
     handle::Handle,
 };
 
@@ -44,8 +44,10 @@ impl DomainControl for Control {
         &self,
         request: Request<v1::StartRequest>,
     ) -> Result<Response<v1::StartReply>, Status> {
-        let vertices = vertices_from_wire(request.into_inner().vertices)?;
-        start_vertices(&self.0, vertices, All::Yes)
+        let request = request.into_inner();
+        let epoch = epoch_from_wire(request.epoch)?;
+        let vertices = vertices_from_wire(request.vertices)?;
+        start_vertices(&self.0, vertices, epoch, All::Yes)
             .await
             .map(Response::new)
     }
@@ -104,6 +106,28 @@ impl DomainControl for Control {
             .map_err(ended)?;
         let nodes = nodes.into_iter().map(node_to_wire).collect();
         Ok(Response::new(v1::ListNodesReply { nodes }))
+    }
+
+    async fn lookup(
+        &self,
+        request: Request<v1::LookupRequest>,
+    ) -> Result<Response<v1::LookupReply>, Status> {
+        let request = request.into_inner();
+        let read = |id: Bytes| id_from_wire::<NodeId>(&id, "node_ids");
+        let node_ids = request.node_ids.into_iter().map(read);
+        let wanted = Things {
+            node_ids: node_ids.collect::<Result<_, _>>()?,
+            provider_ids: request.provider_ids.into_iter().collect(),
+            labels: request.labels.into_iter().collect(),
+        };
+        let look = self.0.read(move |domain, _| domain.lookup(&wanted));
+        let (membership, there) = look.await.map_err(ended)?;
+        Ok(Response::new(v1::LookupReply {
+            membership,
+            node_ids: there.node_ids.iter().map(id_bytes).collect(),
+            provider_ids: there.provider_ids.into_iter().collect(),
+            labels: there.labels.into_iter().collect(),
+        }))
     }
 }
 

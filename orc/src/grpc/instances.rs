@@ -1,13 +1,13 @@
 //! `FunctionInstance` and `ResourceConfiguration`: the same for the two kinds of vertices.
 
 use edgeless_proto::{
-    convert::{ConvertError, id_from_wire, output_mapping_from_wire, spec_from_wire},
+    convert::{ConvertError, id_from_wire, output_mapping_from_wire, required, spec_from_wire},
     v1::{
         self, function_instance_server::FunctionInstance,
         resource_configuration_server::ResourceConfiguration, start_outcome::Kind,
     },
 };
-use edgeless_types::{LogicalId, workflow::VertexSpec};
+use edgeless_types::{Epoch, LogicalId, workflow::VertexSpec};
 use tonic::{Request, Response, Status};
 
 use super::not_kept;
@@ -81,6 +81,12 @@ pub(super) fn vertices_from_wire(
     vertices.into_iter().enumerate().map(read).collect()
 }
 
+/// Reads which decision a request comes of.
+pub(super) fn epoch_from_wire(epoch: Option<v1::Epoch>) -> Result<Epoch, ConvertError> {
+    let v1::Epoch { life, sequence } = required(epoch, "epoch")?;
+    Ok(Epoch { life, sequence })
+}
+
 fn vertex_from_wire(vertex: v1::Vertex) -> Result<VertexRequest, ConvertError> {
     Ok(VertexRequest {
         logical_id: id_from_wire(&vertex.logical_id, "logical_id")?,
@@ -95,6 +101,7 @@ async fn start(
     request: v1::StartRequest,
     kind: &str,
 ) -> Result<v1::StartReply, Status> {
+    let epoch = epoch_from_wire(request.epoch)?;
     let vertices = vertices_from_wire(request.vertices)?;
     for (index, vertex) in vertices.iter().enumerate() {
         let is = match vertex.spec {
@@ -106,7 +113,7 @@ async fn start(
             return Err(ConvertError::new(field, format!("is a {is}, not a {kind}")).into());
         }
     }
-    start_vertices(orc, vertices, All::No).await
+    start_vertices(orc, vertices, epoch, All::No).await
 }
 
 /// Whether the vertices are all that is desired.
@@ -120,6 +127,7 @@ pub(super) enum All {
 pub(super) async fn start_vertices(
     orc: &Handle,
     vertices: Vec<VertexRequest>,
+    epoch: Epoch,
     all: All,
 ) -> Result<v1::StartReply, Status> {
     let mut missing = Vec::with_capacity(vertices.len());
@@ -132,10 +140,10 @@ pub(super) async fn start_vertices(
     }
     let complete = ready.len() == missing.len();
     let started = match all {
-        All::Yes if complete => orc.reconcile(ready).await.map_err(not_kept)?,
+        All::Yes if complete => orc.reconcile(ready, epoch).await.map_err(not_kept)?,
         // What is desired must not be stopped because its code is still on its way.
         All::Yes => Vec::new(),
-        All::No => orc.start(ready).await.map_err(not_kept)?,
+        All::No => orc.start(ready, epoch).await.map_err(not_kept)?,
     };
     let mut started = started.into_iter();
     let outcome = |missing: Option<v1::MissingCode>| {
@@ -172,12 +180,13 @@ fn kind_to_wire(outcome: StartOutcome) -> Kind {
 }
 
 async fn stop(orc: &Handle, request: v1::StopRequest) -> Result<Response<v1::StopReply>, Status> {
+    let epoch = epoch_from_wire(request.epoch)?;
     let read = |(index, id): (usize, bytes::Bytes)| {
         id_from_wire::<LogicalId>(&id, &format!("logical_ids[{index}]"))
     };
     let logical_ids = request.logical_ids.into_iter().enumerate().map(read);
     let logical_ids = logical_ids.collect::<Result<_, _>>()?;
-    orc.stop(logical_ids).await.map_err(not_kept)?;
+    orc.stop(logical_ids, epoch).await.map_err(not_kept)?;
     Ok(Response::new(v1::StopReply {}))
 }
 
@@ -185,6 +194,7 @@ async fn patch(
     orc: &Handle,
     request: v1::PatchRequest,
 ) -> Result<Response<v1::PatchReply>, Status> {
+    let epoch = epoch_from_wire(request.epoch)?;
     let read = |patch: v1::Patch| {
         let logical_id = id_from_wire(&patch.logical_id, "patches.logical_id")?;
         Ok((logical_id, output_mapping_from_wire(patch.output_mapping)?))
@@ -194,6 +204,6 @@ async fn patch(
         .into_iter()
         .map(read)
         .collect::<Result<_, ConvertError>>()?;
-    orc.patch(patches).await.map_err(not_kept)?;
+    orc.patch(patches, epoch).await.map_err(not_kept)?;
     Ok(Response::new(v1::PatchReply {}))
 }

@@ -78,6 +78,7 @@ fn incoming(
 fn not_kept(error: NotKept) -> Status {
     match error {
         NotKept::Ended(error) => ended(error),
+        NotKept::Overtaken(overtaken) => Status::aborted(overtaken.to_string()),
         error @ NotKept::Journal(_) => Status::resource_exhausted(error.to_string()),
     }
 }

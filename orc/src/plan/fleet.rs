@@ -67,6 +67,15 @@ impl Fleet {
         std::mem::take(&mut self.opened)
     }
 
+    /// What a node may promise, and what of it nobody has asked for; none: it takes nothing new.
+    pub fn amounts(&self, node_id: NodeId) -> Option<(Ask, Ask)> {
+        let member = self
+            .members
+            .get(&node_id)
+            .filter(|it| it.closed.is_none())?;
+        Some((member.capacity, member.capacity.minus(member.asked)))
+    }
+
     /// One more user of a kind.
     pub fn enter(&mut self, kind: Kind) -> KindId {
         let slot = match self.by_kind.get(&kind) {
@@ -159,16 +168,20 @@ impl Fleet {
     }
 
     /// A node takes nothing new, and why; or takes something again.
-    pub fn set_closed(&mut self, node_id: NodeId, closed: Option<&'static str>) {
-        if let Some(member) = self.members.get_mut(&node_id)
-            && member.closed != closed
-        {
-            member.closed = closed;
-            if closed.is_none() {
-                self.opened.push(node_id);
-            }
-            self.recheck(node_id);
+    /// Whether that is new.
+    pub fn set_closed(&mut self, node_id: NodeId, closed: Option<&'static str>) -> bool {
+        let Some(member) = self.members.get_mut(&node_id) else {
+            return false;
+        };
+        if member.closed == closed {
+            return false;
         }
+        member.closed = closed;
+        if closed.is_none() {
+            self.opened.push(node_id);
+        }
+        self.recheck(node_id);
+        true
     }
 
     /// A node says how it is.

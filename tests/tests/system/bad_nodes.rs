@@ -188,6 +188,7 @@ async fn registrations_that_make_no_sense_are_refused_by_field_and_counted() {
                 logical_id: vec![2; 16].into(),
                 workflow_id: vec![3; 16].into(),
                 generation: 1,
+                fingerprint: 0,
             };
             it.running.as_mut().unwrap().instances = vec![instance; 2];
         }),

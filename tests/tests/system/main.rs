@@ -6,6 +6,7 @@ mod clock;
 mod configuration;
 mod delegation;
 mod disk;
+mod domains;
 mod examples;
 mod failures;
 mod input;

@@ -1,5 +1,7 @@
 //! `edgeless_cli domain …`
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use serde_json::json;
 
@@ -46,8 +48,10 @@ fn tell_list(domains: &[Domain], style: Style) -> String {
             domain.domain_id.clone(),
             domain.nodes.to_string(),
             domain.cores.to_string(),
-            domain.mem_size.to_string(),
+            of(domain.free_cpu_millis, domain.cpu_millis),
+            of(domain.free_memory_mib, domain.memory_mib),
             domain.workflows.to_string(),
+            or_dash(Some(&domain.domain_labels.join(", "))),
             domain.orchestrator_url.clone(),
         ]
     });
@@ -55,11 +59,28 @@ fn tell_list(domains: &[Domain], style: Style) -> String {
         "DOMAIN",
         "NODES",
         "CORES",
-        "MEMORY MIB",
+        "FREE CPU MILLIS",
+        "FREE MEMORY MIB",
         "WORKFLOWS",
+        "LABELS",
         "ORCHESTRATOR",
     ];
     table(style, header, rows, "no domain is registered")
+}
+
+/// So much of so much.
+fn of(free: u64, all: u64) -> String {
+    format!("{free} of {all}")
+}
+
+/// Names and how many nodes have each, the most common first.
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let mut all: Vec<_> = counts.iter().collect();
+    all.sort_by_key(|&(_, &number)| std::cmp::Reverse(number));
+    let all = all
+        .into_iter()
+        .map(|(name, number)| format!("{name} ({number})"));
+    names(&all.collect::<Vec<_>>())
 }
 
 fn tell(domain: &Domain, vertices: &[Vertex], style: Style) -> String {
@@ -68,17 +89,25 @@ fn tell(domain: &Domain, vertices: &[Vertex], style: Style) -> String {
         orchestrator_url,
         nodes,
         cores,
-        mem_size,
+        cpu_millis,
+        free_cpu_millis,
+        largest_free_cpu_millis,
+        memory_mib,
+        free_memory_mib,
+        largest_free_memory_mib,
         workflows,
         ..
     } = domain;
     format!(
         "domain {domain_id} at {orchestrator_url}\n\
-         {nodes} nodes, {cores} cores, {mem_size} MiB memory, {workflows} workflows\n\
-         labels: {}\nruntimes: {}\nresource classes: {}\n\n{}",
-        names(&domain.labels),
-        names(&domain.runtimes),
-        names(&domain.resource_classes),
+         {nodes} nodes, {cores} cores, {workflows} workflows\n\
+         free: {free_cpu_millis} of {cpu_millis} cpu_millis, at most {largest_free_cpu_millis} on one node; \
+         {free_memory_mib} of {memory_mib} MiB memory, at most {largest_free_memory_mib} on one node\n\
+         labels of the domain: {}\nlabels of nodes: {}\nruntimes: {}\nresource classes: {}\n\n{}",
+        names(&domain.domain_labels),
+        counts(&domain.labels),
+        counts(&domain.runtimes),
+        counts(&domain.resource_classes),
         instances(vertices, style),
     )
 }

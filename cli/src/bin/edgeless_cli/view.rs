@@ -1,6 +1,8 @@
 //! What ε-CON answers, as far as it is shown. Fields that are not named here are ignored, so that
 //! a client does not break when its server learns more; `--json` shows all of them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// A problem document (RFC 9457).
@@ -77,10 +79,16 @@ pub(crate) struct Domain {
     pub(crate) orchestrator_url: String,
     pub(crate) nodes: u64,
     pub(crate) cores: u64,
-    pub(crate) mem_size: u64,
-    pub(crate) labels: Vec<String>,
-    pub(crate) runtimes: Vec<String>,
-    pub(crate) resource_classes: Vec<String>,
+    pub(crate) cpu_millis: u64,
+    pub(crate) free_cpu_millis: u64,
+    pub(crate) largest_free_cpu_millis: u64,
+    pub(crate) memory_mib: u64,
+    pub(crate) free_memory_mib: u64,
+    pub(crate) largest_free_memory_mib: u64,
+    pub(crate) domain_labels: Vec<String>,
+    pub(crate) labels: BTreeMap<String, u64>,
+    pub(crate) runtimes: BTreeMap<String, u64>,
+    pub(crate) resource_classes: BTreeMap<String, u64>,
     pub(crate) workflows: u64,
 }
 

@@ -1,6 +1,8 @@
 //! Calls to the ε-ORC of one domain: many vertices of many workflows in one call, code when it is
 //! missed, a deadline on everything. When to call is for [`crate::worker`].
 
+mod look;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -10,25 +12,31 @@ use std::{
 use bytes::Bytes;
 use edgeless_daemon::code::CodeStore;
 use edgeless_proto::{
-    convert::{digest_from_wire, id_bytes, id_from_wire, output_mapping_to_wire},
+    convert::{digest_from_wire, id_bytes, output_mapping_to_wire},
     v1::{
         self, domain_control_client::DomainControlClient,
         function_instance_client::FunctionInstanceClient,
         resource_configuration_client::ResourceConfigurationClient, start_outcome::Kind,
     },
 };
-use edgeless_types::{CodeDigest, InstanceId, LogicalId, NodeId, WorkflowId};
+use edgeless_types::{CodeDigest, Epoch, InstanceId, LogicalId, WorkflowId};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 
-use crate::store::{VertexRecord, WorkflowRecord};
+use crate::{
+    epoch::{Epochs, to_wire},
+    store::{VertexRecord, WorkflowRecord},
+};
+pub use look::NotMoved;
 
 /// How long a domain may take to start vertices, and for a call that carries code.
 const START: Duration = Duration::from_secs(20);
 /// How long it may take for anything else.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// How often a start that was overtaken is asked for.
+const ATTEMPTS: u32 = 3;
 /// The longest answer: the state of a large domain.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -43,15 +51,6 @@ pub enum Started {
     Refused(String),
 }
 
-/// A move that a domain did not make.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotMoved {
-    /// The vertex or node is not known there, or the node is not feasible.
-    Refused(String),
-    /// The domain does not answer.
-    Unreachable(String),
-}
-
 /// The calls to one domain; cheap to clone.
 #[derive(Clone)]
 pub struct OrcClient {
@@ -59,6 +58,7 @@ pub struct OrcClient {
     resources: ResourceConfigurationClient<Channel>,
     control: DomainControlClient<Channel>,
     code: CodeStore,
+    epochs: Epochs,
 }
 
 impl OrcClient {
@@ -66,7 +66,11 @@ impl OrcClient {
     ///
     /// # Errors
     /// The address is of no use.
-    pub fn new(url: &str, code: CodeStore) -> Result<Self, tonic::transport::Error> {
+    pub(crate) fn new(
+        url: &str,
+        code: CodeStore,
+        epochs: Epochs,
+    ) -> Result<Self, tonic::transport::Error> {
         let channel = Endpoint::from_shared(url.to_owned())?
             .connect_timeout(Duration::from_secs(2))
             .timeout(START)
@@ -79,6 +83,7 @@ impl OrcClient {
                 .max_decoding_message_size(ANSWER_BYTES),
             control: DomainControlClient::new(channel).max_decoding_message_size(ANSWER_BYTES),
             code,
+            epochs,
         })
     }
 
@@ -96,7 +101,7 @@ impl OrcClient {
         let mut sent = BTreeSet::new();
         while !open.is_empty() {
             let wanted = open.iter().map(|&index| vertices[index].clone());
-            let kinds = self.start_by_kind(wanted.collect()).await?;
+            let kinds = self.start_unless_overtaken(wanted.collect()).await?;
             let mut missing = BTreeSet::new();
             let mut still_open = Vec::new();
             for (index, kind) in open.into_iter().zip(kinds) {
@@ -125,16 +130,27 @@ impl OrcClient {
         Ok(records.iter().map(of_record).collect())
     }
 
-    /// Tells the domain everything that is desired of it; what it is not told, it stops.
+    /// Names the next decision; see [`OrcClient::reconcile`].
+    pub fn next_epoch(&self) -> Epoch {
+        self.epochs.next()
+    }
+
+    /// Tells the domain everything that is desired of it; what it is not told, it stops. The epoch
+    /// was drawn before the records were read.
     ///
     /// # Errors
     /// The domain does not answer, in words.
-    pub async fn reconcile(&mut self, records: &[Arc<WorkflowRecord>]) -> Result<(), String> {
+    pub async fn reconcile(
+        &mut self,
+        epoch: Epoch,
+        records: &[Arc<WorkflowRecord>],
+    ) -> Result<(), String> {
         let mut vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
         let mut sent = BTreeSet::new();
         loop {
             let request = v1::StartRequest {
                 vertices: vertices.clone(),
+                epoch: to_wire(epoch),
             };
             let reply = within(START, self.control.reconcile(request)).await?;
             let kinds = reply
@@ -171,6 +187,7 @@ impl OrcClient {
     pub async fn stop(&mut self, logical_ids: &[LogicalId]) -> Result<(), String> {
         let request = v1::StopRequest {
             logical_ids: logical_ids.iter().map(id_bytes).collect(),
+            epoch: to_wire(self.epochs.next()),
         };
         // ε-ORC knows of each vertex what it is; one service stops both kinds.
         within(DEADLINE, self.functions.stop(request))
@@ -178,74 +195,39 @@ impl OrcClient {
             .map(drop)
     }
 
-    /// How vertices are; all of the domain when none is named.
-    ///
-    /// # Errors
-    /// The domain does not answer, in words.
-    pub async fn look(
+    /// Starts vertices. A reconciliation that was sent later may have come first: then it named them as
+    /// well, if they are still desired, and they are asked for as a newer decision.
+    async fn start_unless_overtaken(
         &mut self,
-        logical_ids: &[LogicalId],
-    ) -> Result<HashMap<LogicalId, v1::VertexStatus>, String> {
-        let request = v1::InspectVerticesRequest {
-            logical_ids: logical_ids.iter().map(id_bytes).collect(),
-        };
-        let reply = within(DEADLINE, self.control.inspect_vertices(request)).await?;
-        let read = |vertex: v1::VertexStatus| {
-            let id = id_from_wire::<LogicalId>(&vertex.logical_id, "logical_id").ok()?;
-            Some((id, vertex))
-        };
-        Ok(reply.vertices.into_iter().filter_map(read).collect())
-    }
-
-    /// The nodes of the domain.
-    ///
-    /// # Errors
-    /// The domain does not answer, in words.
-    pub async fn nodes(&mut self) -> Result<Vec<v1::NodeStatus>, String> {
-        let reply = within(DEADLINE, self.control.list_nodes(v1::ListNodesRequest {})).await?;
-        Ok(reply.nodes)
-    }
-
-    /// Moves a vertex to a node.
-    ///
-    /// # Errors
-    /// The domain refuses, or does not answer.
-    pub async fn migrate(
-        &mut self,
-        logical_id: LogicalId,
-        node_id: NodeId,
-    ) -> Result<(), NotMoved> {
-        let request = v1::MigrateRequest {
-            logical_id: id_bytes(&logical_id),
-            node_id: id_bytes(&node_id),
-        };
-        match tokio::time::timeout(DEADLINE, self.control.migrate(request)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(match status.code() {
-                Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument => {
-                    NotMoved::Refused(status.message().to_owned())
-                }
-                _ => NotMoved::Unreachable(no_answer(&status)),
-            }),
-            Err(_) => Err(NotMoved::Unreachable(silent(DEADLINE))),
+        vertices: Vec<v1::Vertex>,
+    ) -> Result<Vec<Option<Kind>>, String> {
+        for _ in 1..ATTEMPTS {
+            match self.start_by_kind(vertices.clone()).await {
+                Err(status) if status.code() == Code::Aborted => {}
+                other => return other.map_err(|status| no_answer(&status)),
+            }
         }
+        let last = self.start_by_kind(vertices).await;
+        last.map_err(|status| no_answer(&status))
     }
 
     /// Starts functions and resources, each kind with its own service, at the same time.
     async fn start_by_kind(
         &mut self,
         vertices: Vec<v1::Vertex>,
-    ) -> Result<Vec<Option<Kind>>, String> {
+    ) -> Result<Vec<Option<Kind>>, Status> {
         let is_function: Vec<bool> = vertices.iter().map(|it| code_of(it).is_some()).collect();
         let (functions, resources): (Vec<_>, Vec<_>) = vertices
             .into_iter()
             .partition(|vertex| code_of(vertex).is_some());
+        let epoch = to_wire(self.epochs.next());
         let start_functions = async {
             match functions.is_empty() {
                 true => Ok(v1::StartReply::default()),
                 false => {
                     let vertices = functions;
-                    within(START, self.functions.start(v1::StartRequest { vertices })).await
+                    let request = v1::StartRequest { vertices, epoch };
+                    reply(START, self.functions.start(request)).await
                 }
             }
         };
@@ -254,7 +236,8 @@ impl OrcClient {
                 true => Ok(v1::StartReply::default()),
                 false => {
                     let vertices = resources;
-                    within(START, self.resources.start(v1::StartRequest { vertices })).await
+                    let request = v1::StartRequest { vertices, epoch };
+                    reply(START, self.resources.start(request)).await
                 }
             }
         };
@@ -310,24 +293,30 @@ fn outcome(kind: Option<Kind>) -> Option<Started> {
     }
 }
 
-/// The answer of a call, or why there is none.
+/// The answer of a call, or why there is none, in words.
 async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, String> {
+    let reply = reply(limit, call).await;
+    reply.map_err(|status| no_answer(&status))
+}
+
+/// The answer of a call, or its status.
+async fn reply<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
     match tokio::time::timeout(limit, call).await {
-        Ok(Ok(reply)) => Ok(reply.into_inner()),
-        Ok(Err(status)) => Err(no_answer(&status)),
-        Err(_) => Err(silent(limit)),
+        Ok(reply) => reply.map(tonic::Response::into_inner),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "nothing within {limit:?}"
+        ))),
     }
 }
 
 fn no_answer(status: &Status) -> String {
     format!("its domain does not answer: {}", status.message())
-}
-
-fn silent(limit: Duration) -> String {
-    format!("its domain does not answer within {limit:?}")
 }
 
 fn wire(record: &WorkflowRecord) -> impl Iterator<Item = v1::Vertex> {

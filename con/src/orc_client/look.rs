@@ -1,0 +1,105 @@
+//! What a domain is asked beside starting and stopping: how it is, and to move single vertices.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use edgeless_proto::{
+    convert::{id_bytes, id_from_wire},
+    v1,
+};
+use edgeless_types::{LogicalId, NodeId, ProviderId};
+use tonic::Code;
+
+use super::{DEADLINE, OrcClient, no_answer, reply, within};
+use crate::cluster::{Lookup, Question};
+
+/// A move that a domain did not make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotMoved {
+    /// The vertex or node is not known there, or the node is not feasible.
+    Refused(String),
+    /// The domain does not answer.
+    Unreachable(String),
+}
+
+impl OrcClient {
+    /// How vertices are; all of the domain when none is named.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn look(
+        &mut self,
+        logical_ids: &[LogicalId],
+    ) -> Result<HashMap<LogicalId, v1::VertexStatus>, String> {
+        let request = v1::InspectVerticesRequest {
+            logical_ids: logical_ids.iter().map(id_bytes).collect(),
+        };
+        let reply = within(DEADLINE, self.control.inspect_vertices(request)).await?;
+        let read = |vertex: v1::VertexStatus| {
+            let id = id_from_wire::<LogicalId>(&vertex.logical_id, "logical_id").ok()?;
+            Some((id, vertex))
+        };
+        Ok(reply.vertices.into_iter().filter_map(read).collect())
+    }
+
+    /// Whether nodes, providers and labels are there.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn lookup(&mut self, questions: &BTreeSet<Question>) -> Result<Lookup, String> {
+        let mut request = v1::LookupRequest::default();
+        for question in questions {
+            match question {
+                Question::Node(node_id) => request.node_ids.push(id_bytes(node_id)),
+                Question::Provider(id) => request.provider_ids.push(id.as_str().to_owned()),
+                Question::Label(label) => request.labels.push(label.clone()),
+            }
+        }
+        let reply = within(DEADLINE, self.control.lookup(request)).await?;
+        let node_id = |id: &Bytes| id_from_wire::<NodeId>(id, "node_ids").ok();
+        let nodes = reply.node_ids.iter().filter_map(node_id);
+        let providers = reply.provider_ids.into_iter().map(ProviderId::new);
+        let labels = reply.labels.into_iter();
+        let there = nodes
+            .map(Question::Node)
+            .chain(providers.map(Question::Provider))
+            .chain(labels.map(Question::Label));
+        Ok(Lookup {
+            membership: reply.membership,
+            there: there.collect(),
+        })
+    }
+
+    /// The nodes of the domain.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn nodes(&mut self) -> Result<Vec<v1::NodeStatus>, String> {
+        let reply = within(DEADLINE, self.control.list_nodes(v1::ListNodesRequest {})).await?;
+        Ok(reply.nodes)
+    }
+
+    /// Moves a vertex to a node.
+    ///
+    /// # Errors
+    /// The domain refuses, or does not answer.
+    pub async fn migrate(
+        &mut self,
+        logical_id: LogicalId,
+        node_id: NodeId,
+    ) -> Result<(), NotMoved> {
+        let request = v1::MigrateRequest {
+            logical_id: id_bytes(&logical_id),
+            node_id: id_bytes(&node_id),
+        };
+        match reply(DEADLINE, self.control.migrate(request)).await {
+            Ok(_) => Ok(()),
+            Err(status) => Err(match status.code() {
+                Code::NotFound | Code::FailedPrecondition | Code::InvalidArgument => {
+                    NotMoved::Refused(status.message().to_owned())
+                }
+                _ => NotMoved::Unreachable(no_answer(&status)),
+            }),
+        }
+    }
+}
