@@ -90,7 +90,7 @@ pub async fn run(
                         Err(NotKept::Ended(ended)) => return Err(ended),
                         // It is tried again, and shown.
                         Err(error @ (NotKept::Journal(_) | NotKept::Overtaken(_))) => {
-                            tracing::warn!(%error, "the reset")
+                            tracing::warn!(%error, "the reset");
                         }
                     }
                 }
