@@ -302,3 +302,19 @@ fn names_have_no_control_characters_and_an_end() {
         "/functions/0/name",
     );
 }
+
+#[test]
+fn what_is_required_of_the_domain_must_be_possible() {
+    wrong(
+        "/annotations",
+        json!({"domain_label_match_all": "a,,b"}),
+        "/annotations/domain_label_match_all",
+    );
+    let mut document = good();
+    document["annotations"] = json!({"domain_match_any": "a,b"});
+    document["functions"][0]["annotations"] = json!({"domain_match_any": "c"});
+    assert_eq!(
+        faults(&document),
+        ["/functions/0/annotations/domain_match_any"]
+    );
+}

@@ -115,7 +115,7 @@ async fn workflows_go_where_labels_nodes_and_amounts_say() {
         "{reason}"
     );
     let (status, _) = refused(&json!({"domain_match_any": "a,,b"}), &nothing).await;
-    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
 #[tokio::test(flavor = "multi_thread")]
