@@ -129,7 +129,13 @@ async fn what_is_asked_for_is_not_free_any_more() {
     let before = free().await.unwrap();
     let only = json!({"domain_match_any": "east"});
     let document = noop(&only, &json!({"cpu_millis": "300"}));
-    let id = cluster.rest.start(&document).await.unwrap();
+    // Whether it runs yet does not matter.
+    let post = cluster
+        .rest
+        .send(Method::POST, WORKFLOWS, document.to_string());
+    let (status, body) = post.await.unwrap();
+    assert!(status.is_success(), "{body}");
+    let id = body["workflow_id"].as_str().unwrap();
     assert_eq!(free().await.unwrap(), before - 300, "at once");
     let path = format!("{WORKFLOWS}/{id}");
     let stopped = cluster.rest.send(Method::DELETE, &path, "").await.unwrap();

@@ -174,15 +174,15 @@ impl Drop for Small {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_shown_refuses_starts_and_holds_up_nothing_else() {
+/// A cluster whose ε-ORC has a small disk; none: that is not permitted here.
+async fn on_a_small_disk() -> Option<(Cluster, Small)> {
     let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
     cluster.orc.kill();
     let folder = cluster.folder().join("orc");
     std::fs::remove_dir_all(&folder).unwrap();
     let Some(small) = Small::mount(folder) else {
         eprintln!("skipped: mounting a file system is not permitted here");
-        return;
+        return None;
     };
     for name in ["http_processor", "double"] {
         cluster.rest.push(name).await.unwrap();
@@ -198,6 +198,14 @@ async fn a_full_disk_is_shown_refuses_starts_and_holds_up_nothing_else() {
     // What ε-CON says of nodes was said by the ε-ORC of now.
     cluster.con.restart().unwrap();
     cluster.all_registered(3).await.unwrap();
+    Some((cluster, small))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_shown_refuses_starts_and_holds_up_nothing_else() {
+    let Some((mut cluster, small)) = on_a_small_disk().await else {
+        return;
+    };
     let id = cluster.rest.start(&pipeline("pipe.test")).await.unwrap();
     small.fill();
 
