@@ -9,4 +9,5 @@ pub mod cluster;
 pub mod domains;
 pub mod process;
 pub mod proxy;
+pub mod simulated;
 pub mod wait;

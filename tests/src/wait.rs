@@ -13,6 +13,18 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 /// There is none within [`DEADLINE`].
 pub async fn until<T>(
     what: &str,
+    ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    until_within(DEADLINE, what, ask).await
+}
+
+/// Asks again and again until there is an answer.
+///
+/// # Errors
+/// There is none within `limit`.
+pub async fn until_within<T>(
+    limit: Duration,
+    what: &str,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
     let asking = async {
@@ -23,7 +35,7 @@ pub async fn until<T>(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    match tokio::time::timeout(DEADLINE, asking).await {
+    match tokio::time::timeout(limit, asking).await {
         Ok(answer) => Ok(answer),
         Err(_) => bail!(
             "waited in vain: {what} (last answer: {:?})",

@@ -1,5 +1,5 @@
-//! Suite `domain`: what planning costs. The state machine of a domain runs in this process, with nodes that
-//! do at once what they are told.
+//! Suite `domain`: what planning costs, and what a whole ε-ORC does (`domain/`). For planning, the state
+//! machine of a domain runs in this process, with nodes that do at once what they are told.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use edgeless_types::{
 };
 use uuid::Uuid;
 
-use super::{Measured, Options};
+use super::{Measured, Options, domain};
 use crate::process::rss_mib;
 
 const SUITE: &str = "domain";
@@ -30,8 +30,8 @@ const WORKFLOW: u128 = 100;
 /// Runs all benchmarks of the suite.
 ///
 /// # Errors
-/// An instance does not find a node.
-pub fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
+/// An instance does not find a node, or a daemon does not do what it should.
+pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let mut results = Vec::new();
     let mut keep = |name: &'static str, unit: &'static str, values: Vec<f64>| {
         if let Some(measured) = Measured::of(SUITE, name, unit, values) {
@@ -68,7 +68,20 @@ pub fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
             );
         }
     }
-    Ok(results)
+    // Values of one name are one figure.
+    let mut found: Vec<(&'static str, &'static str, Vec<f64>)> = Vec::new();
+    let outcome = domain::run(options, &mut |name, unit, value| {
+        eprintln!("{name} {value:.2} {unit}");
+        match found.iter_mut().find(|(known, ..)| *known == name) {
+            Some((.., values)) => values.push(value),
+            None => found.push((name, unit, vec![value])),
+        }
+    })
+    .await;
+    for (name, unit, values) in found {
+        results.extend(Measured::of(SUITE, name, unit, values));
+    }
+    outcome.map(|()| results)
 }
 
 struct Found {

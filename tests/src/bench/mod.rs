@@ -1,6 +1,7 @@
 //! Measuring: results, their table, and the machine's facts.
 
 mod certificates;
+mod domain;
 pub mod domain_suite;
 pub mod engine_suite;
 mod hops;

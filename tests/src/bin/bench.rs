@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let results = match arguments.suite.as_str() {
         "engine" => engine_suite::run(&options).await?,
-        "domain" => domain_suite::run(&options)?,
+        "domain" => domain_suite::run(&options).await?,
         "instructions" => instructions::run(&options)?,
         _ => main_suite::run(&options).await?,
     };
