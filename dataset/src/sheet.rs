@@ -20,6 +20,8 @@ pub(crate) struct Sheet {
     /// The length of the file up to the end of the last whole row.
     whole: u64,
     rows: csv::Writer<Vec<u8>>,
+    /// Whether there are any in there.
+    has_rows: bool,
     /// Rows as bytes, at most [`BOUND`] and one more row.
     waiting: Vec<u8>,
     refusing: bool,
@@ -52,6 +54,7 @@ impl Sheet {
             file,
             whole,
             rows: writer(Vec::new()),
+            has_rows: false,
             waiting: Vec::new(),
             refusing: false,
             rows_lost: 0,
@@ -88,11 +91,31 @@ impl Sheet {
             return Ok(());
         }
         self.rows.write_record(fields).map_err(io::Error::other)?;
+        self.has_rows = true;
         if self.rows.get_ref().len() >= FULL {
             self.collect()?;
             if !self.refusing {
                 self.refusing = self.store().is_err();
             }
+        }
+        Ok(())
+    }
+
+    /// Adds a row that is written out already, with the end of its line.
+    ///
+    /// # Errors
+    /// As of [`Sheet::row`].
+    pub(crate) fn plain_row(&mut self, row: &[u8]) -> io::Result<()> {
+        if self.waiting.len() >= BOUND {
+            self.rows_lost += 1;
+            return Ok(());
+        }
+        if std::mem::take(&mut self.has_rows) {
+            self.collect()?;
+        }
+        self.waiting.extend_from_slice(row);
+        if self.waiting.len() >= FULL && !self.refusing {
+            self.refusing = self.store().is_err();
         }
         Ok(())
     }

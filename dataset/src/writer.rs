@@ -2,7 +2,7 @@
 //! again.
 
 use std::{
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -91,7 +91,9 @@ impl Additional {
 pub struct Dataset {
     additional: Additional,
     sheets: Vec<Sheet>,
-    text: String,
+    /// The additional values as every row has them first.
+    prefix: Vec<u8>,
+    row: Vec<u8>,
 }
 
 impl Dataset {
@@ -108,7 +110,8 @@ impl Dataset {
         Ok(Self {
             additional: settings.additional.clone(),
             sheets,
-            text: String::new(),
+            prefix: prefix(&settings.additional.values),
+            row: Vec::new(),
         })
     }
 
@@ -170,20 +173,13 @@ impl Dataset {
     /// # Errors
     /// The disk refuses the row.
     pub fn sample(&mut self, sample: &Sample) -> io::Result<()> {
-        let mut text = std::mem::take(&mut self.text);
-        let ends = write_fields(&mut text, |out| {
-            out.field(sample.physical_id)?;
-            out.field(sample.secs())?;
-            out.field(sample.timestamp)
-        });
-        let [id, value, at] = ends.map(|(start, end)| &text[start..end]);
-        let outcome = self.row(
-            Table::PerformanceSamples,
-            &[sample.kind.name(), id, value, at],
-        );
-        text.clear();
-        self.text = text;
-        outcome
+        self.row.clear();
+        self.row.extend_from_slice(&self.prefix);
+        // None of these is ever quoted.
+        let name = sample.kind.name();
+        let (id, secs, at) = (sample.physical_id, sample.secs(), sample.timestamp);
+        writeln!(self.row, "{name},{id},{secs},{at}")?;
+        self.sheets[Table::PerformanceSamples as usize].plain_row(&self.row)
     }
 
     /// A custom log entry.
@@ -240,35 +236,19 @@ impl Dataset {
     }
 }
 
-/// Fields one after the other in one text.
-struct Fields<'a> {
-    text: &'a mut String,
-    ends: [(usize, usize); 3],
-    number: usize,
-}
-
-impl Fields<'_> {
-    fn field(&mut self, value: impl std::fmt::Display) -> std::fmt::Result {
-        use std::fmt::Write as _;
-        let start = self.text.len();
-        write!(self.text, "{value}")?;
-        self.ends[self.number] = (start, self.text.len());
-        self.number += 1;
-        Ok(())
+/// Values as they begin a row.
+fn prefix(values: &[String]) -> Vec<u8> {
+    if values.is_empty() {
+        return Vec::new();
     }
-}
-
-fn write_fields(
-    text: &mut String,
-    write: impl FnOnce(&mut Fields<'_>) -> std::fmt::Result,
-) -> [(usize, usize); 3] {
-    let mut fields = Fields {
-        text,
-        ends: [(0, 0); 3],
-        number: 0,
-    };
-    write(&mut fields).expect("writing to a string does not fail");
-    fields.ends
+    let mut row = csv::Writer::from_writer(Vec::new());
+    let last = "-";
+    let fields = values.iter().map(String::as_str).chain([last]);
+    row.write_record(fields)
+        .expect("writing to memory does not fail");
+    let mut row = row.into_inner().expect("writing to memory does not fail");
+    row.truncate(row.len() - last.len() - 1);
+    row
 }
 
 fn open_table(path: &Path, table: Table, settings: &Settings) -> Result<Sheet, DatasetError> {

@@ -18,6 +18,28 @@ pub struct Change {
     pub what: What,
 }
 
+impl Change {
+    /// About how much memory it takes, in samples.
+    pub(crate) fn weight(&self) -> usize {
+        match &self.what {
+            What::Samples(_, samples) => {
+                1 + samples.times.len() + 4 * samples.logs.len() + samples.summaries.len()
+            }
+            What::Instance(_) => 20,
+            What::Reset(_)
+            | What::Node(..)
+            | What::NodeGone(_)
+            | What::Health(..)
+            | What::Provider(_)
+            | What::ProviderGone(_)
+            | What::InstanceGone(_)
+            | What::Dependencies(..)
+            | What::DependenciesGone(_)
+            | What::Intent(_) => 4,
+        }
+    }
+}
+
 /// What changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum What {

@@ -9,6 +9,7 @@ use edgeless_types::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    backlog::Backlog,
     domain::{Command, Domain, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, VertexRequest},
     fence::Overtaken,
     journal::Difference,
@@ -69,6 +70,7 @@ pub enum NotKept {
 pub struct Handle {
     requests: mpsc::Sender<Request>,
     code: CodeStore,
+    backlog: Backlog,
 }
 
 /// What handles ask; for the owner.
@@ -79,13 +81,19 @@ pub struct Requests {
 
 impl Handle {
     /// A handle, and what the owner needs of it.
-    pub fn new(code: CodeStore) -> (Self, Requests) {
+    pub fn new(code: CodeStore, backlog: Backlog) -> (Self, Requests) {
         let (requests, queue) = mpsc::channel(INBOX);
         let handle = Self {
             requests,
             code: code.clone(),
+            backlog,
         };
         (handle, Requests { queue, code })
+    }
+
+    /// What waits for mirror and datasets.
+    pub fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
     /// Code by its content.

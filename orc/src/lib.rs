@@ -1,6 +1,7 @@
 //! ε-ORC: one domain. Nodes register, vertices are placed, healed and moved, and what happens is
 //! mirrored and recorded.
 
+mod backlog;
 pub mod change;
 pub mod config;
 pub mod domain;
@@ -16,6 +17,7 @@ pub mod node_client;
 pub mod observers;
 pub mod orchestrator;
 pub mod plan;
+mod recent;
 pub mod record;
 mod start;
 pub mod status;

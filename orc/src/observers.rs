@@ -1,159 +1,86 @@
 //! Who is told what changed: the mirror, the datasets, and the memory of the last minutes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc};
 
-use edgeless_types::{Timestamp, intent::IntentOutcome};
 use tokio::sync::mpsc;
 
 use crate::{
-    change::{Change, What},
-    mirror::entries::{self, Write},
+    backlog::{Backlog, Gauge, weight},
+    change::Change,
+    recent::Recent,
 };
 
-/// How long measurements are remembered.
-const REMEMBERED: Duration = Duration::from_secs(120);
-/// Measurements remembered per key.
-const PER_KEY: usize = 2_000;
-/// Keys of measurements.
-const KEYS: usize = 20_000;
-/// Outcomes of intents remembered.
-const OUTCOMES: usize = 100;
+/// Changes that were made together.
+pub(crate) type Batch = Arc<[Change]>;
 
 /// Tells all observers; never waits for them.
 #[derive(Default)]
 pub struct Observers {
-    mirror: Option<mpsc::Sender<Arc<[Change]>>>,
-    record: Option<mpsc::Sender<Arc<[Change]>>>,
-    /// Batches that the recorder has not taken yet, in order: rows are not lost.
-    behind: VecDeque<Arc<[Change]>>,
+    lines: Vec<Line>,
+    backlog: Backlog,
     recent: Recent,
 }
 
+/// What waits for one observer, in order.
+struct Line {
+    sender: mpsc::Sender<Batch>,
+    /// Batches for which the channel has no room yet.
+    behind: VecDeque<Batch>,
+    gauge: Gauge,
+}
+
 impl Observers {
-    /// Observers behind these channels.
-    pub fn new(
-        mirror: Option<mpsc::Sender<Arc<[Change]>>>,
-        record: Option<mpsc::Sender<Arc<[Change]>>>,
+    /// Observers behind these channels, who say in `backlog` what they have taken.
+    pub(crate) fn new(
+        mirror: Option<mpsc::Sender<Batch>>,
+        record: Option<mpsc::Sender<Batch>>,
+        backlog: Backlog,
         recent: Recent,
     ) -> Self {
+        let line = |(sender, gauge): (Option<mpsc::Sender<Batch>>, &Gauge)| {
+            Some(Line {
+                sender: sender?,
+                behind: VecDeque::new(),
+                gauge: gauge.clone(),
+            })
+        };
+        let lines = [(mirror, &backlog.mirror), (record, &backlog.record)];
         Self {
-            mirror,
-            record,
-            behind: VecDeque::new(),
+            lines: lines.into_iter().filter_map(line).collect(),
+            backlog,
             recent,
         }
     }
 
-    /// Hands over all changes.
+    /// What waits for them.
+    pub(crate) fn backlog(&self) -> Backlog {
+        self.backlog.clone()
+    }
+
+    /// Hands over all changes, and what could not be handed over before.
     pub fn publish(&mut self, changes: &mut Vec<Change>) {
-        if changes.is_empty() {
-            return;
-        }
-        let batch: Arc<[Change]> = std::mem::take(changes).into();
-        self.recent.take(&batch);
-        if let Some(mirror) = &self.mirror
-            && mirror.try_send(Arc::clone(&batch)).is_err()
-        {
-            // A mirror that is so far behind is not answering; it is made whole by a snapshot.
-            tracing::debug!("the mirror is behind");
-        }
-        if let Some(record) = &self.record {
-            self.behind.push_back(batch);
-            while let Some(batch) = self.behind.pop_front() {
-                if let Err(mpsc::error::TrySendError::Full(batch)) = record.try_send(batch) {
-                    self.behind.push_front(batch);
-                    break;
+        if !changes.is_empty() {
+            self.recent.take(changes);
+            let weight = weight(changes);
+            let batch: Batch = std::mem::take(changes).into();
+            for line in &mut self.lines {
+                // A mirror for which something was given up is made whole; rows are counted.
+                if line.gauge.add(weight) {
+                    line.behind.push_back(Arc::clone(&batch));
                 }
             }
         }
+        self.lines.iter_mut().for_each(Line::hand_over);
     }
 }
 
-/// What was measured in the last minutes, bounded; cheap to clone.
-#[derive(Clone, Default)]
-pub struct Recent(Arc<Mutex<Memory>>);
-
-#[derive(Default)]
-struct Memory {
-    sets: BTreeMap<String, VecDeque<(Timestamp, String)>>,
-    outcomes: VecDeque<IntentOutcome>,
-    purged: Timestamp,
-}
-
-impl Recent {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, batch: &[Change]) {
-        let mut memory = self.memory();
-        for change in batch {
-            match &change.what {
-                What::Intent(outcome) => {
-                    memory.outcomes.push_front(outcome.clone());
-                    memory.outcomes.truncate(OUTCOMES);
-                }
-                What::Health(..) | What::Samples(..) => memory.add(change),
-                What::Reset(_)
-                | What::Node(..)
-                | What::NodeGone(_)
-                | What::Provider(_)
-                | What::ProviderGone(_)
-                | What::Instance(_)
-                | What::InstanceGone(_)
-                | What::Dependencies(..)
-                | What::DependenciesGone(_) => {}
+impl Line {
+    fn hand_over(&mut self) {
+        while let Some(batch) = self.behind.pop_front() {
+            if let Err(mpsc::error::TrySendError::Full(batch)) = self.sender.try_send(batch) {
+                self.behind.push_front(batch);
+                return;
             }
         }
-        if let Some(last) = batch.last()
-            && last.at.since(memory.purged) > REMEMBERED / 4
-        {
-            memory.purge(last.at);
-        }
-    }
-
-    /// Elements of a sorted set since a moment.
-    pub fn range(&self, key: &str, since: Timestamp) -> Vec<(Timestamp, String)> {
-        let memory = self.memory();
-        let set = memory.sets.get(key).into_iter().flatten();
-        set.filter(|(at, _)| *at >= since).cloned().collect()
-    }
-
-    /// What became of intents, newest first.
-    pub fn outcomes(&self) -> Vec<IntentOutcome> {
-        self.memory().outcomes.iter().cloned().collect()
-    }
-}
-
-impl Memory {
-    fn add(&mut self, change: &Change) {
-        for write in entries::of_change(change) {
-            let Write::Add { key, at, member } = write else {
-                continue;
-            };
-            if !self.sets.contains_key(&key) && self.sets.len() >= KEYS {
-                continue;
-            }
-            let set = self.sets.entry(key).or_default();
-            if set.len() >= PER_KEY {
-                set.pop_front();
-            }
-            set.push_back((at, member));
-        }
-    }
-
-    fn purge(&mut self, now: Timestamp) {
-        self.purged = now;
-        let before = now - REMEMBERED;
-        self.sets.retain(|_, set| {
-            while set.front().is_some_and(|&(at, _)| at < before) {
-                set.pop_front();
-            }
-            !set.is_empty()
-        });
     }
 }

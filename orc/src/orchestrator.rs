@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 
 use edgeless_daemon::{status::Readiness, writer::WriteError};
 use edgeless_types::{
-    Timestamp,
+    NodeId, Timestamp,
     intent::{Intent, IntentOutcome},
 };
 use tokio::sync::{mpsc, oneshot};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     change::{Change, What},
-    domain::{Command, Domain, Effect, StartOutcome, StepResult, Ticket},
+    domain::{Command, Domain, Effect, StartOutcome, StepKey, StepResult, Ticket},
     fence::Fence,
     handle::{Kept, NotKept, Request, Requests, Start},
     journal::{self, Difference, Journal, keeper::Keeper},
@@ -66,7 +66,7 @@ pub struct Orchestrator {
     tickets: HashMap<Ticket, StartWaiting>,
     next_ticket: u64,
     changes: Vec<Change>,
-    failed: Vec<(edgeless_types::NodeId, crate::domain::StepKey)>,
+    failed: Vec<(NodeId, StepKey)>,
 }
 
 impl Orchestrator {
@@ -110,15 +110,13 @@ impl Orchestrator {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        let mut outcomes = Vec::with_capacity(BATCH);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                Some((node_id, outcomes)) = self.outcomes.recv() => {
-                    for (key, result) in outcomes {
-                        if matches!(result, StepResult::Failed(_)) {
-                            self.metrics.failed_steps.inc();
-                        }
-                        self.command(Command::Outcome { node_id, key, result });
+                _ = self.outcomes.recv_many(&mut outcomes, BATCH) => {
+                    for (node_id, outcomes) in outcomes.drain(..) {
+                        self.on_outcomes(node_id, outcomes);
                     }
                 }
                 number = self.requests.recv_many(&mut batch, BATCH) => {
@@ -169,6 +167,19 @@ impl Orchestrator {
     fn ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         Ticket(self.next_ticket)
+    }
+
+    fn on_outcomes(&mut self, node_id: NodeId, outcomes: Vec<(StepKey, StepResult)>) {
+        for (key, result) in outcomes {
+            if matches!(result, StepResult::Failed(_)) {
+                self.metrics.failed_steps.inc();
+            }
+            self.command(Command::Outcome {
+                node_id,
+                key,
+                result,
+            });
+        }
     }
 
     fn on_request(&mut self, request: Request) {

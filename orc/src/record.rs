@@ -1,6 +1,6 @@
 //! The same changes as rows of the datasets; works with any mirror.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use edgeless_daemon::status::Readiness;
 use edgeless_dataset::Dataset;
@@ -8,7 +8,11 @@ use edgeless_types::InstanceId;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;
 
-use crate::change::{Change, What};
+use crate::{
+    backlog::{Gauge, weight},
+    change::{Change, What},
+    observers::Batch,
+};
 
 /// The part of `/readyz`.
 const PART: &str = "datasets";
@@ -21,7 +25,8 @@ pub(crate) const QUEUE: usize = 16_384;
 /// Writes rows until the channel is closed.
 pub(crate) async fn run(
     mut dataset: Dataset,
-    mut changes: mpsc::Receiver<Arc<[Change]>>,
+    mut changes: mpsc::Receiver<Batch>,
+    gauge: Gauge,
     readiness: Readiness,
     lost: Counter,
 ) {
@@ -37,11 +42,12 @@ pub(crate) async fn run(
                     if let Err(error) = rows(&mut dataset, &changes) {
                         tracing::warn!(%error, "a change is no row");
                     }
+                    gauge.done(weight(&changes));
                 }
             }
             _ = flush.tick() => {
                 report(dataset.flush(), &readiness);
-                lost.inc_by(dataset.rows_lost() - lost.get());
+                lost.inc_by((dataset.rows_lost() + gauge.given_up()).saturating_sub(lost.get()));
             }
         }
     }

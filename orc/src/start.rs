@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    backlog::Backlog,
     config::{Config, ProxyType},
     domain::{self, Domain, Flapping},
     domain_client::{self, Subscription},
@@ -22,9 +23,10 @@ use crate::{
     journal::{self, Journal},
     metrics::Metrics,
     mirror::{self, Mirror},
-    observers::{Observers, Recent},
+    observers::Observers,
     orchestrator::Orchestrator,
     plan::fleet::Overcommit,
+    recent::Recent,
     record,
     status::{Shown, router},
 };
@@ -152,12 +154,14 @@ fn spawn_all(
     let metrics = Metrics::default();
     let (mirror_sender, mirror_changes) = mpsc::channel(mirror::QUEUE);
     let (record_sender, record_changes) = mpsc::channel(record::QUEUE);
+    let backlog = Backlog::default();
     let observers = Observers::new(
         redis.is_some().then_some(mirror_sender),
         dataset.is_some().then_some(record_sender),
+        backlog.clone(),
         recent.clone(),
     );
-    let (orc, requests) = Handle::new(code);
+    let (orc, requests) = Handle::new(code, backlog.clone());
     // What is read from the journal is as good as what ε-CON says.
     let is_alone = config.general.domain_register_url.is_none() && !journal.1.told;
     let domain = make_domain(config, is_alone);
@@ -166,12 +170,15 @@ fn spawn_all(
     tasks.spawn(owner.run(shutdown.clone()));
     if let Some(client) = redis {
         let keep = Duration::from_secs(config.proxy.proxy_gc_period_seconds as u64);
-        let mirror = Mirror::new(client, mirror_changes, orc.clone(), readiness.clone(), keep);
+        let gauge = backlog.mirror.clone();
+        let (orc, readiness) = (orc.clone(), readiness.clone());
+        let mirror = Mirror::new(client, mirror_changes, gauge, orc, readiness, keep);
         tasks.spawn(mirror.run(shutdown.clone()));
     }
     if let Some(dataset) = dataset {
         let (readiness, lost) = (readiness.clone(), metrics.dataset_rows_lost.clone());
-        tasks.spawn(record::run(dataset, record_changes, readiness, lost));
+        let gauge = backlog.record;
+        tasks.spawn(record::run(dataset, record_changes, gauge, readiness, lost));
     }
     tasks.spawn(ended(
         "NodeRegistration",

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::{
     handle::{Ended, Handle},
     mirror::entries,
-    observers::Recent,
+    recent::Recent,
 };
 
 /// What the routes need.

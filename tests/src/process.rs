@@ -157,9 +157,7 @@ const PORTS: u16 = 20_000;
 /// The path of this executable is not known.
 pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let here = std::env::current_exe()?;
-    let folder = here
-        .ancestors()
-        .find(|folder| folder.join("node_d").exists());
+    let folder = here.ancestors().find(|folder| folder.join(name).exists());
     let folder = folder.context("the daemons are not built; `cargo xtask test` builds them")?;
     Ok(folder.join(name))
 }

@@ -44,11 +44,16 @@ impl NodeRegistration for Service {
         let update = update_from_wire(request.into_inner())
             .inspect_err(|error| self.metrics.refused_update(&error.field))?;
         let node_id = update.node_id;
+        let measured = update.samples.is_some().then_some(update.refresh_deadline);
         let reply = self.orc.update(update).await.map_err(ended)?;
         if reply.duplicate {
             return Err(Status::already_exists(format!(
                 "node_id: another process registers as {node_id} since; give one of the two another id"
             )));
+        }
+        if let Some(deadline) = measured {
+            // The update has counted; the node measures on when what it measured has been written.
+            self.orc.backlog().room(deadline).await;
         }
         Ok(Response::new(v1::UpdateNodeReply {
             want_full: reply.want_full,

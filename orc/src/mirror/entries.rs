@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeless_types::{
-    Timestamp,
+    LogEntry, Timestamp,
     mirror::{self, HealthMember},
 };
 
@@ -106,7 +106,14 @@ fn samples_writes(samples: &edgeless_types::Samples) -> Vec<Write> {
             member: mirror::performance_member(sample.timestamp, sample.secs()),
         });
     }
-    for entry in &samples.logs {
+    writes.extend(of_logs(&samples.logs));
+    writes
+}
+
+/// The writes of custom log entries, in order.
+pub(super) fn of_logs(logs: &[LogEntry]) -> Vec<Write> {
+    let mut writes = Vec::with_capacity(2 * logs.len());
+    for entry in logs {
         let at = entry.timestamp;
         let member = mirror::performance_member(at, &entry.value);
         let by_value = mirror::log_entry_key(&entry.target, &entry.value);

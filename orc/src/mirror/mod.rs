@@ -2,8 +2,9 @@
 
 pub mod entries;
 mod intents;
+mod pipeline;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::time::Duration;
 
 use edgeless_daemon::status::Readiness;
 use edgeless_types::Timestamp;
@@ -12,24 +13,22 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    change::{Change, What},
+    backlog::{Gauge, weight},
     handle::Handle,
+    observers::Batch,
     orchestrator::now,
 };
-use entries::Write;
 
 /// The part of `/readyz`.
 const PART: &str = "mirror";
-/// How long Redis may take for a pipeline.
+/// How long Redis may take for anything but a pipeline.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Writes in one pipeline.
-const PIPELINE: usize = 10_000;
+/// Batches of changes taken at a time.
+const BATCHES: usize = 64;
 /// Between two tries to reach Redis.
 const RETRY: Duration = Duration::from_millis(250);
 /// How often it is checked whether Redis still has what it was given.
 const CHECK: Duration = Duration::from_secs(1);
-/// Outcomes of intents that are kept.
-const OUTCOMES: isize = 100;
 
 /// Batches of changes that wait for Redis.
 pub(crate) const QUEUE: usize = 1_024;
@@ -37,7 +36,9 @@ pub(crate) const QUEUE: usize = 1_024;
 /// Writes to one Redis for as long as ε-ORC runs.
 pub(crate) struct Mirror {
     client: redis::Client,
-    changes: mpsc::Receiver<Arc<[Change]>>,
+    changes: mpsc::Receiver<Batch>,
+    /// What waits to be written.
+    gauge: Gauge,
     orc: Handle,
     readiness: Readiness,
     keep: Duration,
@@ -52,6 +53,8 @@ enum MirrorError {
     Slow,
     #[error("Redis has lost its data")]
     Empty,
+    #[error("Redis takes less than changes: some were given up")]
+    Behind,
     #[error("ε-ORC is ending")]
     Ended,
 }
@@ -59,7 +62,8 @@ enum MirrorError {
 impl Mirror {
     pub(crate) fn new(
         client: redis::Client,
-        changes: mpsc::Receiver<Arc<[Change]>>,
+        changes: mpsc::Receiver<Batch>,
+        gauge: Gauge,
         orc: Handle,
         readiness: Readiness,
         keep: Duration,
@@ -67,6 +71,7 @@ impl Mirror {
         Self {
             client,
             changes,
+            gauge,
             orc,
             readiness,
             keep,
@@ -85,13 +90,9 @@ impl Mirror {
             if self.readiness.degrade(PART, error.to_string()) {
                 tracing::warn!(%error, "the mirror is degraded; decisions go on");
             }
-            // What waits is part of the snapshot with which the mirror is made whole.
-            while self.changes.try_recv().is_ok() {}
-            if shutdown
-                .run_until_cancelled(tokio::time::sleep(RETRY))
-                .await
-                .is_none()
-            {
+            let pause = tokio::time::sleep(RETRY);
+            let pause = self.discarding(pause);
+            if shutdown.run_until_cancelled(pause).await.is_none() {
                 break;
             }
         }
@@ -100,16 +101,31 @@ impl Mirror {
         }
     }
 
+    /// Waits for something without keeping changes: what waits is part of the snapshot with which the
+    /// mirror is made whole.
+    async fn discarding<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut wait => return done,
+                Some(batch) = self.changes.recv() => self.gauge.done(weight(&batch)),
+            }
+        }
+    }
+
     /// Makes the mirror whole, then follows the changes.
     async fn session(&mut self, shutdown: &CancellationToken) -> Result<(), MirrorError> {
-        let mut redis = connect(&self.client).await?;
+        let client = self.client.clone();
+        let mut redis = self.discarding(connect(&client)).await?;
+        self.gauge.is_incomplete();
         let snapshot = self
             .orc
             .read(|domain, now| domain.snapshot(now))
             .await
             .map_err(|_| MirrorError::Ended)?;
-        let writes = snapshot.iter().flat_map(entries::of_change).collect();
-        write(&mut redis, writes).await?;
+        pipeline::write(&mut redis, pipeline::of_keys(snapshot.iter())).await?;
+        drop(snapshot);
         if self.readiness.restore(PART) {
             tracing::info!("the mirror is whole again");
         }
@@ -118,9 +134,11 @@ impl Mirror {
         let mut batch = Vec::new();
         loop {
             tokio::select! {
-                number = self.changes.recv_many(&mut batch, 64) => {
-                    let writes = coalesce(batch.drain(..));
-                    write(&mut redis, writes).await?;
+                number = self.changes.recv_many(&mut batch, BATCHES) => {
+                    let written = pipeline::write(&mut redis, pipeline::coalesce(&batch)).await;
+                    let taken = batch.drain(..).map(|changes| weight(&changes));
+                    self.gauge.done(taken.sum());
+                    written?;
                     if number == 0 {
                         return Ok(());
                     }
@@ -129,9 +147,14 @@ impl Mirror {
                     while let Ok(changes) = self.changes.try_recv() {
                         batch.push(changes);
                     }
-                    return write(&mut redis, coalesce(batch.drain(..))).await;
+                    return pipeline::write(&mut redis, pipeline::coalesce(&batch)).await;
                 }
-                _ = check.tick() => is_whole(&mut redis).await?,
+                _ = check.tick() => {
+                    is_whole(&mut redis).await?;
+                    if self.gauge.is_incomplete() {
+                        return Err(MirrorError::Behind);
+                    }
+                }
                 _ = purge.tick() => purge_old(&mut redis, now() - self.keep).await?,
             }
         }
@@ -145,56 +168,6 @@ async fn connect(client: &redis::Client) -> Result<MultiplexedConnection, Mirror
     Ok(client
         .get_multiplexed_async_connection_with_config(&config)
         .await?)
-}
-
-/// The latest value of each key, and all elements of sorted sets, in order.
-fn coalesce(batches: impl Iterator<Item = Arc<[Change]>>) -> Vec<Write> {
-    let mut keys: BTreeMap<String, Write> = BTreeMap::new();
-    let mut others = Vec::new();
-    for batch in batches {
-        for change in batch.iter() {
-            // The first reset is part of the snapshot already.
-            if matches!(change.what, What::Reset(_)) {
-                continue;
-            }
-            for write in entries::of_change(change) {
-                match &write {
-                    Write::Set(key, _) | Write::Delete(key) => {
-                        keys.insert(key.clone(), write);
-                    }
-                    Write::Flush | Write::Add { .. } | Write::Push(..) => others.push(write),
-                }
-            }
-        }
-    }
-    others.extend(keys.into_values());
-    others
-}
-
-async fn write(redis: &mut MultiplexedConnection, writes: Vec<Write>) -> Result<(), MirrorError> {
-    let mut writes = writes.into_iter().peekable();
-    while writes.peek().is_some() {
-        let mut pipeline = redis::pipe();
-        for write in writes.by_ref().take(PIPELINE) {
-            match write {
-                Write::Flush => pipeline.cmd("FLUSHDB").ignore(),
-                Write::Set(key, value) => pipeline.set(key, value).ignore(),
-                Write::Delete(key) => pipeline.del(key).ignore(),
-                Write::Add { key, at, member } => {
-                    pipeline.zadd(key, member, at.as_secs_f64()).ignore()
-                }
-                Write::Push(key, value) => pipeline
-                    .lpush(&key, value)
-                    .ignore()
-                    .ltrim(key, 0, OUTCOMES - 1)
-                    .ignore(),
-            };
-        }
-        let done: Result<Result<(), _>, _> =
-            tokio::time::timeout(DEADLINE, pipeline.query_async(redis)).await;
-        done.map_err(|_| MirrorError::Slow)??;
-    }
-    Ok(())
 }
 
 /// A Redis that was restarted or flushed by others has lost the domain's id.
