@@ -99,3 +99,34 @@ impl Gauge {
 pub(crate) fn weight(changes: &[Change]) -> usize {
     changes.iter().map(Change::weight).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn there_is_room_again_when_enough_has_been_taken() {
+        let gauge = Gauge::default();
+        assert!(gauge.add(ROOM));
+        let waiting = tokio::spawn({
+            let gauge = gauge.clone();
+            async move { gauge.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        gauge.done(1);
+        waiting.await.unwrap();
+    }
+
+    #[test]
+    fn what_is_too_much_is_given_up_and_counted_until_there_is_room() {
+        let gauge = Gauge::default();
+        assert!(gauge.add(BOUND + 1));
+        assert!(!gauge.add(7));
+        assert_eq!(gauge.given_up(), 7);
+        assert!(gauge.is_incomplete());
+        assert!(!gauge.is_incomplete());
+        gauge.done(BOUND + 1);
+        assert!(gauge.add(7));
+    }
+}

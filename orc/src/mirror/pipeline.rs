@@ -160,3 +160,60 @@ fn add_samples(pipeline: &mut Pipeline, samples: &Samples) -> usize {
     }
     1 + samples.times.len() / 4 + 2 * samples.logs.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap as Map;
+
+    use edgeless_types::{NodeCapabilities, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn change(nanos: u64, what: What) -> Change {
+        let at = Timestamp::from_nanos(nanos);
+        Change { at, what }
+    }
+
+    /// What Redis has after writes of keys.
+    fn keys(writes: impl IntoIterator<Item = Write>) -> Map<String, String> {
+        let mut keys = Map::new();
+        for write in writes {
+            match write {
+                Write::Set(key, value) => drop(keys.insert(key, value)),
+                Write::Delete(key) => drop(keys.remove(&key)),
+                Write::Flush | Write::Add { .. } | Write::Push(..) => {}
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn what_is_left_out_of_many_changes_makes_no_difference() {
+        let vertex = |number| LogicalId::new(Uuid::from_u128(number));
+        let node = NodeId::new(Uuid::from_u128(9));
+        let leads = |to| What::Dependencies(vertex(1), [("out".to_owned(), vertex(to))].into());
+        let joins = || What::Node(node, Arc::new(NodeCapabilities::default()));
+        let changes: Vec<Change> = [
+            leads(2),
+            joins(),
+            What::NodeGone(node),
+            leads(3),
+            What::DependenciesGone(vertex(4)),
+            joins(),
+        ]
+        .into_iter()
+        .zip(1..)
+        .map(|(what, nanos)| change(nanos, what))
+        .collect();
+        let all = keys(changes.iter().flat_map(entries::of_change));
+        let items = coalesce(&[changes[..2].into(), changes[2..].into()]);
+        let number = items.len();
+        let writes = items.into_iter().filter_map(|item| match item {
+            Item::Write(write) => Some(write),
+            Item::Samples(_) => None,
+        });
+        assert_eq!(keys(writes), all);
+        assert_eq!(number, 7);
+    }
+}
