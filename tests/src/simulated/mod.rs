@@ -64,13 +64,14 @@ impl Fleet {
     /// longer.
     ///
     /// # Errors
-    /// The address of ε-ORC is none, or no port is free.
+    /// The address of ε-ORC is none, no port is free, or this process may not have so many connections.
     pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
         anyhow::ensure!(
             (1..=MOST).contains(&settings.nodes),
             "the number of nodes must be 1 to {MOST}, not {}",
             settings.nodes
         );
+        enough_files(settings.nodes)?;
         let url = &settings.register_url;
         let endpoint = Endpoint::from_shared(url.clone())
             .with_context(|| format!("`{url}` is no address of an ε-ORC"))?
@@ -164,3 +165,27 @@ impl Fleet {
         self.nodes.get(index).map_or(0, |node| node.instances())
     }
 }
+
+/// Whether a process may have as many connections as this one and ε-ORC need: two for each node.
+fn enough_files(nodes: usize) -> anyhow::Result<()> {
+    let Ok(limits) = std::fs::read_to_string("/proc/self/limits") else {
+        return Ok(());
+    };
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let limit = line.and_then(|line| line.split_whitespace().next());
+    let limit: usize = limit
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(usize::MAX);
+    let needed = 2 * nodes + OTHER_FILES;
+    anyhow::ensure!(
+        limit >= needed,
+        "{nodes} nodes need {needed} open files, here and in ε-ORC, but only {limit} are allowed; \
+         `ulimit -n {needed}` before both are started allows more"
+    );
+    Ok(())
+}
+
+/// Files of a process beside the connections of nodes.
+const OTHER_FILES: usize = 200;
