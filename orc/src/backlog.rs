@@ -79,9 +79,14 @@ impl Gauge {
         self.0.given_up.load(Relaxed)
     }
 
-    /// Whether something was given up since this was asked last.
+    /// Whether something was given up since [`Gauge::begin`].
     pub(crate) fn is_incomplete(&self) -> bool {
-        self.0.incomplete.swap(false, Relaxed)
+        self.0.incomplete.load(Relaxed)
+    }
+
+    /// What was given up so far is of no more concern: all of it is written anew.
+    pub(crate) fn begin(&self) {
+        self.0.incomplete.store(false, Relaxed);
     }
 
     async fn room(&self) {
@@ -125,6 +130,7 @@ mod tests {
         assert!(!gauge.add(7));
         assert_eq!(gauge.given_up(), 7);
         assert!(gauge.is_incomplete());
+        gauge.begin();
         assert!(!gauge.is_incomplete());
         gauge.done(BOUND + 1);
         assert!(gauge.add(7));

@@ -4,7 +4,7 @@ pub mod entries;
 mod intents;
 mod pipeline;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use edgeless_daemon::status::Readiness;
 use edgeless_types::Timestamp;
@@ -23,6 +23,8 @@ use crate::{
 const PART: &str = "mirror";
 /// How long Redis may take for anything but a pipeline.
 const DEADLINE: Duration = Duration::from_secs(5);
+/// A mirror that misses changes is made whole after so many times as long as that took the last time.
+const PATIENCE: u32 = 5;
 /// Batches of changes taken at a time.
 const BATCHES: usize = 64;
 /// Between two tries to reach Redis.
@@ -118,7 +120,8 @@ impl Mirror {
     async fn session(&mut self, shutdown: &CancellationToken) -> Result<(), MirrorError> {
         let client = self.client.clone();
         let mut redis = self.discarding(connect(&client)).await?;
-        self.gauge.is_incomplete();
+        let begun = Instant::now();
+        self.gauge.begin();
         let snapshot = self
             .orc
             .read(|domain, now| domain.snapshot(now))
@@ -126,6 +129,7 @@ impl Mirror {
             .map_err(|_| MirrorError::Ended)?;
         pipeline::write(&mut redis, pipeline::of_keys(snapshot.iter())).await?;
         drop(snapshot);
+        let (whole, took) = (Instant::now(), begun.elapsed());
         if self.readiness.restore(PART) {
             tracing::info!("the mirror is whole again");
         }
@@ -151,7 +155,8 @@ impl Mirror {
                 }
                 _ = check.tick() => {
                     is_whole(&mut redis).await?;
-                    if self.gauge.is_incomplete() {
+                    // Not again and again while there is more than Redis takes: that would make it worse.
+                    if self.gauge.is_incomplete() && whole.elapsed() > took * PATIENCE {
                         return Err(MirrorError::Behind);
                     }
                 }
