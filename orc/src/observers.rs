@@ -17,7 +17,6 @@ pub(crate) type Batch = Arc<[Change]>;
 #[derive(Default)]
 pub struct Observers {
     lines: Vec<Line>,
-    backlog: Backlog,
     recent: Recent,
 }
 
@@ -34,7 +33,7 @@ impl Observers {
     pub(crate) fn new(
         mirror: Option<mpsc::Sender<Batch>>,
         record: Option<mpsc::Sender<Batch>>,
-        backlog: Backlog,
+        backlog: &Backlog,
         recent: Recent,
     ) -> Self {
         let line = |(sender, gauge): (Option<mpsc::Sender<Batch>>, &Gauge)| {
@@ -47,14 +46,8 @@ impl Observers {
         let lines = [(mirror, &backlog.mirror), (record, &backlog.record)];
         Self {
             lines: lines.into_iter().filter_map(line).collect(),
-            backlog,
             recent,
         }
-    }
-
-    /// What waits for them.
-    pub(crate) fn backlog(&self) -> Backlog {
-        self.backlog.clone()
     }
 
     /// Hands over all changes, and what could not be handed over before.

@@ -158,7 +158,7 @@ fn spawn_all(
     let observers = Observers::new(
         redis.is_some().then_some(mirror_sender),
         dataset.is_some().then_some(record_sender),
-        backlog.clone(),
+        &backlog,
         recent.clone(),
     );
     let (orc, requests) = Handle::new(code, backlog.clone());

@@ -43,6 +43,7 @@ struct Running {
     logical_id: [u8; 16],
     workflow_id: [u8; 16],
     generation: u64,
+    fingerprint: u64,
     /// Outputs that lead to no instance.
     holding: u32,
 }
@@ -76,6 +77,7 @@ impl Node {
                     logical_id: bytes(&instance.logical_id),
                     workflow_id: bytes(&instance.workflow_id),
                     generation: instance.generation,
+                    fingerprint: instance.fingerprint,
                     holding,
                 };
                 change.started(1, holding);
@@ -111,6 +113,7 @@ impl Node {
             logical_id: Bytes::copy_from_slice(&running.logical_id),
             workflow_id: Bytes::copy_from_slice(&running.workflow_id),
             generation: running.generation,
+            fingerprint: running.fingerprint,
         };
         v1::RunningSet {
             instances: inner.running.iter().map(instance).collect(),

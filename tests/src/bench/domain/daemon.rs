@@ -24,6 +24,11 @@ use crate::{
 
 /// The code of all functions; nobody runs it.
 const CODE: &[u8] = b"f";
+/// The one life of the ε-CON that is played here.
+const EPOCH: Option<v1::Epoch> = Some(v1::Epoch {
+    life: 1,
+    sequence: 1,
+});
 /// How long a call may take: a thousand starts on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -203,7 +208,13 @@ impl Caller {
         let vertices = (0..size)
             .map(|it| vertex(workflow, it, (it + 1) % size))
             .collect();
-        let reply = self.functions.start(v1::StartRequest { vertices }).await?;
+        let reply = self
+            .functions
+            .start(v1::StartRequest {
+                vertices,
+                epoch: EPOCH,
+            })
+            .await?;
         for outcome in reply.into_inner().outcomes {
             let running = matches!(outcome.kind, Some(Kind::Running(_)));
             anyhow::ensure!(running, "a function does not run: {outcome:?}");
@@ -218,7 +229,12 @@ impl Caller {
             output_mapping: [("out".to_owned(), id_bytes(&logical_id(workflow, target)))].into(),
         };
         let patches = patches.iter().map(patch).collect();
-        self.functions.patch(v1::PatchRequest { patches }).await?;
+        self.functions
+            .patch(v1::PatchRequest {
+                patches,
+                epoch: EPOCH,
+            })
+            .await?;
         Ok(())
     }
 }
