@@ -24,7 +24,7 @@ pub(super) struct Retired {
 pub(super) struct Retiring {
     copies: FxHashMap<PhysicalId, Retired>,
     /// Whose confirmation is waited for, and by which copies.
-    awaited: FxHashMap<PhysicalId, SmallVec<[PhysicalId; 2]>>,
+    expected: FxHashMap<PhysicalId, SmallVec<[PhysicalId; 2]>>,
     dues: BTreeSet<(Timestamp, PhysicalId)>,
 }
 
@@ -59,13 +59,13 @@ impl Retiring {
         linger: Timestamp,
         confirm: Timestamp,
     ) {
-        self.forget_awaited(physical_id);
+        self.forget_expected(physical_id);
         let Some(copy) = self.copies.get_mut(&physical_id) else {
             return;
         };
         copy.senders = senders.into();
         for &sender in senders {
-            self.awaited.entry(sender).or_default().push(physical_id);
+            self.expected.entry(sender).or_default().push(physical_id);
         }
         let due = if senders.is_empty() { linger } else { confirm };
         self.set_due(physical_id, due);
@@ -73,7 +73,7 @@ impl Retiring {
 
     /// A sender has confirmed, or is gone.
     pub(super) fn confirmed(&mut self, sender: PhysicalId, linger: Timestamp) {
-        for physical_id in self.awaited.remove(&sender).unwrap_or_default() {
+        for physical_id in self.expected.remove(&sender).unwrap_or_default() {
             let Some(copy) = self.copies.get_mut(&physical_id) else {
                 continue;
             };
@@ -96,7 +96,7 @@ impl Retiring {
 
     /// It has stopped, or is not replaced after all.
     pub(super) fn remove(&mut self, physical_id: PhysicalId) -> Option<Retired> {
-        self.forget_awaited(physical_id);
+        self.forget_expected(physical_id);
         let copy = self.copies.remove(&physical_id)?;
         if let Some(due) = copy.due {
             self.dues.remove(&(due, physical_id));
@@ -114,15 +114,15 @@ impl Retiring {
         self.dues.insert((due, physical_id));
     }
 
-    fn forget_awaited(&mut self, physical_id: PhysicalId) {
+    fn forget_expected(&mut self, physical_id: PhysicalId) {
         let Some(copy) = self.copies.get_mut(&physical_id) else {
             return;
         };
         for sender in std::mem::take(&mut copy.senders) {
-            if let Some(waiting) = self.awaited.get_mut(&sender) {
+            if let Some(waiting) = self.expected.get_mut(&sender) {
                 waiting.retain(|it| *it != physical_id);
                 if waiting.is_empty() {
-                    self.awaited.remove(&sender);
+                    self.expected.remove(&sender);
                 }
             }
         }
