@@ -182,7 +182,7 @@ impl Domain {
 
     /// Takes a command and returns what is to be done.
     pub fn on_command(&mut self, command: Command, now: Timestamp) -> Vec<Effect> {
-        self.now = now;
+        self.set_now(now);
         match command {
             Command::Start { vertices, ticket } => self.start(vertices, ticket),
             Command::Stop(logical_ids) => self.stop(&logical_ids),
@@ -254,6 +254,15 @@ impl Domain {
     fn change(&mut self, what: What) {
         self.effects
             .push(Effect::Change(Change { at: self.now, what }));
+    }
+
+    /// Time has passed. Decisions begin with the microseconds of the first moment, so that nothing decided in
+    /// this life is older than what is still under way from the life before.
+    fn set_now(&mut self, now: Timestamp) {
+        self.now = now;
+        if self.generation == Generation::default() {
+            self.generation = Generation(now.as_nanos() / 1_000);
+        }
     }
 
     /// Names the next decision.

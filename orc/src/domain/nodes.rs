@@ -40,7 +40,7 @@ impl Domain {
         update: NodeUpdate,
         now: Timestamp,
     ) -> (NodeUpdateReply, Vec<Effect>) {
-        self.now = now;
+        self.set_now(now);
         let reply = self.node_update(update);
         (reply, self.finish())
     }
@@ -338,7 +338,7 @@ impl Domain {
         intent: Intent,
         now: Timestamp,
     ) -> (Result<(), Refusal>, Vec<Effect>) {
-        self.now = now;
+        self.set_now(now);
         let outcome = match intent {
             Intent::Migrate {
                 logical_id,
