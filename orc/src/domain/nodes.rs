@@ -56,6 +56,18 @@ impl Domain {
                 // Late or repeated: nothing newer in it.
                 return NodeUpdateReply::default();
             }
+            Some((nonce, sequence))
+                if nonce == update.nonce
+                    && sequence + 1 < update.sequence
+                    && update.running.is_none() =>
+            {
+                // What lies between was told to an earlier life, or before the node was lost: what it
+                // registered with here is as old.
+                return NodeUpdateReply {
+                    want_full: true,
+                    ..NodeUpdateReply::default()
+                };
+            }
             Some((nonce, _)) if nonce != update.nonce => {
                 if self.is_duplicate(node_id, update.nonce) {
                     return NodeUpdateReply {
