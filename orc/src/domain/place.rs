@@ -378,7 +378,6 @@ impl Domain {
         }
         let outputs = self.outputs_of(sender);
         let generation = self.decide();
-        self.model.vertex_mut(sender).generation = generation;
         let mut told = SmallVec::new();
         for (node_id, physical_id) in instances {
             let step = Step::Patch {
