@@ -51,6 +51,7 @@ impl Source for NodeSource {
                 Samples::default()
             },
             failures: self.agent.take_failures(),
+            changes: self.agent.take_changes(),
             states: engine.drain_states().into_iter().collect(),
             demand: engine.demand().await,
         }

@@ -1,7 +1,7 @@
 //! What runs here, by decision: pure. A step done twice is harmless, and an older generation
 //! never overrides a newer one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use edgeless_types::{Generation, PhysicalId, RunningInstance};
 
@@ -14,7 +14,11 @@ pub struct Ledger {
     entries: HashMap<PhysicalId, Entry>,
     ended: HashMap<PhysicalId, Generation>,
     ended_order: VecDeque<PhysicalId>,
+    changes: Changes,
 }
+
+/// What steps have started and stopped, the newest of each instance; none: stopped.
+pub type Changes = BTreeMap<PhysicalId, Option<RunningInstance>>;
 
 #[derive(Debug)]
 struct Entry {
@@ -80,6 +84,7 @@ impl Ledger {
         if succeeded {
             if let Some(entry) = self.entries.get_mut(&physical_id) {
                 entry.phase = Phase::Running;
+                self.changes.insert(physical_id, Some(entry.running));
             }
             return false;
         }
@@ -111,7 +116,13 @@ impl Ledger {
     pub fn finish_stop(&mut self, physical_id: PhysicalId) {
         if let Some(entry) = self.entries.remove(&physical_id) {
             self.remember(physical_id, entry.running.generation);
+            self.changes.insert(physical_id, None);
         }
+    }
+
+    /// Takes what steps have started and stopped since the last call.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
     }
 
     /// A patch: `Go` needs no finish.
@@ -226,6 +237,16 @@ mod tests {
         assert_eq!(ledger.begin_start(&instance(2)), Decision::Already);
         assert_eq!(ledger.begin_start(&instance(3)), Decision::PatchInstead);
         assert_eq!(ledger.running(), [instance(3)]);
+    }
+
+    #[test]
+    fn what_steps_have_started_and_stopped_is_told_once() {
+        let (mut ledger, pid) = started(2);
+        assert_eq!(ledger.take_changes(), [(pid, Some(instance(2)))].into());
+        assert!(ledger.take_changes().is_empty());
+        assert_eq!(ledger.begin_stop(pid, Generation(2)), Decision::Go);
+        ledger.finish_stop(pid);
+        assert_eq!(ledger.take_changes(), [(pid, None)].into());
     }
 
     #[test]

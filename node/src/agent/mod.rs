@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
-    ledger::{Decision, Ledger},
+    ledger::{Changes, Decision, Ledger},
     step::{Outcome, Output, Patch, Start, Step, Stop},
 };
 
@@ -145,6 +145,11 @@ impl<H: Host> Agent<H> {
     /// Takes the failures since the last call.
     pub fn take_failures(&self) -> Vec<Failure> {
         self.state().failures.drain(..).collect()
+    }
+
+    /// Takes what steps have started and stopped since the last call.
+    pub fn take_changes(&self) -> Changes {
+        self.state().ledger.take_changes()
     }
 
     /// Waits until something must be reported at once.

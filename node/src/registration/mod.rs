@@ -284,6 +284,11 @@ impl<S: Source> Registration<S> {
             waiting: demand.waiting,
         };
         let news = update.news;
+        let stopped = news.changes.iter().filter(|(_, started)| started.is_none());
+        let stopped = stopped
+            .map(|(physical_id, _)| id_bytes(physical_id))
+            .collect();
+        let started: Vec<_> = news.changes.into_values().flatten().collect();
         v1::UpdateNodeRequest {
             node_id: id_bytes(&self.profile.node_id),
             nonce: self.profile.nonce,
@@ -303,6 +308,10 @@ impl<S: Source> Registration<S> {
                 })
                 .collect(),
             demand: news.demand.into_iter().map(demand).collect(),
+            started: (!started.is_empty()).then(|| v1::RunningSet {
+                instances: started.into_iter().map(Into::into).collect(),
+            }),
+            stopped,
             leaving,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use edgeless_types::{Demand, PhysicalId, Samples};
 
-use crate::agent::Failure;
+use crate::agent::{Changes, Failure};
 
 /// States that travel with one update, in bytes; the rest waits for the next. One always goes.
 const MAX_STATE_BYTES: usize = 2 << 20;
@@ -22,6 +22,8 @@ pub struct News {
     pub samples: Samples,
     /// What ended by itself.
     pub failures: Vec<Failure>,
+    /// What steps have started and stopped.
+    pub changes: Changes,
     /// What was saved, the newest per instance.
     pub states: BTreeMap<PhysicalId, Bytes>,
     /// What waits for outputs that lead to no instance, as it was last seen.
@@ -141,6 +143,7 @@ impl Report {
         News {
             samples: std::mem::take(&mut self.waiting.samples),
             failures: self.waiting.failures.drain(..number).collect(),
+            changes: std::mem::take(&mut self.waiting.changes),
             states,
             demand: std::mem::take(&mut self.waiting.demand),
         }
@@ -156,6 +159,7 @@ fn merge(into: &mut News, news: News) {
         into.samples.summaries.extend(news.samples.summaries);
     }
     into.failures.extend(news.failures);
+    into.changes.extend(news.changes);
     into.states.extend(news.states);
     into.demand = news.demand;
 }

@@ -40,6 +40,20 @@ impl Domain {
         }
     }
 
+    /// An instance was stopped. If nobody in this life asked for that, a step of an earlier life was held up
+    /// on its way, and the replica is placed anew.
+    pub(super) fn on_stopped(&mut self, node_id: NodeId, physical_id: PhysicalId) {
+        self.orphans.remove(&physical_id);
+        let Some(key) = self.model.replica_of(physical_id) else {
+            return;
+        };
+        let running = self.model.replica(key).running();
+        if running.is_some_and(|it| it.physical_id == physical_id) {
+            self.unhost(node_id, physical_id);
+            self.gone(physical_id);
+        }
+    }
+
     pub(super) fn adopt(&mut self, node_id: NodeId, running: RunningInstance) {
         let physical_id = running.physical_id;
         self.generation = self.generation.max(running.generation);

@@ -103,6 +103,10 @@ pub struct NodeUpdate {
     pub samples: Option<Arc<Samples>>,
     /// All that runs there; absent when it need not be said.
     pub running: Option<Vec<RunningInstance>>,
+    /// What steps have started there since the last update, and runs.
+    pub started: Vec<RunningInstance>,
+    /// What steps have stopped there since the last update.
+    pub stopped: Vec<PhysicalId>,
     /// What ended by itself, and why.
     pub failures: Vec<(PhysicalId, String)>,
     /// State that was saved.

@@ -166,6 +166,12 @@ impl Domain {
         if let Some(running) = update.running {
             self.on_running(node_id, running);
         }
+        for instance in update.started {
+            self.adopt(node_id, instance);
+        }
+        for physical_id in update.stopped {
+            self.on_stopped(node_id, physical_id);
+        }
         for (physical_id, state) in update.states {
             if let Some(key) = self.model.replica_of(physical_id) {
                 self.model.replica_mut(key).extra_mut().state = Some(state);
@@ -291,6 +297,8 @@ impl Domain {
 
     /// An instance ended by itself.
     fn on_failure(&mut self, node_id: NodeId, physical_id: PhysicalId, message: &str) {
+        // It may not be known yet whether it is desired.
+        self.orphans.remove(&physical_id);
         let Some(key) = self.model.replica_of(physical_id) else {
             return;
         };

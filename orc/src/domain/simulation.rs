@@ -58,7 +58,6 @@ pub(super) struct Simulation {
 pub(super) fn node_id(number: u128) -> NodeId {
     NodeId::new(Uuid::from_u128(100 + number))
 }
-
 pub(super) fn logical_id(number: u128) -> LogicalId {
     LogicalId::new(Uuid::from_u128(200 + number))
 }

@@ -78,7 +78,14 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         .transpose()?;
     let samples = update.samples.map(Samples::try_from).transpose();
     let samples = samples.map_err(|error| error.below("samples"))?;
-    let running = update.running.map(running_from_wire).transpose()?;
+    let running = update
+        .running
+        .map(|set| instances_from_wire(set, "running"));
+    let running = running.transpose()?;
+    let started = instances_from_wire(update.started.unwrap_or_default(), "started")?;
+    let read = |(index, id): (usize, bytes::Bytes)| id_from_wire(&id, &format!("stopped[{index}]"));
+    let stopped = update.stopped.into_iter().enumerate().map(read);
+    let stopped = stopped.collect::<Result<Vec<_>, _>>()?;
     let mut failures = Vec::new();
     for failure in update.failures {
         let physical_id = id_from_wire(&failure.physical_id, "failures.physical_id")?;
@@ -107,6 +114,8 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         health: update.health.map(NodeHealth::from),
         samples: samples.filter(|samples| !samples.is_empty()).map(Arc::new),
         running,
+        started,
+        stopped,
         failures,
         states,
         demand,
@@ -114,21 +123,30 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
     })
 }
 
-fn running_from_wire(set: v1::RunningSet) -> Result<Vec<RunningInstance>, ConvertError> {
+fn instances_from_wire(
+    set: v1::RunningSet,
+    field: &str,
+) -> Result<Vec<RunningInstance>, ConvertError> {
     let instances = set.instances.into_iter().map(RunningInstance::try_from);
     let instances = instances
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| error.below("running.instances"))?;
+        .map_err(|error| error.below(&format!("{field}.instances")))?;
     let mut seen = HashSet::new();
     for instance in &instances {
         if instance.generation > LAST_GENERATION {
             let number = instance.generation;
             let problem = format!("must be at most {LAST_GENERATION}, not {number}");
-            return Err(ConvertError::new("running.instances.generation", problem));
+            return Err(ConvertError::new(
+                format!("{field}.instances.generation"),
+                problem,
+            ));
         }
         if !seen.insert(instance.physical_id) {
             let problem = format!("{} is given twice", instance.physical_id);
-            return Err(ConvertError::new("running.instances.physical_id", problem));
+            return Err(ConvertError::new(
+                format!("{field}.instances.physical_id"),
+                problem,
+            ));
         }
     }
     Ok(instances)

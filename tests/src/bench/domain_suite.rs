@@ -207,6 +207,8 @@ fn update(number: u128, joins: bool) -> NodeUpdate {
         health: None,
         samples: None,
         running: joins.then(Vec::new),
+        started: Vec::new(),
+        stopped: Vec::new(),
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),

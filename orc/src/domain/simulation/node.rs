@@ -46,6 +46,8 @@ impl SimulatedNode {
             health: None,
             samples: None,
             running: full.then(|| self.running.values().copied().collect()),
+            started: Vec::new(),
+            stopped: Vec::new(),
             failures: Vec::new(),
             states: Vec::new(),
             demand: Vec::new(),
