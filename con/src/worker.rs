@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgeless_types::LogicalId;
+use edgeless_types::{LogicalId, WorkflowId};
 use rand::Rng;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -35,8 +35,13 @@ pub type StopAnswer = Result<(), String>;
 /// What a start came to, one outcome per vertex, or why the domain could not be told.
 pub type StartAnswer = Result<Vec<Started>, String>;
 
-/// Everything that is desired of the domain, at the moment it is asked for.
-pub type Desired = Box<dyn Fn() -> Vec<Arc<WorkflowRecord>> + Send + Sync>;
+/// What is desired of a domain, at the moment it is asked for.
+pub trait Desired: Send + Sync + 'static {
+    /// All of it.
+    fn all(&self) -> Vec<Arc<WorkflowRecord>>;
+    /// Whether a workflow is part of it.
+    fn has(&self, workflow_id: WorkflowId) -> bool;
+}
 
 /// The way to a worker.
 #[derive(Clone)]
@@ -51,7 +56,7 @@ pub struct Link {
 
 enum Order {
     Start(Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>),
-    Stop(Vec<LogicalId>, oneshot::Sender<StopAnswer>),
+    Stop(WorkflowId, Vec<LogicalId>, oneshot::Sender<StopAnswer>),
 }
 
 impl Link {
@@ -59,7 +64,7 @@ impl Link {
     pub fn new(
         url: String,
         client: OrcClient,
-        desired: Desired,
+        desired: Box<dyn Desired>,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (sender, orders) = mpsc::channel(QUEUE);
@@ -93,13 +98,13 @@ impl Link {
         answer.await.unwrap_or_else(|_| Err(ending()))
     }
 
-    /// Stops vertices.
+    /// Stops the vertices of a workflow, unless it is desired of the domain again when its turn comes.
     ///
     /// # Errors
     /// The domain could not be told, in words. It will be, by reconciliation.
-    pub async fn stop(&self, logical_ids: Vec<LogicalId>) -> StopAnswer {
+    pub async fn stop(&self, workflow_id: WorkflowId, logical_ids: Vec<LogicalId>) -> StopAnswer {
         let (reply, answer) = oneshot::channel();
-        self.send(Order::Stop(logical_ids, reply))?;
+        self.send(Order::Stop(workflow_id, logical_ids, reply))?;
         answer.await.unwrap_or_else(|_| Err(ending()))
     }
 
@@ -127,7 +132,7 @@ fn ending() -> String {
 
 struct Worker {
     client: OrcClient,
-    desired: Desired,
+    desired: Box<dyn Desired>,
     orders: mpsc::Receiver<Order>,
     owe: Arc<Notify>,
     debt: Option<Debt>,
@@ -197,7 +202,7 @@ impl Worker {
         let failures = self.debt.take().map_or(0, |debt| debt.failures);
         // Drawn first: whatever is decided later has a greater one, and may be desired already.
         let epoch = self.client.next_epoch();
-        let desired = (self.desired)();
+        let desired = self.desired.all();
         if let Err(reason) = self.client.reconcile(epoch, &desired).await {
             if failures == 0 {
                 tracing::warn!(
@@ -223,9 +228,13 @@ impl Worker {
             let reason = self.debt.as_ref().map(|debt| debt.reason.clone());
             match (order, reason) {
                 (Order::Start(_, reply), Some(reason)) => answer(reply, Err(reason)),
-                (Order::Stop(_, reply), Some(reason)) => answer(reply, Err(reason)),
+                (Order::Stop(_, _, reply), Some(reason)) => answer(reply, Err(reason)),
                 (Order::Start(record, reply), None) => starts.push((record, reply)),
-                (Order::Stop(logical_ids, reply), None) => stops.push((logical_ids, reply)),
+                // It may have waited so long that the workflow has come back.
+                (Order::Stop(workflow_id, _, reply), None) if self.desired.has(workflow_id) => {
+                    answer(reply, Ok(()));
+                }
+                (Order::Stop(_, logical_ids, reply), None) => stops.push((logical_ids, reply)),
             }
         }
         if !starts.is_empty() {

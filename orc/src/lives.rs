@@ -56,6 +56,8 @@ mod tests {
                 health: None,
                 samples: None,
                 running: None,
+                started: Vec::new(),
+                stopped: Vec::new(),
                 failures: Vec::new(),
                 states: Vec::new(),
                 demand: Vec::new(),

@@ -33,7 +33,8 @@ pub enum Wait {
 }
 
 /// What the vertices of a workflow came to in one domain.
-pub(super) enum Outcome {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
     /// All run or are on their way.
     Good,
     /// Some vertex finds no place there now.
@@ -273,8 +274,8 @@ impl Controller {
     }
 }
 
-/// What the outcomes mean for the workflow as a whole, with the reasons.
-pub(super) fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
+/// What the outcomes, one per vertex in their order, mean for the workflow as a whole, with the reasons.
+pub fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
     let on_its_way = WaitReason::Starting.to_string();
     let mut refused = Vec::new();
     let mut infeasible = Vec::new();

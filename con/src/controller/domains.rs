@@ -14,7 +14,7 @@ use crate::{
     orc_client::OrcClient,
     problem::Refusal,
     status::{self, DomainStatus, NodeStatus, VertexStatus},
-    store::Write,
+    store::{WorkflowRecord, Write},
     worker::{Desired, Link},
 };
 
@@ -149,7 +149,8 @@ impl Controller {
         }
     }
 
-    /// Starts workflows that were moved; what their domain could not be told it is told later.
+    /// Starts workflows that were moved; what their domain could not be told it is told later. An order
+    /// may have waited so long that its workflow was stopped or moved on meanwhile.
     fn start_later(&self, domain_id: &DomainId, workflow_ids: &[WorkflowId]) {
         let Some(link) = self.link(domain_id) else {
             return;
@@ -188,7 +189,7 @@ impl Controller {
             }
         };
         tracing::info!(%domain_id, url, "a domain is there");
-        let desired = desired(Arc::downgrade(&self.0), domain_id.clone());
+        let desired = Box::new(OfDomain(Arc::downgrade(&self.0), domain_id.clone()));
         let shutdown = self.0.shutdown.clone();
         let (link, worker) = Link::new(url.to_owned(), client, desired, shutdown);
         self.0.tasks.spawn(worker);
@@ -198,12 +199,25 @@ impl Controller {
     }
 }
 
-/// Everything that is desired of a domain, for its worker. The worker must not keep its owner.
-fn desired(con: Weak<Inner>, domain_id: DomainId) -> Desired {
-    Box::new(move || match con.upgrade() {
-        Some(inner) => Controller(inner).state().cluster.desired(&domain_id),
-        None => Vec::new(),
-    })
+/// What is desired of a domain, for its worker. The worker must not keep its owner.
+struct OfDomain(Weak<Inner>, DomainId);
+
+impl Desired for OfDomain {
+    fn all(&self) -> Vec<Arc<WorkflowRecord>> {
+        match self.0.upgrade() {
+            Some(inner) => Controller(inner).state().cluster.desired(&self.1),
+            None => Vec::new(),
+        }
+    }
+
+    fn has(&self, workflow_id: WorkflowId) -> bool {
+        let Some(con) = self.0.upgrade().map(Controller) else {
+            return false;
+        };
+        let state = con.state();
+        let record = state.cluster.workflow(workflow_id);
+        record.is_some_and(|record| record.domain_id.as_ref() == Some(&self.1))
+    }
 }
 
 fn unknown_domain(domain_id: &DomainId) -> Refusal {

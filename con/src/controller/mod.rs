@@ -31,7 +31,7 @@ use crate::{
     store::{FunctionRecord, Kept, Store},
     worker::Link,
 };
-pub use accept::Wait;
+pub use accept::{Outcome, Wait, judge};
 use keys::Keys;
 
 /// The time: no step of the wall clock moves it, so no domain is lost by one.

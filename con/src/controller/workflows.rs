@@ -28,7 +28,7 @@ impl Controller {
         let Some(link) = domain_id.and_then(|domain_id| self.link(domain_id)) else {
             return;
         };
-        if let Err(reason) = link.stop(logical_ids(record)).await {
+        if let Err(reason) = link.stop(record.workflow_id, logical_ids(record)).await {
             // The worker owes the domain a reconciliation, which stops it there.
             let workflow_id = record.workflow_id;
             tracing::debug!(%workflow_id, reason, "the domain is told of a stop later");
