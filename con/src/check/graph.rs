@@ -25,6 +25,20 @@ struct Kept {
 }
 
 impl Checker<'_> {
+    /// Whom a function prefers to be with, or without.
+    pub(super) fn check_company(
+        &mut self,
+        pointer: &str,
+        key: &str,
+        company: &[String],
+        names: &BTreeSet<&str>,
+    ) {
+        for name in company.iter().filter(|name| !names.contains(name.as_str())) {
+            let place = format!("{pointer}/annotations/{key}");
+            self.fault(place, format!("`{name}` is no vertex of the workflow"));
+        }
+    }
+
     /// The graph as a whole, once it is known that its channels lead to vertices.
     pub(super) fn check_graph(&mut self, workflow: &Workflow, names: &BTreeSet<&str>) {
         let functions = workflow.functions.iter().map(|it| &it.output_mapping);

@@ -199,9 +199,16 @@ impl Checker<'_> {
         function: &WorkflowFunction,
         names: &BTreeSet<&str>,
     ) {
-        if let Err(error) = Requirements::from_annotations(&function.annotations) {
-            let place = format!("{pointer}/annotations/{}", escape(&error.key));
-            self.fault(place, error.problem);
+        match Requirements::from_annotations(&function.annotations) {
+            Ok(requirements) => {
+                self.check_company(pointer, "affinity_with", &requirements.affinity_with, names);
+                let apart = &requirements.anti_affinity_with;
+                self.check_company(pointer, "anti_affinity_with", apart, names);
+            }
+            Err(error) => {
+                let place = format!("{pointer}/annotations/{}", escape(&error.key));
+                self.fault(place, error.problem);
+            }
         }
         self.check_routing(pointer, function);
         let class = &function.class_specification;

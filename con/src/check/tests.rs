@@ -111,6 +111,11 @@ fn each_fault_has_its_pointer() {
         "/functions/0/annotations/max_instances",
     );
     wrong(
+        &format!("{function}/annotations"),
+        json!({"anti_affinity_with": "nobody"}),
+        "/functions/0/annotations/anti_affinity_with",
+    );
+    wrong(
         "/resources/0/class_type",
         json!("teleporter"),
         "/resources/0/class_type",
