@@ -87,6 +87,9 @@ pub struct Baseline {
     /// See `flap_times`.
     #[serde(default = "five_minutes", with = "humantime_serde")]
     pub flap_rest: Duration,
+    /// One instance moves to an emptier node this often, if that pays; zero: only when it is asked for.
+    #[serde(default, with = "humantime_serde")]
+    pub rebalance_every: Duration,
 }
 
 impl Default for Baseline {
@@ -101,6 +104,7 @@ impl Default for Baseline {
             flap_times: five(),
             flap_within: ten_minutes(),
             flap_rest: five_minutes(),
+            rebalance_every: Duration::ZERO,
         }
     }
 }

@@ -358,7 +358,7 @@ fn difference_of(intent: &Intent) -> Difference {
         // A drain that is not over goes on when its node is told so again.
         Intent::Cordon { node_id } | Intent::Drain { node_id } => Difference::cordon(node_id, true),
         Intent::Uncordon { node_id } => Difference::cordon(node_id, false),
-        Intent::Migrate { .. } => Difference::default(),
+        Intent::Migrate { .. } | Intent::Rebalance => Difference::default(),
     }
 }
 

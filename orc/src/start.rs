@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     backlog::Backlog,
     config::{Config, ProxyType},
-    domain::{self, Domain, Flapping},
+    domain::{self, Domain, Flapping, Rebalancing},
     domain_client::{self, Subscription},
     grpc,
     handle::Handle,
@@ -243,6 +243,9 @@ fn make_domain(config: &Config, is_alone: bool) -> Domain {
             times: config.baseline.flap_times,
             within: config.baseline.flap_within,
             rest: config.baseline.flap_rest,
+        },
+        rebalancing: Rebalancing {
+            every: config.baseline.rebalance_every,
         },
     };
     Domain::new(settings, is_alone)

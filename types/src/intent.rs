@@ -34,6 +34,9 @@ pub enum Intent {
         /// The node.
         node_id: NodeId,
     },
+    /// Move instances from the fullest nodes to the emptiest, where that pays: `intent:rebalance:domain`,
+    /// value ignored.
+    Rebalance,
     /// End of cordon and drain: `intent:uncordon:<node>`, value ignored.
     Uncordon {
         /// The node.
@@ -46,7 +49,7 @@ pub enum Intent {
 pub enum IntentError {
     /// The key has none of the known forms.
     #[error(
-        "`{0}` is none of intent:migrate:<lid>, intent:cordon:<node>, intent:drain:<node>, intent:uncordon:<node>"
+        "`{0}` is none of intent:migrate:<lid>, intent:cordon:<node>, intent:drain:<node>, intent:uncordon:<node>, intent:rebalance:domain"
     )]
     Key(String),
     /// An id in key or value is not a UUID.
@@ -86,6 +89,7 @@ impl Intent {
             "cordon" => Ok(Self::Cordon {
                 node_id: node_id(id)?,
             }),
+            "rebalance" if id == "domain" => Ok(Self::Rebalance),
             "drain" => Ok(Self::Drain {
                 node_id: node_id(id)?,
             }),
@@ -101,6 +105,7 @@ impl Intent {
         match self {
             Self::Migrate { logical_id, .. } => format!("intent:migrate:{logical_id}"),
             Self::Cordon { node_id } => format!("intent:cordon:{node_id}"),
+            Self::Rebalance => "intent:rebalance:domain".to_owned(),
             Self::Drain { node_id } => format!("intent:drain:{node_id}"),
             Self::Uncordon { node_id } => format!("intent:uncordon:{node_id}"),
         }
@@ -110,7 +115,9 @@ impl Intent {
     pub fn value(&self) -> String {
         match self {
             Self::Migrate { node_id, .. } => node_id.to_string(),
-            Self::Cordon { .. } | Self::Drain { .. } | Self::Uncordon { .. } => String::new(),
+            Self::Cordon { .. } | Self::Drain { .. } | Self::Rebalance | Self::Uncordon { .. } => {
+                String::new()
+            }
         }
     }
 }

@@ -150,6 +150,9 @@ pub enum Refusal {
     /// No such node.
     #[error("node {0} is not known in this domain")]
     UnknownNode(NodeId),
+    /// The strategy is to keep nodes full.
+    #[error("the strategy BinPack keeps nodes as full as it can: there is nothing to rebalance")]
+    KeptFull,
     /// The node lacks something.
     #[error("node {node_id} is not feasible: {requirement}")]
     Infeasible {

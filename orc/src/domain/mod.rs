@@ -13,6 +13,7 @@ mod nodes;
 mod observe;
 mod outcomes;
 mod place;
+mod rebalance;
 mod retiring;
 mod room;
 mod totals;
@@ -51,6 +52,7 @@ pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers};
+pub use rebalance::Rebalancing;
 use retiring::Retiring;
 use room::Reserved;
 pub use totals::{Things, Totals};
@@ -81,6 +83,8 @@ pub struct Settings {
     pub healing_per_node: u32,
     /// When a node that comes and goes gets nothing new.
     pub flapping: Flapping,
+    /// When instances move to emptier nodes by themselves.
+    pub rebalancing: Rebalancing,
 }
 
 /// Desired and observed state of a domain.
@@ -109,6 +113,7 @@ pub struct Domain {
     reserved: FxHashMap<ReplicaKey, Reserved>,
     kept_on: FxHashMap<NodeId, Vec<ReplicaKey>>,
     room_tried: Timestamp,
+    rebalanced: Timestamp,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
     drains: BTreeMap<NodeId, Drain>,
@@ -156,6 +161,7 @@ impl Domain {
             reserved: FxHashMap::default(),
             kept_on: FxHashMap::default(),
             room_tried: Timestamp::EPOCH,
+            rebalanced: Timestamp::EPOCH,
             updating: BTreeSet::new(),
             drains: BTreeMap::new(),
             drained: BTreeSet::new(),
@@ -226,6 +232,7 @@ impl Domain {
         }
         self.retry_drains();
         self.retry_room();
+        self.rebalance_by_itself();
         self.paused = false;
     }
 

@@ -375,6 +375,7 @@ impl Domain {
                 }
                 self.recheck_closed(node_id);
             }),
+            Intent::Rebalance => self.rebalance(usize::MAX),
             Intent::Drain { node_id } => self.known(node_id).map(|()| {
                 self.cordoned.insert(node_id);
                 self.recheck_closed(node_id);

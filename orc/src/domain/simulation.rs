@@ -124,6 +124,7 @@ pub(super) fn settings(life: u64) -> Settings {
             times: 0,
             ..super::Flapping::default()
         },
+        rebalancing: super::Rebalancing::default(),
     }
 }
 
@@ -197,6 +198,9 @@ impl Simulation {
             }
             Happening::Cordon(_) | Happening::Drain(_) | Happening::Uncordon(_) => {
                 self.close_or_open(happening);
+            }
+            Happening::Rebalance => {
+                self.intent(Intent::Rebalance);
             }
             Happening::Leave(number) => {
                 self.nodes.get_mut(&node_id(number)).unwrap().leaving = true;

@@ -66,7 +66,7 @@ impl DomainControl for Control {
             Err(refusal @ (Refusal::UnknownVertex(_) | Refusal::UnknownNode(_))) => {
                 Err(Status::not_found(refusal.to_string()))
             }
-            Err(refusal @ Refusal::Infeasible { .. }) => {
+            Err(refusal @ (Refusal::Infeasible { .. } | Refusal::KeptFull)) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }
         }

@@ -67,6 +67,20 @@ impl Fleet {
         std::mem::take(&mut self.opened)
     }
 
+    /// How full each node is that takes something new, in millionths: of the scarcest of what it has.
+    pub fn shares(&self) -> impl Iterator<Item = (u64, NodeId)> {
+        let open = self.members.iter().filter(|(_, it)| it.closed.is_none());
+        open.map(|(node_id, it)| (it.share(it.asked, it.instances), *node_id))
+    }
+
+    /// How full a node is with one instance more, or with one less.
+    pub fn share_with(&self, node_id: NodeId, ask: Ask, more: bool) -> u64 {
+        self.members.get(&node_id).map_or(0, |it| match more {
+            true => it.share(it.asked.plus(ask), it.instances + 1),
+            false => it.share(it.asked.minus(ask), it.instances.saturating_sub(1)),
+        })
+    }
+
     /// What a node may promise, and what of it nobody has asked for; none: it takes nothing new.
     pub fn amounts(&self, node_id: NodeId) -> Option<(Ask, Ask)> {
         let member = self

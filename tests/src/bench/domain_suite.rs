@@ -2,14 +2,15 @@
 //! machine of a domain runs in this process, with nodes that do at once what they are told.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use edgeless_orc::{
     domain::{
-        Command, Domain, Effect, Flapping, NodeUpdate, Profile, Settings, Step, StepKey,
-        StepResult, Ticket, VertexRequest,
+        Command, Domain, Effect, Flapping, NodeUpdate, Profile, Rebalancing, Settings, Step,
+        StepKey, StepResult, Ticket, VertexRequest,
     },
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
@@ -24,6 +25,8 @@ use crate::process::rss_mib;
 
 const SUITE: &str = "domain";
 const NODES: u128 = 5_000;
+/// Nodes of a zone that is lost.
+const ZONE: u128 = 1_000;
 /// Vertices of one workflow, which start together.
 const WORKFLOW: u128 = 100;
 
@@ -56,17 +59,24 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         if !options.wants(&names) {
             continue;
         }
-        let found = place(strategy, instances)?;
+        let (_, found) = place(strategy, NODES, instances)?;
         keep(names[0], "1/s", vec![found.decided]);
         if !names[1].is_empty() {
             keep(names[1], "", vec![found.last_over_first]);
             keep(names[2], "B", vec![found.bytes]);
-            keep(
-                "replan_node_ms",
-                "ms",
-                vec![found.replanned.as_secs_f64() * 1e3],
-            );
         }
+    }
+    if options.wants(&["replan_node_ms", "replan_zone_ms"]) {
+        let (nodes, instances) = if options.quick {
+            (10_000, 200_000)
+        } else {
+            (100_000, 2_000_000)
+        };
+        let (mut placed, _) = place(StrategyKind::RoundRobin, nodes, instances)?;
+        let node = placed.lose(0..1)?;
+        keep("replan_node_ms", "ms", vec![node.as_secs_f64() * 1e3]);
+        let zone = placed.lose(1..1 + ZONE)?;
+        keep("replan_zone_ms", "ms", vec![zone.as_secs_f64() * 1e3]);
     }
     // Values of one name are one figure.
     let mut found: Vec<(&'static str, &'static str, Vec<f64>)> = Vec::new();
@@ -91,11 +101,52 @@ struct Found {
     last_over_first: f64,
     /// Memory of this process for each instance.
     bytes: f64,
-    /// From the moment at which a node is taken for lost until all its instances have new places.
-    replanned: Duration,
 }
 
-fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
+/// A domain full of instances.
+struct Placed {
+    domain: Domain,
+    now: Timestamp,
+}
+
+impl Placed {
+    /// Nodes say that they may be silent for a moment only, and then they are: the time that the domain
+    /// takes until all that they had has a new place, on nodes that start it at once.
+    fn lose(&mut self, nodes: std::ops::Range<u128>) -> anyhow::Result<Duration> {
+        for number in nodes {
+            self.domain.on_node_update(update(number, false), self.now);
+        }
+        self.now = self.now + Duration::from_secs(1);
+        let (mut spent, mut moved, mut command) = (Duration::ZERO, 0, Command::Tick);
+        let mut answers = VecDeque::new();
+        loop {
+            let begin = Instant::now();
+            let effects = self.domain.on_command(command, self.now);
+            spent += begin.elapsed();
+            for effect in effects.into_iter().filter(is_start) {
+                if let Effect::Step { node_id, step } = effect {
+                    moved += 1;
+                    answers.push_back((node_id, step.key()));
+                }
+            }
+            let Some((node_id, key)) = answers.pop_front() else {
+                break;
+            };
+            let result = StepResult::Done(None);
+            command = Command::Outcome {
+                node_id,
+                key,
+                result,
+            };
+        }
+        anyhow::ensure!(moved > 0, "the lost nodes had nothing");
+        let waiting = self.domain.numbers().waiting;
+        anyhow::ensure!(waiting == 0, "{waiting} found no place");
+        Ok(spent)
+    }
+}
+
+fn place(strategy: StrategyKind, nodes: u128, instances: u128) -> anyhow::Result<(Placed, Found)> {
     let settings = Settings {
         domain_id: DomainId::new("bench"),
         strategy,
@@ -106,12 +157,13 @@ fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
         linger: Duration::ZERO,
         healing_per_node: 64,
         flapping: Flapping::default(),
+        rebalancing: Rebalancing::default(),
     };
     let own = std::process::id();
     let before = rss_mib(own).unwrap_or_default();
     let mut domain = Domain::new(settings, true);
     let mut now = Timestamp::from_unix(Duration::from_secs(1_000));
-    for number in 0..NODES {
+    for number in 0..nodes {
         domain.on_node_update(update(number, true), now);
     }
     let mut spent = Vec::new();
@@ -132,19 +184,12 @@ fn place(strategy: StrategyKind, instances: u128) -> anyhow::Result<Found> {
     let after = rss_mib(own).unwrap_or_default();
     let hundredth = (spent.len() / 100).max(1);
     let sum = |part: &[f64]| part.iter().sum::<f64>();
-    // A node says that it may be silent for a moment only, and then it is.
-    domain.on_node_update(update(0, false), now);
-    let begin = Instant::now();
-    let effects = domain.on_command(Command::Tick, now + Duration::from_secs(1));
-    let replanned = begin.elapsed();
-    let moved = effects.iter().filter(|it| is_start(it)).count();
-    anyhow::ensure!(moved > 0, "the lost node had nothing");
-    Ok(Found {
+    let found = Found {
         decided: instances as f64 / sum(&spent),
         last_over_first: sum(&spent[spent.len() - hundredth..]) / sum(&spent[..hundredth]),
         bytes: (after - before) * f64::from(1 << 20) / instances as f64,
-        replanned,
-    })
+    };
+    Ok((Placed { domain, now }, found))
 }
 
 fn is_start(effect: &Effect) -> bool {

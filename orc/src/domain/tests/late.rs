@@ -10,8 +10,8 @@ use edgeless_types::{
 use uuid::Uuid;
 
 use crate::domain::{
-    Command, Domain, Effect, Flapping, NodeUpdate, Overcommit, Profile, Settings, Step, StepResult,
-    StrategyKind, Ticket, VertexRequest,
+    Command, Domain, Effect, Flapping, NodeUpdate, Overcommit, Profile, Rebalancing, Settings,
+    Step, StepResult, StrategyKind, Ticket, VertexRequest,
     simulation::{logical_id, node_id},
 };
 
@@ -28,6 +28,7 @@ fn domain(reconciled: bool) -> Domain {
         linger: Duration::ZERO,
         healing_per_node: 64,
         flapping: Flapping::default(),
+        rebalancing: Rebalancing::default(),
     };
     Domain::new(settings, reconciled)
 }

@@ -212,3 +212,28 @@ fn of_what_was_lost_the_highest_priority_starts_first_and_nobody_is_crushed() {
     let steps = simulation.starts_under_way(node_id(1));
     assert_eq!(steps, [logical_id(5)], "one at a time, the highest first");
 }
+
+#[test]
+fn instances_move_to_nodes_that_are_emptier_until_it_does_not_pay_any_more() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    for number in [2, 3] {
+        simulation.happen(&Happening::Start(number));
+    }
+    for _ in 0..10 {
+        simulation.deliver(false);
+    }
+    assert_eq!(simulation.nodes[&node_id(0)].running.len(), 2);
+    let mut simulation = joined(simulation);
+    simulation.happen(&Happening::Rebalance);
+    run(&mut simulation);
+    let moved = [2, 3].map(|number| homes(&simulation, number)[0]);
+    assert_ne!(moved[0], moved[1]);
+    simulation.happen(&Happening::Rebalance);
+    run(&mut simulation);
+    assert_eq!(
+        [2, 3].map(|number| homes(&simulation, number)[0]),
+        moved,
+        "no further"
+    );
+}

@@ -56,6 +56,17 @@ impl Member {
         }
     }
 
+    /// How full it is, in millionths: of processor time and memory the scarcer, and of ten instances a core,
+    /// so that those who ask for nothing count a little.
+    pub(super) fn share(&self, asked: Ask, instances: usize) -> u64 {
+        let part = |asked: u64, of: u64| asked.saturating_mul(1_000_000) / of.max(1);
+        let cores = u64::from(self.capabilities.num_cores.max(1));
+        let instances = part(instances as u64, cores * 10) / 10;
+        let amounts = part(asked.cpu_millis, self.capacity.cpu_millis)
+            .max(part(asked.memory_mib, self.capacity.memory_mib));
+        amounts + instances
+    }
+
     pub(super) fn fits(&self, ask: Ask) -> bool {
         self.lacks(ask).is_none()
     }
