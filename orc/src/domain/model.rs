@@ -207,6 +207,18 @@ impl Model {
         self.vertices.iter().map(|(key, it)| (VertexKey(key), it))
     }
 
+    /// So many vertices from a place on, and the place after them; none: there are no more.
+    pub(super) fn vertices_from(&self, from: usize, most: usize) -> (Vec<&Vertex>, Option<usize>) {
+        let mut found = Vec::new();
+        for place in from..self.vertices.capacity() {
+            if found.len() >= most {
+                return (found, Some(place));
+            }
+            found.extend(self.vertices.get(place));
+        }
+        (found, None)
+    }
+
     /// The vertices of a workflow, in no order.
     pub(super) fn of_workflow(&self, workflow_id: WorkflowId) -> &[VertexKey] {
         self.by_workflow

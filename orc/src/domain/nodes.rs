@@ -4,12 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{
     Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
-    intent::Intent,
 };
 use rustc_hash::FxHashMap;
 
 use super::{
-    Domain, Drain, Effect, NodeUpdate, NodeUpdateReply, Profile, Refusal,
+    Domain, Drain, Effect, NodeUpdate, NodeUpdateReply, Profile,
     model::{ClassKey, Phase},
 };
 use crate::{change::What, plan::strategy::StrategyKind};
@@ -347,48 +346,5 @@ impl Domain {
         if instance.phase == Phase::Running {
             self.gone_astray.push(self.model.vertex(vertex).logical_id);
         }
-    }
-
-    /// Carries out an intent.
-    ///
-    /// # Errors
-    /// It names what is not known, or asks for what is not feasible.
-    pub fn on_intent(
-        &mut self,
-        intent: Intent,
-        now: Timestamp,
-    ) -> (Result<(), Refusal>, Vec<Effect>) {
-        self.set_now(now);
-        let outcome = match intent {
-            Intent::Migrate {
-                logical_id,
-                node_id,
-            } => self.migrate(logical_id, node_id),
-            Intent::Cordon { node_id } => self.known(node_id).map(|()| {
-                self.cordoned.insert(node_id);
-                self.recheck_closed(node_id);
-            }),
-            Intent::Uncordon { node_id } => self.known(node_id).map(|()| {
-                self.cordoned.remove(&node_id);
-                if self.nodes.get(&node_id).is_some_and(|it| !it.leaving) {
-                    self.drains.remove(&node_id);
-                }
-                self.recheck_closed(node_id);
-            }),
-            Intent::Rebalance => self.rebalance(usize::MAX),
-            Intent::Drain { node_id } => self.known(node_id).map(|()| {
-                self.cordoned.insert(node_id);
-                self.recheck_closed(node_id);
-                self.begin_drain(node_id);
-            }),
-        };
-        (outcome, self.finish())
-    }
-
-    pub(super) fn known(&self, node_id: NodeId) -> Result<(), Refusal> {
-        if self.nodes.contains_key(&node_id) {
-            return Ok(());
-        }
-        Err(Refusal::UnknownNode(node_id))
     }
 }

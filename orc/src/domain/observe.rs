@@ -45,6 +45,15 @@ pub struct Numbers {
     pub flapping: usize,
 }
 
+/// Where a part of the whole state begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part(usize);
+
+fn at(now: Timestamp, changes: Vec<What>) -> Vec<Change> {
+    let changes = changes.into_iter();
+    changes.map(|what| Change { at: now, what }).collect()
+}
+
 impl Domain {
     /// The domain's id.
     pub fn id(&self) -> &DomainId {
@@ -149,27 +158,47 @@ impl Domain {
 
     /// The whole state as changes, from which a mirror is made whole.
     pub fn snapshot(&self, now: Timestamp) -> Vec<Change> {
-        let mut changes = vec![What::Reset(self.id().clone())];
-        for (&node_id, node) in self.nodes() {
-            changes.push(What::Node(
-                node_id,
-                std::sync::Arc::clone(&node.profile.capabilities),
-            ));
-            changes.extend(node.profile.providers.iter().cloned().map(What::Provider));
-            if let Some(health) = &node.health {
-                changes.push(What::Health(node_id, health.clone()));
-            }
+        let (mut changes, mut next) = self.snapshot_part(None, now, usize::MAX);
+        while next.is_some() {
+            let part;
+            (part, next) = self.snapshot_part(next, now, usize::MAX);
+            changes.extend(part);
         }
-        for (_, vertex) in self.model.vertices() {
+        changes
+    }
+
+    /// A part of the whole state as changes, and where the next one begins; none: this was the last. The
+    /// first has the nodes, the others so many vertices each. Who takes it in parts has to take what changes
+    /// meanwhile as well, after it.
+    pub fn snapshot_part(
+        &self,
+        part: Option<Part>,
+        now: Timestamp,
+        vertices: usize,
+    ) -> (Vec<Change>, Option<Part>) {
+        let mut changes = Vec::new();
+        let Some(Part(from)) = part else {
+            changes.push(What::Reset(self.id().clone()));
+            for (&node_id, node) in self.nodes() {
+                changes.push(What::Node(
+                    node_id,
+                    std::sync::Arc::clone(&node.profile.capabilities),
+                ));
+                changes.extend(node.profile.providers.iter().cloned().map(What::Provider));
+                if let Some(health) = &node.health {
+                    changes.push(What::Health(node_id, health.clone()));
+                }
+            }
+            return (at(now, changes), Some(Part(0)));
+        };
+        let (those, next) = self.model.vertices_from(from, vertices);
+        for vertex in those {
             let outputs = vertex.outputs.iter();
             let outputs = outputs.map(|(channel, to)| (channel.to_string(), *to));
             changes.push(What::Dependencies(vertex.logical_id, outputs.collect()));
             changes.push(What::Instance(Box::new(self.active(vertex))));
         }
-        changes
-            .into_iter()
-            .map(|what| Change { at: now, what })
-            .collect()
+        (at(now, changes), next.map(Part))
     }
 
     /// Where each node takes messages.

@@ -19,6 +19,8 @@ use crate::{
     orchestrator::now,
 };
 
+/// Vertices that are read at a time when the mirror is made whole.
+const PART_VERTICES: usize = 2_000;
 /// The part of `/readyz`.
 const PART: &str = "mirror";
 /// How long Redis may take for anything but a pipeline.
@@ -122,13 +124,19 @@ impl Mirror {
         let mut redis = self.discarding(connect(&client)).await?;
         let begun = Instant::now();
         self.gauge.begin();
-        let snapshot = self
-            .orc
-            .read(|domain, now| domain.snapshot(now))
-            .await
-            .map_err(|_| MirrorError::Ended)?;
-        pipeline::write(&mut redis, pipeline::of_keys(snapshot.iter())).await?;
-        drop(snapshot);
+        let mut next = None;
+        loop {
+            // In parts, so that nobody waits long for the owner.
+            let look = self
+                .orc
+                .read(move |domain, now| domain.snapshot_part(next, now, PART_VERTICES));
+            let (part, after) = look.await.map_err(|_| MirrorError::Ended)?;
+            pipeline::write(&mut redis, pipeline::of_keys(part.iter())).await?;
+            next = after;
+            if next.is_none() {
+                break;
+            }
+        }
         let (whole, took) = (Instant::now(), begun.elapsed());
         if self.readiness.restore(PART) {
             tracing::info!("the mirror is whole again");
