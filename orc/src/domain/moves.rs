@@ -102,6 +102,13 @@ impl Domain {
 
     /// Another instance is started; when it runs the old one goes: see `started`.
     pub(super) fn replace(&mut self, key: ReplicaKey, old: Instance) -> Move {
+        if old.phase.is_starting() {
+            // It did no work yet: what it replaces goes on until another runs.
+            self.stop_copy(old.node_id, old.physical_id);
+            self.unhost(old.node_id, old.physical_id);
+            self.gone(old.physical_id);
+            return Move::Begun;
+        }
         let Choice::Node(node_id) = self.choose(key, None) else {
             return Move::Nowhere;
         };

@@ -106,8 +106,17 @@ impl Domain {
             .extra_mut()
             .refused_by
             .push(node_id);
-        if let Some(&old) = self.model.replica(key).predecessors().first() {
-            self.restore(key, old);
+        // What it was to replace goes on; of several, one is enough.
+        let predecessors = self.model.replica(key).predecessors().to_vec();
+        if let Some((&first, others)) = predecessors.split_first() {
+            for &other in others {
+                if let Some(retired) = self.retiring.remove(other) {
+                    self.stop_copy(retired.instance.node_id, other);
+                    self.unhost(retired.instance.node_id, other);
+                }
+                self.gone(other);
+            }
+            self.restore(key, first);
         } else if self.somebody_may_be_willing(key) {
             // Whoever waits for the start learns what comes of that.
             self.note_failure(key, message.to_owned());
