@@ -13,6 +13,8 @@ pub struct Metrics {
     nodes: Gauge,
     vertices: Gauge,
     waiting: Gauge,
+    replicas: Gauge,
+    flapping: Gauge,
     /// Steps asked of nodes.
     pub steps: Counter,
     /// Steps that nodes refused or failed.
@@ -45,7 +47,21 @@ impl Metrics {
             "Desired functions and resources",
             self.vertices.clone(),
         );
-        registry.register("waiting", "Desired, but not running", self.waiting.clone());
+        registry.register(
+            "replicas",
+            "Desired copies of vertices",
+            self.replicas.clone(),
+        );
+        registry.register(
+            "flapping_nodes",
+            "Nodes that get nothing new for a while, as they came and went too often",
+            self.flapping.clone(),
+        );
+        registry.register(
+            "waiting",
+            "Desired copies without a node",
+            self.waiting.clone(),
+        );
         registry.register("steps", "Steps asked of nodes", self.steps.clone());
         registry.register(
             "failed_steps",
@@ -117,5 +133,7 @@ impl Metrics {
         self.nodes.set(gauge(numbers.nodes));
         self.vertices.set(gauge(numbers.vertices));
         self.waiting.set(gauge(numbers.waiting));
+        self.replicas.set(gauge(numbers.replicas));
+        self.flapping.set(gauge(numbers.flapping));
     }
 }
