@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeless_types::{Timestamp, workflow::VertexSpec};
+use edgeless_types::{Timestamp, WaitReason, workflow::VertexSpec};
 
 use super::{
     Domain, StartOutcome,
@@ -116,11 +116,15 @@ impl Domain {
             return;
         }
         let class = vertex.class;
-        let mut next = None;
+        let (mut next, mut is_proved) = (None, false);
         for &replica in &vertex.replicas {
             match self.model.replica(replica).instance {
-                Some(it) if it.phase == Phase::Running && it.class == class && !it.outdated => {}
+                Some(it) if it.phase == Phase::Running && it.class == class && !it.outdated => {
+                    is_proved = true;
+                }
                 Some(it) if it.phase == Phase::Running => next = next.or(Some((replica, it))),
+                // It begins with the new version when it finds a place, which may take long.
+                None if self.fits_nowhere(replica) => {}
                 Some(_) | None => return,
             }
         }
@@ -130,8 +134,14 @@ impl Domain {
                     self.delay_update(key);
                 }
             }
-            None => self.finish_update(key),
+            None if is_proved => self.finish_update(key),
+            None => {}
         }
+    }
+
+    fn fits_nowhere(&self, replica: ReplicaKey) -> bool {
+        let waiting = self.model.replica(replica).waiting.as_deref();
+        matches!(waiting, Some((_, WaitReason::NoFeasibleNode { .. })))
     }
 
     /// No node has room for both versions at a time: the old one leaves first, if the new one can have its
