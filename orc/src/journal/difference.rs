@@ -11,6 +11,7 @@ use edgeless_types::{
     workflow::{OutputMapping, VertexSpec},
 };
 
+use super::Kept;
 use crate::domain::VertexRequest;
 
 /// A spec as it is kept, once for all vertices that have it.
@@ -122,6 +123,43 @@ impl Difference {
     /// Whether there is nothing to be changed.
     pub fn is_empty(&self) -> bool {
         !self.anew && self.vertices.is_empty() && self.cordons.is_empty()
+    }
+
+    /// What is kept once this is written as well; the vertices are in the order of their ids.
+    pub fn apply(&self, kept: &mut Kept) {
+        let before = std::mem::take(&mut kept.vertices).into_iter();
+        let before = before.filter(|_| !self.anew);
+        let mut all: BTreeMap<_, _> = before.map(|it| (it.logical_id, it)).collect();
+        for (&logical_id, change) in &self.vertices {
+            match change {
+                Change::Is(row) => {
+                    let request = VertexRequest {
+                        logical_id,
+                        workflow_id: row.workflow_id,
+                        spec: serde_json::from_slice(&row.spec.json)
+                            .expect("it was written of a spec"),
+                        outputs: row.outputs.clone(),
+                    };
+                    all.insert(logical_id, request);
+                }
+                Change::Outputs(outputs) => {
+                    if let Some(request) = all.get_mut(&logical_id) {
+                        request.outputs.clone_from(outputs);
+                    }
+                }
+                Change::Gone => {
+                    all.remove(&logical_id);
+                }
+            }
+        }
+        kept.vertices = all.into_values().collect();
+        kept.told |= self.anew || !self.vertices.is_empty();
+        for (&node_id, &cordoned) in &self.cordons {
+            match cordoned {
+                true => kept.cordoned.insert(node_id),
+                false => kept.cordoned.remove(&node_id),
+            };
+        }
     }
 
     /// Adds what came later.

@@ -81,18 +81,22 @@ async fn what_was_written_is_there_after_opening_again() {
     let file = File::new();
     let (journal, kept) = Journal::open(&file.path).unwrap();
     assert_eq!(kept, Kept::default());
-    write(
-        &journal,
-        Difference::start(&[vertex(1), vertex(2), vertex(3)]),
-    )
-    .await;
-    write(&journal, Difference::stop(&[id(2), id(7)])).await;
     let outputs = OutputMapping::from([("other".to_owned(), id(9))]);
     let patches = [(id(3), outputs.clone()), (id(2), outputs.clone())];
-    write(&journal, Difference::patch(&patches)).await;
-    write(&journal, Difference::cordon(node(1), true)).await;
-    write(&journal, Difference::cordon(node(2), true)).await;
-    write(&journal, Difference::cordon(node(1), false)).await;
+    let mut applied = Kept::default();
+    for difference in [
+        Difference::reconcile(&[vertex(5)]),
+        Difference::reset(),
+        Difference::start(&[vertex(1), vertex(2), vertex(3)]),
+        Difference::stop(&[id(2), id(7)]),
+        Difference::patch(&patches),
+        Difference::cordon(node(1), true),
+        Difference::cordon(node(2), true),
+        Difference::cordon(node(1), false),
+    ] {
+        difference.apply(&mut applied);
+        write(&journal, difference).await;
+    }
     journal.close().await;
     assert!(journal.submit(Arc::default()).outcome().await.is_err());
 
@@ -104,6 +108,7 @@ async fn what_was_written_is_there_after_opening_again() {
         cordoned: [node(2)].into(),
     };
     assert_eq!(file.kept().await, expected);
+    assert_eq!(applied, expected);
 }
 
 #[tokio::test]

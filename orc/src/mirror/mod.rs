@@ -131,7 +131,7 @@ impl Mirror {
                 .orc
                 .read(move |domain, now| domain.snapshot_part(next, now, PART_VERTICES));
             let (part, after) = look.await.map_err(|_| MirrorError::Ended)?;
-            pipeline::write(&mut redis, pipeline::of_keys(part.iter())).await?;
+            pipeline::write(&mut redis, entries::of_keys(part.iter())).await?;
             next = after;
             if next.is_none() {
                 break;
@@ -147,7 +147,7 @@ impl Mirror {
         loop {
             tokio::select! {
                 number = self.changes.recv_many(&mut batch, BATCHES) => {
-                    let written = pipeline::write(&mut redis, pipeline::coalesce(&batch)).await;
+                    let written = pipeline::write(&mut redis, entries::coalesce(&batch)).await;
                     let taken = batch.drain(..).map(|changes| weight(&changes));
                     self.gauge.done(taken.sum());
                     written?;
@@ -159,7 +159,7 @@ impl Mirror {
                     while let Ok(changes) = self.changes.try_recv() {
                         batch.push(changes);
                     }
-                    return pipeline::write(&mut redis, pipeline::coalesce(&batch)).await;
+                    return pipeline::write(&mut redis, entries::coalesce(&batch)).await;
                 }
                 _ = check.tick() => {
                     is_whole(&mut redis).await?;
