@@ -9,5 +9,6 @@ pub mod cluster;
 pub mod domains;
 pub mod process;
 pub mod proxy;
+pub mod sim;
 pub mod simulated;
 pub mod wait;

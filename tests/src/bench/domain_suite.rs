@@ -33,7 +33,8 @@ const WORKFLOW: u128 = 100;
 /// Runs all benchmarks of the suite.
 ///
 /// # Errors
-/// An instance does not find a node, or a daemon does not do what it should.
+/// An instance does not find a node, a simulated history breaks an invariant, or a
+/// daemon does not do what it should.
 pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let mut results = Vec::new();
     let mut keep = |name: &'static str, unit: &'static str, values: Vec<f64>| {
@@ -77,6 +78,11 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
         keep("replan_node_ms", "ms", vec![node.as_secs_f64() * 1e3]);
         let zone = placed.lose(1..1 + ZONE)?;
         keep("replan_zone_ms", "ms", vec![zone.as_secs_f64() * 1e3]);
+    }
+    if options.wants(&["simulated_seeds_per_s"]) {
+        let time = Duration::from_secs(if options.quick { 5 } else { 20 });
+        let seeds = crate::sim::seeds_per_second(time)?;
+        keep("simulated_seeds_per_s", "1/s", vec![seeds]);
     }
     // Values of one name are one figure.
     let mut found: Vec<(&'static str, &'static str, Vec<f64>)> = Vec::new();
