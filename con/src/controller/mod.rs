@@ -14,7 +14,7 @@ mod registry;
 mod workflows;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -61,6 +61,18 @@ struct State {
     functions: BTreeMap<(String, String), FunctionRecord>,
     keys: Keys,
     links: BTreeMap<DomainId, Link>,
+    /// Workflows that are being put into a domain.
+    moving: BTreeSet<WorkflowId>,
+}
+
+/// A workflow is being put into a domain, until this is dropped. That ends with a stop where the workflow was; were
+/// two at once, the stop of one could come after the start of the other.
+struct Moving(Controller, WorkflowId);
+
+impl Drop for Moving {
+    fn drop(&mut self) {
+        self.0.state().moving.remove(&self.1);
+    }
 }
 
 impl Controller {
@@ -83,6 +95,7 @@ impl Controller {
             functions: kept.functions.into_iter().map(by_name).collect(),
             keys: Keys::new(kept.keys),
             links: BTreeMap::new(),
+            moving: BTreeSet::new(),
         };
         let con = Self(Arc::new(Inner {
             state: Mutex::new(state),
@@ -117,6 +130,12 @@ impl Controller {
 
     fn link(&self, domain_id: &DomainId) -> Option<Link> {
         self.state().links.get(domain_id).cloned()
+    }
+
+    /// A workflow is to be put into a domain; none: it is being put into one already.
+    fn begin_move(&self, workflow_id: WorkflowId) -> Option<Moving> {
+        let is_free = self.state().moving.insert(workflow_id);
+        is_free.then(|| Moving(self.clone(), workflow_id))
     }
 
     /// Does something to its end, whether or not its client waits for it.

@@ -110,7 +110,7 @@ impl Controller {
     /// Moves a workflow to another domain: it is started there, then stopped where it was.
     ///
     /// # Errors
-    /// The workflow is not known, or the domain cannot run it; then it stays where it is.
+    /// The workflow is not known or is being moved already, or the domain cannot run it; then it stays where it is.
     pub async fn move_to_domain(
         &self,
         workflow_id: WorkflowId,
@@ -131,6 +131,11 @@ impl Controller {
         if record.domain_id.as_ref() == Some(&domain_id) {
             return self.look_at(workflow_id).await;
         }
+        let Some(_moving) = self.begin_move(workflow_id) else {
+            let text =
+                "the workflow is being put into a domain already; try again when that is done";
+            return Err(Refusal::Conflict(text.to_owned()));
+        };
         let possible = self.could_run(&record, &domain_id).await;
         possible.map_err(|reason| Refusal::fault("/domain_id", reason))?;
         let mut there = WorkflowRecord::clone(&record);

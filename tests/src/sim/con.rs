@@ -78,6 +78,8 @@ pub(super) struct Con {
     pub(super) disk: Disk,
     pub(super) links: BTreeMap<DomainId, Link>,
     pub(super) asking: Vec<Asking>,
+    /// Workflows that are being put into a domain, until the call is answered.
+    moving: BTreeMap<Call, WorkflowId>,
     epochs: Epochs,
 }
 
@@ -88,6 +90,7 @@ impl Con {
             disk: Disk::default(),
             links: BTreeMap::new(),
             asking: Vec::new(),
+            moving: BTreeMap::new(),
             epochs: Epochs::default(),
         }
     }
@@ -96,6 +99,7 @@ impl Con {
         self.cluster = None;
         self.links.clear();
         self.asking.clear();
+        self.moving.clear();
         self.disk.crash(context);
         context.set_life(Place::Con, None);
     }
@@ -218,6 +222,11 @@ impl Con {
         if record.domain_id.as_ref() == Some(domain_id) {
             return respond(caller, Reply::Done, context);
         }
+        self.moving.retain(|call, _| !context.answered.remove(call));
+        if self.moving.values().any(|it| *it == workflow_id) {
+            return respond(caller, Reply::Refused("moving".to_owned()), context);
+        }
+        self.moving.insert(caller.1, workflow_id);
         let there = (record, domain_id.clone());
         self.choose(Choosing::Move(there, caller), context);
     }
@@ -234,6 +243,7 @@ impl Con {
             (Err(_), true) => {}
             (Err(reason), false) => return respond(begin.caller, Reply::Refused(reason), context),
         }
+        self.moving.insert(begin.caller.1, begin.record.workflow_id);
         if let Some(cluster) = &mut self.cluster {
             cluster.reserve(&begin.record);
         }
@@ -531,6 +541,7 @@ pub(super) fn accepted(begin: &Begin, context: &mut Context) {
 }
 
 pub(super) fn respond((to, call): Caller, reply: Reply, context: &mut Context) {
+    context.answered.insert(call);
     context.reply(Place::Con, to, call, reply);
 }
 

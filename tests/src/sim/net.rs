@@ -150,6 +150,8 @@ pub(super) struct Context {
     /// The first invariant that did not hold, in words.
     pub(super) broken: Option<String>,
     pub(super) events: u64,
+    /// Calls that ε-CON has answered.
+    pub(super) answered: BTreeSet<Call>,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next: u64,
     lives: BTreeMap<Place, Option<u64>>,
@@ -170,6 +172,7 @@ impl Context {
             sabotage,
             broken: None,
             events: 0,
+            answered: BTreeSet::new(),
             queue: BTreeMap::new(),
             next: 0,
             lives: BTreeMap::from([(Place::Client, Some(0))]),
