@@ -5,7 +5,7 @@
 
 use edgeless_tests::sim::{Sabotage, play, play_and_show};
 
-/// What takes some 20 s in a debug build.
+/// What takes some 30 s in a debug build.
 const SEEDS: u64 = 500;
 
 fn number(name: &str) -> Option<u64> {

@@ -17,7 +17,7 @@ use super::{
     net::{Context, Place},
 };
 
-/// The fencing window: how long a vertex may run twice when nothing is wrong with its nodes, their ε-ORC
+/// The fencing window: how long a vertex may have more copies than it wants when nothing is wrong with its nodes, their ε-ORC
 /// and ε-CON. Deadline of a node, confirmation by the senders, adoption, linger, drain, and some tries.
 const TWICE: Duration = Duration::from_secs(20);
 /// How long an output may lead to an instance that is not there, when nothing is wrong.
@@ -36,6 +36,12 @@ impl Asked {
         for (physical_id, _) in &update.failures {
             hosted.remove(physical_id);
         }
+    }
+
+    /// Whether this copy was asked for since the node came.
+    pub(super) fn has(&self, node_id: NodeId, physical_id: PhysicalId) -> bool {
+        let hosted = self.hosted.get(&node_id);
+        hosted.is_some_and(|it| it.contains_key(&physical_id))
     }
 
     pub(super) fn forget(&mut self, node_id: NodeId) {
@@ -111,6 +117,11 @@ fn requirements(spec: &VertexSpec) -> Requirements {
     Requirements::from_annotations(&annotations).unwrap_or_default()
 }
 
+/// How many copies of a vertex are desired.
+pub(super) fn wanted(spec: &VertexSpec) -> usize {
+    requirements(spec).least_instances() as usize
+}
+
 /// Thousandths of a core and MiB of memory that a vertex asks for.
 pub(super) fn ask(spec: &VertexSpec) -> (u64, u64) {
     let requirements = requirements(spec);
@@ -156,17 +167,15 @@ pub(super) struct Watch {
     dead: BTreeMap<(PhysicalId, Arc<str>, PhysicalId), Timestamp>,
 }
 
-/// A vertex runs so often and so long as it may; outputs lead to what is there.
+/// A vertex has as many copies and for as long as it may; outputs lead to what is there.
 pub(super) fn now_and_then(world: &mut World) {
     let World {
         context,
         nodes,
         watch,
-        client,
-        con,
         ..
     } = world;
-    let mut copies = BTreeMap::<LogicalId, Vec<usize>>::new();
+    let mut copies = BTreeMap::<LogicalId, (usize, Vec<usize>)>::new();
     let (mut twice, mut dead) = (BTreeMap::new(), BTreeMap::new());
     let everywhere = |numbers: &[usize]| {
         let of = |&number: &usize| [Place::Node(number), Place::Orc(nodes[number].domain)];
@@ -176,8 +185,10 @@ pub(super) fn now_and_then(world: &mut World) {
     };
     for node in nodes.iter() {
         for (&physical_id, running) in node.running.iter().filter(|(_, it)| !it.stopping) {
-            let of_vertex = copies.entry(running.instance.logical_id).or_default();
-            of_vertex.push(node.number);
+            let of_vertex = copies.entry(running.instance.logical_id);
+            let (wanted, numbers) = of_vertex.or_default();
+            *wanted = self::wanted(&running.spec);
+            numbers.push(node.number);
             for output in &running.outputs {
                 for target in leads_to(output) {
                     let home = nodes.iter().find(|node| node.node_id == target.node_id);
@@ -202,16 +213,32 @@ pub(super) fn now_and_then(world: &mut World) {
             }
         }
     }
-    for (logical_id, numbers) in copies.into_iter().filter(|(_, numbers)| numbers.len() > 1) {
+    for (logical_id, (wanted, numbers)) in copies {
+        if numbers.len() <= wanted {
+            continue;
+        }
         let since = watch.twice.get(&logical_id).copied().unwrap_or(context.now);
         let calm = since.max(context.trouble_of(&everywhere(&numbers)));
         if context.now.since(calm) > TWICE {
             let lasts = context.now.since(since);
-            context.break_with(|| format!("{logical_id} runs on nodes {numbers:?} for {lasts:?}"));
+            context.break_with(|| {
+                format!("{logical_id} wants {wanted} and runs on nodes {numbers:?} for {lasts:?}")
+            });
         }
         twice.insert(logical_id, since);
     }
     (watch.twice, watch.dead) = (twice, dead);
+    acknowledged(world);
+}
+
+/// What clients were told is on disk.
+fn acknowledged(world: &mut World) {
+    let World {
+        context,
+        client,
+        con,
+        ..
+    } = world;
     for (workflow_id, name) in &client.accepted {
         if !client.stopping.contains(workflow_id) && !con.disk.workflows.contains_key(workflow_id) {
             context.break_with(|| format!("workflow {name} was accepted and is not on disk"));

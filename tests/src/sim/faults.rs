@@ -140,10 +140,10 @@ fn this_function(
     let mut annotations = BTreeMap::new();
     let mut add = |key: &str, value: String| annotations.insert(key.to_owned(), value);
     if context.chance(0.5) {
-        add(
-            "cpu_millis",
-            context.rng.random_range(50..400_u32).to_string(),
-        );
+        // Now and then so much that room gets scarce.
+        let most = if context.chance(0.3) { 1_200 } else { 400 };
+        let amount: u32 = context.rng.random_range(50..most);
+        add("cpu_millis", amount.to_string());
     }
     if context.chance(0.2) {
         add(
@@ -158,8 +158,27 @@ fn this_function(
     if context.chance(0.1) {
         add("tee", "required".to_owned());
     }
-    if context.chance(0.5) {
+    if context.chance(0.2) {
+        add("min_instances", "2".to_owned());
+    } else if context.chance(0.5) {
         add("max_instances", "1".to_owned());
+    }
+    if context.chance(0.2) {
+        let priority = context.rng.random_range(-2..=2_i32);
+        add("priority", priority.to_string());
+    }
+    if context.chance(0.1) {
+        add("spread_by", "zone".to_owned());
+    }
+    if context.chance(0.1) {
+        let zone = context.rng.random_range(0..2);
+        add("label_prefer", format!("zone={zone}"));
+    }
+    if context.chance(0.1) {
+        // Of the vertices of its workflow it need not be one that is there.
+        let other = name.replace("/1", "/0");
+        let key = ["affinity_with", "anti_affinity_with"][usize::from(context.chance(0.5))];
+        add(key, other);
     }
     if context.chance(0.1) {
         let some = node_ids.iter().choose_multiple(&mut context.rng, 2);
@@ -379,8 +398,9 @@ impl World {
                     .map(|it| it.instance.logical_id)
                     .choose(&mut context.rng);
                 let node_id = node.node_id;
-                let intent = match (context.rng.random_range(0..4), vertex) {
+                let intent = match (context.rng.random_range(0..5), vertex) {
                     (0, _) => Intent::Cordon { node_id },
+                    (4, _) => Intent::Drain { node_id },
                     (1, _) | (_, None) => Intent::Uncordon { node_id },
                     (_, Some(logical_id)) => Intent::Migrate {
                         logical_id,

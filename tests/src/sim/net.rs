@@ -21,7 +21,7 @@ const BEGIN: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
 /// Whether orders of ε-CON to its domains are repeated as well. The fence tells domains which orders a reconciliation
 /// has overtaken, so that one may be held up for long; it does not tell a start that is repeated after the stop from
-/// one that is meant (seed 110: such a workflow comes back until ε-CON reconciles the domain next). One connection
+/// one that is meant (seed 82: such a workflow comes back until ε-CON reconciles the domain next). One connection
 /// carries orders, and nothing repeats them but a proxy that tries again.
 const REPEATS_ORDERS: bool = false;
 

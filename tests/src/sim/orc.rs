@@ -135,8 +135,10 @@ impl Orc {
             subscription: Subscription::new(self.domain_id.clone(), life),
         });
         context.set_life(self.place(), Some(life));
-        // Until ε-CON has told it what is desired.
-        context.troubled(self.place(), context.now + Duration::from_secs(25));
+        if !self.journal.kept.told {
+            // Until ε-CON has told it what is desired.
+            context.troubled(self.place(), context.now + Duration::from_secs(25));
+        }
         context.timer(TICK, self.place(), Timer::Tick);
         context.timer(mirror::PAUSE, self.place(), Timer::Mirror);
         context.timer(Duration::ZERO, self.place(), Timer::Refresh(0));
@@ -285,7 +287,7 @@ impl Orc {
                 let mut reply = Reply::Refused("it is not kept".to_owned());
                 if is_kept {
                     reply = Reply::Done;
-                    if let Intent::Cordon { node_id } = intent
+                    if let Intent::Cordon { node_id } | Intent::Drain { node_id } = intent
                         && alive.asked.cordoned.contains(&node_id)
                     {
                         self.cordons.insert(node_id);

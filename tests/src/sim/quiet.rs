@@ -7,7 +7,7 @@ use edgeless_types::{InstanceId, LogicalId, workflow::VertexSpec};
 
 use super::{
     World,
-    check::{ask, fits, leads_to, unmet},
+    check::{ask, fits, leads_to, unmet, wanted},
     mirror,
 };
 
@@ -56,11 +56,18 @@ fn workflows(world: &World) -> Result<Expected<'_>, String> {
             return Err(format!("workflow {name} is not on disk as it is known"));
         }
         let Some(domain_id) = &record.domain_id else {
-            let mut domains = cluster.domains().keys();
-            if let Some(could) = domains.find(|id| cluster.could_run(record, id).is_ok()) {
-                return Err(format!(
-                    "workflow {name} is in stand-by; {could} could run it"
-                ));
+            for could in cluster.domains().keys() {
+                match cluster.could_run(record, could) {
+                    Ok(()) => {
+                        return Err(format!(
+                            "workflow {name} is in stand-by; {could} could run it"
+                        ));
+                    }
+                    Err(none) if !none.open.is_empty() => {
+                        return Err(format!("{could} was not asked whether {name} could run"));
+                    }
+                    Err(_) => {}
+                }
             }
             continue;
         };
@@ -88,6 +95,14 @@ fn domains(world: &World, expected: &Expected<'_>) -> Result<(), String> {
                 return Err(format!("{domain_id} desires {logical_id}, ε-CON does not"));
             }
         }
+        for node in alive.domain.node_reports() {
+            if orc.cordons.contains(&node.node_id) && !node.cordoned {
+                let node_id = node.node_id;
+                return Err(format!(
+                    "the cordon of {node_id} was acknowledged and does not hold"
+                ));
+            }
+        }
         let now = alive.now(&world.context);
         if let Some(difference) = mirror::difference(&orc.redis, &alive.domain, now) {
             return Err(format!("the mirror of {domain_id}: {difference}"));
@@ -102,8 +117,20 @@ fn nodes(world: &World, expected: &Expected<'_>) -> Result<Running, String> {
     for node in &world.nodes {
         let number = node.number;
         let asks = node.running.values().map(|it| ask(&it.spec));
-        if !fits(asks, &node.profile.capabilities) {
-            return Err(format!("node {number} has more than it has room for"));
+        let alive = world.orcs[node.domain].alive.as_ref();
+        let asked = alive.map(|it| &it.asked);
+        // What runs already is adopted, also where an earlier life was about to make room: nothing healthy is restarted.
+        let was_asked = |id| asked.is_some_and(|it| it.has(node.node_id, id));
+        let is_own = node.running.keys().all(|&id| was_asked(id));
+        if is_own && !fits(asks, &node.profile.capabilities) {
+            let shown = node
+                .running
+                .values()
+                .map(|it| (it.spec.name(), ask(&it.spec)));
+            let shown: Vec<_> = shown.collect();
+            return Err(format!(
+                "node {number} has more than it has room for: {shown:?}"
+            ));
         }
         for (&physical_id, it) in &node.running {
             let logical_id = it.instance.logical_id;
@@ -128,8 +155,10 @@ fn outputs(world: &World, running: &Running) -> Result<(), String> {
     for node in &world.nodes {
         for it in node.running.values() {
             for output in &it.outputs {
-                let there = running.get(&output.logical_id).cloned().unwrap_or_default();
-                let leads = leads_to(output);
+                let mut there = running.get(&output.logical_id).cloned().unwrap_or_default();
+                let mut leads = leads_to(output);
+                there.sort();
+                leads.sort();
                 if leads != there {
                     return Err(format!(
                         "`{}` of {} on node {} leads to {leads:?}, not to {there:?}",
@@ -142,7 +171,7 @@ fn outputs(world: &World, running: &Running) -> Result<(), String> {
     Ok(())
 }
 
-/// It runs once, as its domain says; or no node could take it.
+/// It has the copies that it wants, as its domain says; or no node could take another.
 fn check_vertex(
     world: &World,
     logical_id: LogicalId,
@@ -155,9 +184,10 @@ fn check_vertex(
         .as_ref()
         .ok_or("an ε-ORC is not there")?;
     let copies = running.get(&logical_id).cloned().unwrap_or_default();
-    if copies.len() > 1 {
+    let wanted = wanted(spec);
+    if copies.len() > wanted {
         return Err(format!(
-            "{} runs {} times: {copies:?}",
+            "{} runs {} times, not {wanted}: {copies:?}",
             spec.name(),
             copies.len()
         ));
@@ -165,22 +195,24 @@ fn check_vertex(
     let active = alive.domain.active_instance(logical_id);
     let active = active
         .ok_or_else(|| format!("{} ({logical_id}) is not desired by d{domain}", spec.name()))?;
-    let told: Vec<_> = active
+    let mut told: Vec<_> = active
         .instances
         .iter()
         .map(|it| (it.node_id, it.physical_id))
         .collect();
-    let is: Vec<_> = copies
+    let mut is: Vec<_> = copies
         .iter()
         .map(|it| (it.node_id, it.physical_id))
         .collect();
+    told.sort();
+    is.sort();
     if told != is {
         return Err(format!(
             "{} runs as {is:?}, its domain says {told:?}",
             spec.name()
         ));
     }
-    if !is.is_empty() {
+    if is.len() == wanted {
         return Ok(());
     }
     let reports = alive.domain.node_reports();
@@ -199,8 +231,9 @@ fn check_vertex(
         });
     match could {
         Some(node) => Err(format!(
-            "{} ({logical_id}) does not run ({:?}), though node {} could take it",
+            "{} ({logical_id}) has {} of {wanted} copies ({:?}), though node {} could take one",
             spec.name(),
+            is.len(),
             active.waiting,
             node.number
         )),
