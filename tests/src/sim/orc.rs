@@ -10,8 +10,8 @@ use edgeless_con::cluster::{Lookup, Question};
 use edgeless_orc::{
     change::{Change, What},
     domain::{
-        Command, Domain, Effect, Flapping, Settings, StartOutcome, Step, StepKey, StepResult,
-        Things, Ticket, VertexRequest,
+        Command, Domain, Effect, Flapping, Rebalancing, Settings, StartOutcome, Step, StepKey,
+        StepResult, Things, Ticket, VertexRequest,
     },
     fence::Fence,
     journal::Difference,
@@ -115,6 +115,7 @@ impl Orc {
                 times: 0,
                 ..Flapping::default()
             },
+            rebalancing: Rebalancing::default(),
         };
         let ahead = self.ahead;
         let reset = Change {
@@ -333,7 +334,7 @@ impl Orc {
                 Difference::cordon(node_id, true)
             }
             Intent::Uncordon { node_id } => Difference::cordon(node_id, false),
-            Intent::Migrate { .. } => Difference::default(),
+            Intent::Migrate { .. } | Intent::Rebalance => Difference::default(),
         };
         self.keep(difference, Waiting::Intent(caller, intent), context);
     }
