@@ -129,11 +129,12 @@ impl Domain {
             }
         }
         match next {
-            Some((replica, old)) => {
-                if self.replace(replica, old) == Move::Nowhere && !self.exchange(replica, old) {
-                    self.delay_update(key);
-                }
+            Some((replica, old))
+                if self.replace(replica, old) == Move::Nowhere && !self.exchange(replica, old) =>
+            {
+                self.delay_update(key);
             }
+            Some(_) => {}
             None if is_proved => self.finish_update(key),
             None => {}
         }
