@@ -141,7 +141,9 @@ impl Domain {
     /// A node has more room: those for whom it is kept start there, as soon as they fit.
     pub(super) fn use_reserved(&mut self, node_id: NodeId) {
         for key in self.kept_on.get(&node_id).cloned().unwrap_or_default() {
-            if self.fleet.is_within(node_id) {
+            // Of one that gives way to its successor the last copy has to stop first.
+            let is_free = self.model.replica(key).instance.is_none();
+            if is_free && self.fleet.is_within(node_id) {
                 let class = self.model.class_of(key);
                 let (kind, ask) = (class.kind, class.ask);
                 self.release(key);

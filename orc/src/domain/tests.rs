@@ -2,6 +2,7 @@
 
 mod late;
 mod operations;
+mod replaced;
 
 use std::collections::BTreeSet;
 

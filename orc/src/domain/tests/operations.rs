@@ -11,7 +11,7 @@ use crate::domain::{
 
 const NODES: std::ops::Range<u128> = 0..4;
 
-fn all_nodes() -> Simulation {
+pub(super) fn all_nodes() -> Simulation {
     joined(Simulation::new())
 }
 
@@ -23,7 +23,7 @@ fn joined(mut simulation: Simulation) -> Simulation {
 }
 
 /// The nodes on which copies of a vertex run.
-fn homes(simulation: &Simulation, number: u128) -> Vec<NodeId> {
+pub(super) fn homes(simulation: &Simulation, number: u128) -> Vec<NodeId> {
     let lid = logical_id(number);
     let nodes = simulation.nodes.iter();
     let of_node = nodes.flat_map(|(&id, node)| node.running.values().map(move |it| (id, it)));
@@ -32,7 +32,7 @@ fn homes(simulation: &Simulation, number: u128) -> Vec<NodeId> {
 }
 
 /// A little time in which all nodes refresh and do their steps.
-fn round(simulation: &mut Simulation) {
+pub(super) fn round(simulation: &mut Simulation) {
     for number in NODES {
         simulation.refresh(node_id(number), false);
     }
@@ -40,7 +40,7 @@ fn round(simulation: &mut Simulation) {
     simulation.pass(Duration::from_millis(50));
 }
 
-fn run(simulation: &mut Simulation) {
+pub(super) fn run(simulation: &mut Simulation) {
     for _ in 0..60 {
         round(simulation);
     }
