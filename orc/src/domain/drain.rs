@@ -69,7 +69,10 @@ impl Domain {
             } else if self.is_another_moving(key) {
                 later.push(physical_id);
             } else if self.move_away(key, None) == Move::Begun {
-                drain.moving.insert(physical_id);
+                // What had not started yet is gone at once.
+                if self.model.replica_of(physical_id).is_some() {
+                    drain.moving.insert(physical_id);
+                }
             } else {
                 drain.stuck.push(physical_id);
             }

@@ -1,5 +1,6 @@
 //! Random events against the invariants of a domain, and single cases.
 
+mod drains;
 mod late;
 mod operations;
 mod replaced;
