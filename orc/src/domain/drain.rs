@@ -33,6 +33,11 @@ impl Drain {
     pub(super) fn is_over(&self) -> bool {
         self.todo.is_empty() && self.moving.is_empty()
     }
+
+    #[cfg(test)]
+    pub(super) fn moving(&self) -> &BTreeSet<PhysicalId> {
+        &self.moving
+    }
 }
 
 impl Domain {

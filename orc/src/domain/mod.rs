@@ -4,6 +4,8 @@
 //! nothing; its generator is seeded.
 
 mod adopt;
+#[cfg(test)]
+mod check;
 mod drain;
 mod event;
 mod flapping;

@@ -4,6 +4,8 @@
 //! [`Instance`]. What many vertices have in common is kept once, in a [`Class`]. Everything is found by
 //! a place in a slab or by a hash: nothing here walks over all vertices.
 
+#[cfg(test)]
+mod check;
 mod parts;
 
 use std::sync::Arc;
@@ -36,7 +38,8 @@ pub(super) struct Model {
     by_workflow: FxHashMap<WorkflowId, Vec<VertexKey>>,
     /// Who sends to a vertex, whether it is desired or not.
     senders: FxHashMap<LogicalId, SmallVec<[VertexKey; 2]>>,
-    channels: FxHashMap<Arc<str>, ()>,
+    /// Names of channels, and how many outputs have each.
+    channels: FxHashMap<Arc<str>, usize>,
 }
 
 impl Model {
@@ -152,13 +155,12 @@ impl Model {
     /// Leads the outputs of a vertex elsewhere.
     pub(super) fn set_outputs(&mut self, key: VertexKey, outputs: &OutputMapping) {
         let channels = &mut self.channels;
-        let mut intern = |channel: &String| match channels.get_key_value(channel.as_str()) {
-            Some((known, ())) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = channel.as_str().into();
-                channels.insert(Arc::clone(&new), ());
-                new
-            }
+        let mut intern = |channel: &String| {
+            let known = channels.get_key_value(channel.as_str());
+            let known = known.map(|(known, _)| Arc::clone(known));
+            let name = known.unwrap_or_else(|| channel.as_str().into());
+            *channels.entry(Arc::clone(&name)).or_default() += 1;
+            name
         };
         let new: Outputs = outputs
             .iter()
@@ -172,9 +174,11 @@ impl Model {
                     self.senders.remove(target);
                 }
             }
-            // The map and what was replaced hold it, and nobody else.
-            if Arc::strong_count(channel) == 2 {
-                self.channels.remove(channel);
+            if let Some(users) = self.channels.get_mut(channel) {
+                *users -= 1;
+                if *users == 0 {
+                    self.channels.remove(channel);
+                }
             }
         }
         for (_, target) in &self.vertices[key.0].outputs {

@@ -32,6 +32,13 @@ pub(super) struct Node {
     pub(super) demand: Vec<Demand>,
 }
 
+#[cfg(test)]
+impl Node {
+    pub(super) fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+}
+
 impl Domain {
     /// Takes a registration or refresh.
     pub fn on_node_update(

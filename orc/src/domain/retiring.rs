@@ -128,3 +128,24 @@ impl Retiring {
         }
     }
 }
+
+#[cfg(test)]
+impl Retiring {
+    /// Whether all indices say the same; what is replaced.
+    pub(super) fn check(&self) -> BTreeSet<PhysicalId> {
+        let mut expected = 0;
+        for (physical_id, copy) in &self.copies {
+            for sender in &copy.senders {
+                assert!(self.expected[sender].contains(physical_id));
+                expected += 1;
+            }
+        }
+        let waiting = self.expected.values();
+        assert!(waiting.clone().all(|it| !it.is_empty()));
+        assert_eq!(waiting.map(SmallVec::len).sum::<usize>(), expected);
+        for (due, physical_id) in &self.dues {
+            assert_eq!(self.copies[physical_id].due, Some(*due));
+        }
+        self.copies.keys().copied().collect()
+    }
+}

@@ -319,6 +319,7 @@ impl Simulation {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
+        self.domain.check();
         for effect in effects {
             match effect {
                 Effect::Step { node_id, step } => {

@@ -22,6 +22,13 @@ pub(super) struct PendingTicket {
     outcomes: FxHashMap<LogicalId, StartOutcome>,
 }
 
+#[cfg(test)]
+impl PendingTicket {
+    pub(super) fn open(&self) -> &FxHashSet<LogicalId> {
+        &self.open
+    }
+}
+
 impl Domain {
     pub(super) fn start(&mut self, requests: Vec<VertexRequest>, ticket: Ticket) {
         let logical_ids = self.open(&requests, ticket);

@@ -134,3 +134,31 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+impl Waiting {
+    /// Whether all lines and places say the same; who waits.
+    pub(super) fn check(&self) -> BTreeSet<ReplicaKey> {
+        let mut lines = 0;
+        for (key, place) in &self.places {
+            let (there, turn) = match place {
+                Place::Turn(turn) => (self.turns.contains(turn), turn),
+                Place::Moment(at, turn) => (self.moments.contains(&(*at, *turn)), turn),
+                Place::Room(shape, turn) => (self.rooms[shape].contains(turn), turn),
+            };
+            assert!(there && turn.2 == *key, "{key:?} is not where it waits");
+            lines += 1;
+        }
+        let rooms = self.rooms.values().map(BTreeSet::len).sum::<usize>();
+        assert_eq!(self.turns.len() + self.moments.len() + rooms, lines);
+        self.places.keys().copied().collect()
+    }
+
+    /// What a replica that waits for room wants.
+    pub(super) fn shape_of(&self, key: ReplicaKey) -> Option<Shape> {
+        match self.places.get(&key)? {
+            Place::Room(shape, _) => Some(*shape),
+            Place::Turn(_) | Place::Moment(..) => None,
+        }
+    }
+}

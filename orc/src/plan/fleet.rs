@@ -311,4 +311,14 @@ impl Fleet {
 }
 
 #[cfg(test)]
+impl Fleet {
+    /// Of each node: its instances, those it heals, and what was asked of it.
+    pub(crate) fn counted(&self) -> BTreeMap<NodeId, (usize, u32, Ask)> {
+        let members = self.members.iter();
+        let counted = members.map(|(id, it)| (*id, (it.instances, it.healing, it.asked)));
+        counted.collect()
+    }
+}
+
+#[cfg(test)]
 mod tests;
