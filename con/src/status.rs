@@ -167,6 +167,36 @@ pub struct NodeStatus {
     pub last_update: Timestamp,
 }
 
+/// Where a workflow would go if it were started now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DryRun {
+    /// Whether a start would be accepted without `wait`.
+    pub fits: bool,
+    /// The domain it would go to; where it fits nowhere, the one whose nodes are counted. Null: no domain
+    /// answers.
+    pub domain: Option<String>,
+    /// Its vertices, functions first.
+    pub vertices: Vec<WouldGo>,
+    /// Why it would not go to the other domains, or to any.
+    pub domains: BTreeMap<String, String>,
+    /// What of the document would be left out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Where a vertex would go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WouldGo {
+    /// Its name in the workflow.
+    pub name: String,
+    /// One node for each copy that finds one.
+    pub nodes: Vec<String>,
+    /// Why a copy finds none: how many nodes each requirement excludes, such as
+    /// `label_match_all: 3 of 5 nodes`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<String>,
+}
+
 type Seen = Result<HashMap<LogicalId, v1::VertexStatus>, String>;
 
 /// A workflow with what its domain said of its vertices, or why nothing was said.

@@ -10,7 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     backlog::Backlog,
-    domain::{Command, Domain, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, VertexRequest},
+    domain::{
+        Command, Domain, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, VertexRequest, WouldGo,
+    },
     fence::Overtaken,
     journal::Difference,
 };
@@ -18,7 +20,7 @@ use crate::{
 /// Requests that wait for the owner.
 const INBOX: usize = 4_096;
 
-type Read = Box<dyn FnOnce(&Domain, Timestamp) + Send>;
+type Read = Box<dyn FnOnce(&mut Domain, Timestamp) + Send>;
 
 /// An answer that comes when what was asked for is kept.
 pub(crate) type Kept<T> = Result<T, NotKept>;
@@ -188,6 +190,15 @@ impl Handle {
         self.ask(|reply| Request::Migrate(intent, reply)).await
     }
 
+    /// Where vertices would go if they were started now, in their order.
+    ///
+    /// # Errors
+    /// ε-ORC is ending.
+    pub async fn dry_run(&self, vertices: Vec<VertexRequest>) -> Result<Vec<WouldGo>, Ended> {
+        self.with(move |domain, now| domain.dry_run(vertices, now))
+            .await
+    }
+
     /// Looks at the domain.
     ///
     /// # Errors
@@ -195,6 +206,13 @@ impl Handle {
     pub async fn read<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Domain, Timestamp) -> T + Send + 'static,
+    ) -> Result<T, Ended> {
+        self.with(move |domain, now| look(domain, now)).await
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&mut Domain, Timestamp) -> T + Send + 'static,
     ) -> Result<T, Ended> {
         self.ask(|reply| {
             Request::Read(Box::new(move |domain, now| {

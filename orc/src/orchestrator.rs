@@ -237,7 +237,7 @@ impl Orchestrator {
                 self.carry_out(effects);
                 respond(reply, outcome);
             }
-            Request::Read(look) => look(&self.domain, now()),
+            Request::Read(look) => look(&mut self.domain, now()),
         }
     }
 

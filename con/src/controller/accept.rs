@@ -11,9 +11,9 @@ use edgeless_types::{
     workflow::{VertexSpec, Workflow},
 };
 
-use super::{Controller, keys::Verdict, now, unknown_workflow};
+use super::{Controller, Inner, keys::Verdict, now, unknown_workflow};
 use crate::{
-    check::{self, Checked},
+    check::{self, Checked, Known, RegisteredClass},
     orc_client::Started,
     problem::Refusal,
     status::{self, WorkflowStatus},
@@ -30,6 +30,28 @@ pub enum Wait {
     Yes,
     /// It is refused.
     No,
+}
+
+/// Whether code that a workflow names by its digest has to be here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// It has.
+    Kept,
+    /// It may be uploaded later.
+    Promised,
+}
+
+/// What is known, with all code that is named.
+struct Promised<'a>(&'a Inner);
+
+impl Known for Promised<'_> {
+    fn class(&self, id: &str, version: &str) -> Option<RegisteredClass> {
+        self.0.class(id, version)
+    }
+
+    fn has_code(&self, _: CodeDigest) -> bool {
+        true
+    }
 }
 
 /// What the vertices of a workflow came to in one domain.
@@ -126,7 +148,7 @@ impl Controller {
             code,
             notes,
             domains,
-        } = self.check(workflow).await?;
+        } = self.check(workflow, Code::Kept).await?;
         for (digest, code) in code {
             let put = self.0.code.put(digest, code).await;
             put.map_err(|error| Refusal::Store(error.to_string()))?;
@@ -167,10 +189,13 @@ impl Controller {
         begun
     }
 
-    async fn check(&self, workflow: Workflow) -> Result<Checked, Refusal> {
+    pub(super) async fn check(&self, workflow: Workflow, code: Code) -> Result<Checked, Refusal> {
         let inner = Arc::clone(&self.0);
         let is_slow = check::inline_bytes(&workflow) > SLOW_CHECK_BYTES;
-        let check = move || check::check(&workflow, &*inner);
+        let check = move || match code {
+            Code::Kept => check::check(&workflow, &*inner),
+            Code::Promised => check::check(&workflow, &Promised(&inner)),
+        };
         let checked = match is_slow {
             false => check(),
             true => {
@@ -297,7 +322,7 @@ pub fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
 }
 
 /// Draws the ids of a workflow and resolves its mappings, so that one start says everything.
-fn new_record(
+pub(super) fn new_record(
     name: String,
     vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
     notes: Vec<String>,

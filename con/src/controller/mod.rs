@@ -3,12 +3,13 @@
 //! Everything accepted is on disk before it is acknowledged. Which domain runs what is decided by
 //! the pure [`Cluster`]; the domains are told by their [`crate::worker`]s. A request is carried
 //! through even if its client goes away in the middle. `accept` takes workflows, `workflows`
-//! stops, moves and shows them; `registry` has functions and their code, `domains` the domains,
+//! stops, moves and shows them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains,
 //! `keys` idempotency.
 
 mod accept;
 mod choice;
 mod domains;
+mod dry_run;
 mod keys;
 mod registry;
 mod workflows;

@@ -1,17 +1,22 @@
-//! What a domain is asked beside starting and stopping: how it is, and to move single vertices.
+//! What a domain is asked beside starting and stopping: how it is, where a workflow would go, and to move
+//! single vertices.
 
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use edgeless_proto::{
-    convert::{id_bytes, id_from_wire},
+    convert::{ConvertError, id_bytes, id_from_wire},
     v1,
 };
 use edgeless_types::{LogicalId, NodeId, ProviderId};
 use tonic::Code;
 
-use super::{DEADLINE, OrcClient, no_answer, reply, within};
-use crate::cluster::{Lookup, Question};
+use super::{DEADLINE, OrcClient, no_answer, reply, wire, within};
+use crate::{
+    cluster::{Lookup, Question},
+    status::WouldGo,
+    store::{VertexRecord, WorkflowRecord},
+};
 
 /// A move that a domain did not make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +73,32 @@ impl OrcClient {
             membership: reply.membership,
             there: there.collect(),
         })
+    }
+
+    /// Where the vertices of a workflow would go, in their order.
+    ///
+    /// # Errors
+    /// The domain does not answer, in words.
+    pub async fn dry_run(&mut self, record: &WorkflowRecord) -> Result<Vec<WouldGo>, String> {
+        let vertices = wire(record).collect();
+        let request = v1::DryRunRequest { vertices };
+        let reply = within(DEADLINE, self.control.dry_run(request)).await?;
+        if reply.vertices.len() != record.vertices.len() {
+            return Err("its domain does not answer for each vertex".to_owned());
+        }
+        let read = |(vertex, goes): (&VertexRecord, v1::WouldGo)| {
+            let node_id = |id: &Bytes| id_from_wire::<NodeId>(id, "node_ids");
+            let nodes = goes.node_ids.iter().map(node_id);
+            let nodes = nodes.map(|id| id.map(|id| id.to_string()));
+            Ok(WouldGo {
+                name: vertex.spec.name().to_owned(),
+                nodes: nodes.collect::<Result<_, _>>()?,
+                excluded: goes.excluded,
+            })
+        };
+        let vertices = record.vertices.iter().zip(reply.vertices).map(read);
+        let vertices: Result<_, ConvertError> = vertices.collect();
+        vertices.map_err(|error| format!("its domain's answer is wrong: {error}"))
     }
 
     /// The nodes of the domain.

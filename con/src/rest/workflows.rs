@@ -22,7 +22,7 @@ use crate::{
     check::{Format, parse},
     controller::{Controller, Wait},
     problem::Refusal,
-    status::{WorkflowState, WorkflowStatus},
+    status::{DryRun, WorkflowState, WorkflowStatus},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -31,14 +31,20 @@ pub(super) struct StartQuery {
     /// Accept a workflow that nobody can run now; it waits.
     #[serde(default)]
     wait: bool,
+    /// Start and keep nothing; say where it would go. Code that the document names by its digest need not be
+    /// here, and an `Idempotency-Key` is not used up.
+    #[serde(default)]
+    dry_run: bool,
 }
 
-/// Submits a workflow; answers when it runs, or was accepted as waiting.
+/// Submits a workflow; answers when it runs, or was accepted as waiting. With `dry_run` it answers where the
+/// workflow would go.
 #[utoipa::path(
     post, path = "/api/v1/workflows", params(StartQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same workflow")),
     request_body(content = Object, description = "A workflow document, JSON or YAML"),
     responses(
+        (status = 200, description = "A dry run: where it would go, or what excludes the nodes", body = DryRun),
         (status = 201, description = "It runs", body = WorkflowStatus),
         (status = 202, description = "It is accepted and waits", body = WorkflowStatus),
         (status = 400, description = "Not JSON or YAML", body = Problem),
@@ -64,6 +70,9 @@ pub(super) async fn start(
         }
         .into()
     })?;
+    if query.dry_run {
+        return Ok(Json(con.dry_run(workflow).await?).into_response());
+    }
     let key = headers
         .get("idempotency-key")
         .map(|key| key.to_str().map(str::to_owned));

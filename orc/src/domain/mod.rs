@@ -7,6 +7,7 @@ mod adopt;
 #[cfg(test)]
 mod check;
 mod drain;
+mod dry_run;
 mod event;
 mod flapping;
 mod intents;
@@ -46,6 +47,7 @@ use crate::{
     },
 };
 use drain::Drain;
+pub use dry_run::WouldGo;
 pub use event::{
     Command, Effect, NodeUpdate, NodeUpdateReply, Output, Profile, Refusal, StartOutcome, Step,
     StepKey, StepResult, Ticket, VertexRequest,

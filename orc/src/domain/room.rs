@@ -26,34 +26,22 @@ pub(super) struct Reserved {
 }
 
 /// Who would have to leave a node.
-struct Leaving {
-    node_id: NodeId,
+pub(super) struct Leaving {
+    pub(super) node_id: NodeId,
     /// The highest priority among them.
     highest: i32,
-    replicas: Vec<(ReplicaKey, Instance)>,
+    pub(super) replicas: Vec<(ReplicaKey, Instance)>,
 }
 
 impl Domain {
     /// Instances of lower priority leave a node, whose room is kept for a replica until then: whether that
     /// is so.
     pub(super) fn make_room(&mut self, key: ReplicaKey) -> bool {
-        let class = self.model.class_of(key);
-        let (kind, ask, priority) = (class.kind, class.ask, class.requirements.priority);
-        let lower = self
-            .priorities
-            .first_key_value()
-            .is_some_and(|(&least, _)| least < priority);
-        if !lower || ask == Ask::default() {
-            return false;
-        }
-        let nodes = self.fleet.short_of_room(kind, ask, LOOKS);
-        let leaving = nodes
-            .into_iter()
-            .filter_map(|it| self.who_leaves(it, ask, priority));
-        let Some(least) = leaving.min_by_key(|it| (it.highest, it.replicas.len(), it.node_id))
-        else {
+        let Some(least) = self.who_makes_room(key) else {
             return false;
         };
+        let class = self.model.class_of(key);
+        let (ask, priority) = (class.ask, class.requirements.priority);
         let node_id = least.node_id;
         tracing::info!(%node_id, leaving = least.replicas.len(), "room is made for a higher priority");
         self.reserve(key, node_id, ask);
@@ -62,6 +50,24 @@ impl Domain {
         }
         self.waiting.for_moment(key, priority, self.now + PATIENCE);
         true
+    }
+
+    /// Those of the lowest priority that would have to leave some node so that a replica fits.
+    pub(super) fn who_makes_room(&mut self, key: ReplicaKey) -> Option<Leaving> {
+        let class = self.model.class_of(key);
+        let (kind, ask, priority) = (class.kind, class.ask, class.requirements.priority);
+        let lower = self
+            .priorities
+            .first_key_value()
+            .is_some_and(|(&least, _)| least < priority);
+        if !lower || ask == Ask::default() {
+            return None;
+        }
+        let nodes = self.fleet.short_of_room(kind, ask, LOOKS);
+        let leaving = nodes
+            .into_iter()
+            .filter_map(|it| self.who_leaves(it, ask, priority));
+        leaving.min_by_key(|it| (it.highest, it.replicas.len(), it.node_id))
     }
 
     /// From time to time those who come first are tried again: what runs now may make room.

@@ -14,7 +14,7 @@ use super::{
     instances::{All, epoch_from_wire, start_vertices, vertices_from_wire},
 };
 use crate::{
-    domain::{NodeReport, Refusal, Things},
+    domain::{NodeReport, Refusal, Things, WouldGo},
     handle::Handle,
 };
 
@@ -127,6 +127,21 @@ impl DomainControl for Control {
             node_ids: there.node_ids.iter().map(id_bytes).collect(),
             provider_ids: there.provider_ids.into_iter().collect(),
             labels: there.labels.into_iter().collect(),
+        }))
+    }
+
+    async fn dry_run(
+        &self,
+        request: Request<v1::DryRunRequest>,
+    ) -> Result<Response<v1::DryRunReply>, Status> {
+        let vertices = vertices_from_wire(request.into_inner().vertices)?;
+        let vertices = self.0.dry_run(vertices).await.map_err(ended)?;
+        let would_go = |goes: WouldGo| v1::WouldGo {
+            node_ids: goes.nodes.iter().map(id_bytes).collect(),
+            excluded: goes.excluded,
+        };
+        Ok(Response::new(v1::DryRunReply {
+            vertices: vertices.into_iter().map(would_go).collect(),
         }))
     }
 }

@@ -9,6 +9,7 @@ mod choice;
 mod kind;
 mod member;
 mod pool;
+mod trial;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +23,7 @@ pub use kind::{Kind, KindId};
 use member::Member;
 pub use member::Overcommit;
 use pool::Pool;
+pub use trial::Trial;
 
 /// All nodes, and the pools of the kinds in use.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod input;
 mod journal;
 mod looking;
 mod mirror;
+mod operations;
 mod partition;
 mod placing;
 mod slow;

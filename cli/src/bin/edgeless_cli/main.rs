@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod document;
 mod domain;
+mod dry_run;
 mod failure;
 mod function;
 mod node;

@@ -71,6 +71,26 @@ pub(crate) struct Instance {
     pub(crate) since: String,
 }
 
+/// Where a workflow would go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct DryRun {
+    pub(crate) fits: bool,
+    pub(crate) domain: Option<String>,
+    pub(crate) vertices: Vec<WouldGo>,
+    pub(crate) domains: BTreeMap<String, String>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Where a vertex would go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct WouldGo {
+    pub(crate) name: String,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) excluded: Vec<String>,
+}
+
 /// A domain.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

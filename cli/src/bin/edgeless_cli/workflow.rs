@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Subcommand};
-use edgeless_types::{NodeId, WorkflowId};
+use edgeless_types::{CodeDigest, NodeId, WorkflowId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    document,
+    document, dry_run,
     failure::{Failure, file},
     output::{Output, Style, or_dash, table},
-    view::{Vertex, Workflow},
+    view::{DryRun, Vertex, Workflow},
 };
 
 #[derive(Debug, Subcommand)]
@@ -45,6 +45,9 @@ pub(crate) struct Start {
     /// Accept a workflow that nobody can run now: it waits
     #[arg(long)]
     wait: bool,
+    /// Start nothing: show where the workflow would go, and what excludes the nodes where it would not
+    #[arg(long, conflicts_with_all = ["wait", "idempotency_key"])]
+    dry_run: bool,
     /// The same key with the same document starts one workflow, however often it is sent
     #[arg(long, value_name = "TEXT")]
     idempotency_key: Option<String>,
@@ -69,6 +72,15 @@ pub(crate) struct Migrate {
 
 pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
+        Command::Start(start) if start.dry_run => {
+            let document = load(&start.file, Code::Stays, client).await?;
+            let request = client.request(Method::POST, &["workflows"]);
+            let request = request.query(&[("dry_run", true)]).json(&document);
+            let answer = client.send(request).await?;
+            let dry_run: DryRun = client.view(&answer)?;
+            output.notes(&dry_run.notes);
+            output.answer(&answer, |style| dry_run::tell(&dry_run, style))
+        }
         Command::Start(start) => {
             let answer = start_workflow(start, client).await?;
             let workflow: Workflow = client.view(&answer)?;
@@ -102,11 +114,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
 }
 
 async fn start_workflow(start: Start, client: &Client) -> Result<Value, Failure> {
-    let mut document = document::read(&start.file)?;
-    for code_file in document::code_files(&document, &start.file)? {
-        let code = load_code(&code_file.path, client).await?;
-        document::set_code(&mut document, code_file.function, code);
-    }
+    let document = load(&start.file, Code::Travels, client).await?;
     let mut request = client
         .request(Method::POST, &["workflows"])
         .query(&[("wait", start.wait)])
@@ -117,10 +125,30 @@ async fn start_workflow(start: Start, client: &Client) -> Result<Value, Failure>
     client.send(request).await
 }
 
-async fn load_code(path: &Path, client: &Client) -> Result<Value, Failure> {
+/// Whether long code is uploaded.
+#[derive(Clone, Copy)]
+enum Code {
+    Travels,
+    Stays,
+}
+
+/// A document with the code that it names by files.
+async fn load(path: &Path, code: Code, client: &Client) -> Result<Value, Failure> {
+    let mut document = document::read(path)?;
+    for code_file in document::code_files(&document, path)? {
+        let code = load_code(&code_file.path, code, client).await?;
+        document::set_code(&mut document, code_file.function, code);
+    }
+    Ok(document)
+}
+
+async fn load_code(path: &Path, travels: Code, client: &Client) -> Result<Value, Failure> {
     let code = std::fs::read(path).map_err(file(path))?;
     if let Some(inline) = document::inline(&code) {
         return Ok(inline);
+    }
+    if matches!(travels, Code::Stays) {
+        return Ok(document::uploaded(&CodeDigest::of(&code).to_string()));
     }
     let request = client
         .request(Method::POST, &["code"])

@@ -71,6 +71,16 @@ impl Pool {
         self.order.any(accepts)
     }
 
+    /// Whose turn it was last, where there are turns.
+    pub(super) fn last(&self) -> Option<NodeId> {
+        self.order.last()
+    }
+
+    /// Whose turn it is said to have been last.
+    pub(super) fn set_last(&mut self, last: Option<NodeId>) {
+        self.order.set_last(last);
+    }
+
     pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static str, usize)> {
         self.reasons
             .iter()

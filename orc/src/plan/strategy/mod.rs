@@ -36,6 +36,14 @@ pub trait Order: Debug + Send {
         accepts: &mut dyn FnMut(NodeId) -> bool,
     ) -> Option<NodeId>;
 
+    /// The node that was chosen last: of interest to orders in which that says who is next.
+    fn last(&self) -> Option<NodeId> {
+        None
+    }
+
+    /// This one is said to have been chosen last, as [`Order::last`] gave it before.
+    fn set_last(&mut self, _: Option<NodeId>) {}
+
     /// Whether one is accepted.
     fn any(&self, accepts: &mut dyn FnMut(NodeId) -> bool) -> bool;
 }

@@ -40,6 +40,14 @@ impl Order for RoundRobin {
         Some(next)
     }
 
+    fn last(&self) -> Option<NodeId> {
+        self.last
+    }
+
+    fn set_last(&mut self, last: Option<NodeId>) {
+        self.last = last;
+    }
+
     fn any(&self, accepts: &mut dyn FnMut(NodeId) -> bool) -> bool {
         self.nodes.iter().copied().any(accepts)
     }

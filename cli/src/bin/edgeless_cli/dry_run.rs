@@ -1,0 +1,73 @@
+//! What `edgeless_cli workflow start --dry-run` shows.
+
+use crate::{
+    output::{Style, names, or_dash, table},
+    view::{DryRun, WouldGo},
+};
+
+/// Where a workflow would go: for people a sentence, a table of its vertices, and why not elsewhere.
+pub(crate) fn tell(dry_run: &DryRun, style: Style) -> String {
+    let row = |vertex: &WouldGo| {
+        [
+            vertex.name.clone(),
+            names(&vertex.nodes),
+            or_dash(Some(&vertex.excluded.join("; "))),
+        ]
+    };
+    let header = ["NAME", "WOULD RUN ON", "EXCLUDED"];
+    let rows = dry_run.vertices.iter().map(row);
+    let shown = table(
+        style,
+        header,
+        rows,
+        "no domain said where its vertices would go",
+    );
+    if style != Style::Terminal {
+        return shown;
+    }
+    let verdict = match (dry_run.fits, &dry_run.domain) {
+        (true, Some(domain)) => format!("it would run in {domain}\n"),
+        (_, Some(domain)) => format!("it would not run; the nodes of {domain} are counted\n"),
+        (_, None) => "it would not run: no domain answers\n".to_owned(),
+    };
+    let notes = dry_run.notes.iter();
+    let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
+    let others = dry_run.domains.iter();
+    let others: String = others
+        .map(|(domain, reason)| format!("not in {domain}: {reason}\n"))
+        .collect();
+    format!("{verdict}{notes}{shown}{others}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_nowhere_says_what_excludes_how_many_nodes() {
+        let dry_run: DryRun = serde_json::from_value(json!({
+            "fits": false, "domain": "domain-1",
+            "vertices": [
+                {"name": "f", "nodes": ["n"]},
+                {"name": "g", "nodes": [], "excluded": ["tpm: 1 of 2 nodes", "cordoned: 1 of 2 nodes"]},
+            ],
+            "domains": {"domain-1": "`g`: ...", "domain-2": "no node provides `redis`"},
+        }))
+        .unwrap();
+        assert_eq!(
+            tell(&dry_run, Style::Terminal),
+            "it would not run; the nodes of domain-1 are counted\n\
+             NAME  WOULD RUN ON  EXCLUDED\n\
+             f     n             -\n\
+             g     -             tpm: 1 of 2 nodes; cordoned: 1 of 2 nodes\n\
+             not in domain-1: `g`: ...\n\
+             not in domain-2: no node provides `redis`\n"
+        );
+        assert_eq!(
+            tell(&dry_run, Style::Pipe),
+            "f\tn\t-\ng\t-\ttpm: 1 of 2 nodes; cordoned: 1 of 2 nodes\n"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Operations of a domain: dry runs, draining, updates.
+
+use edgeless_tests::{
+    client::function,
+    cluster::{Cluster, Mirror},
+    process::binary,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{pipeline, plan};
+
+const WORKFLOWS: &str = "/api/v1/workflows";
+
+async fn dry_run(cluster: &Cluster, document: &Value) -> Value {
+    let path = format!("{WORKFLOWS}?dry_run=true");
+    let sent = cluster.rest.send(Method::POST, &path, document.to_string());
+    let (status, answer) = sent.await.unwrap();
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer
+}
+
+/// What the CLI prints to a pipe.
+async fn cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
+    let output = tokio::process::Command::new(binary("edgeless_cli").unwrap())
+        .env_clear()
+        .args(["--url", &cluster.rest.url])
+        .args(arguments)
+        .output()
+        .await
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
+    let cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    for name in ["http_processor", "double", "noop"] {
+        cluster.rest.push(name).await.unwrap();
+    }
+    let document = pipeline("pipe.test");
+    let would = dry_run(&cluster, &document).await;
+    assert_eq!(
+        (&would["fits"], &would["domain"]),
+        (&json!(true), &json!("test-domain"))
+    );
+    let nothing = json!([]);
+    assert_eq!(cluster.rest.get(WORKFLOWS).await.unwrap(), nothing);
+    let file = cluster.folder().join("pipeline.json");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let start = ["workflow", "start", "--dry-run", file.to_str().unwrap()];
+    let shown = cli(&cluster, &start).await.unwrap();
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    let id = cluster.rest.start(&document).await.unwrap();
+    let mut placed = cluster.rest.placed(&id).await.unwrap();
+    placed.sort();
+    for vertex in would["vertices"].as_array().unwrap() {
+        let resources = ["entry", "log"].map(Value::from).contains(&vertex["name"]);
+        let node = vertex["nodes"][0].as_str().unwrap();
+        assert_eq!(node == cluster.nodes[0].node_id, resources, "{vertex}");
+    }
+
+    // Each fits alone; together they ask for more than the node with that label has.
+    let cores = cluster
+        .rest
+        .get("/api/v1/domains/test-domain/nodes")
+        .await
+        .unwrap()[0]["cores"]
+        .as_u64()
+        .unwrap();
+    let millis = (cores * 600).to_string();
+    let large = json!({"label_match_all": "name=f0", "cpu_millis": millis});
+    let document = json!({"functions": [
+        function("first", "noop", &json!({}), &large),
+        function("second", "noop", &json!({}), &large),
+    ]});
+    let would = dry_run(&cluster, &document).await;
+    assert_eq!(would["fits"], false, "{would}");
+    assert_eq!(would["vertices"][0]["nodes"][0], cluster.nodes[1].node_id);
+    let excluded = json!(["cpu_millis: 1 of 3 nodes", "label_match_all: 2 of 3 nodes"]);
+    assert_eq!(would["vertices"][1]["excluded"], excluded, "{would}");
+    let reason = would["domains"]["test-domain"].as_str().unwrap();
+    assert!(reason.contains("`second`"), "{would}");
+
+    let moon = json!({"label_match_all": "zone=moon"});
+    let document = json!({"functions": [function("n", "noop", &json!({}), &moon)]});
+    let would = dry_run(&cluster, &document).await;
+    let excluded = json!(["label_match_all: 3 of 3 nodes"]);
+    assert_eq!(would["vertices"][0]["excluded"], excluded, "{would}");
+    let all = cluster.rest.get(WORKFLOWS).await.unwrap();
+    assert_eq!(
+        all.as_array().unwrap().len(),
+        1,
+        "nothing of a dry run is left"
+    );
+
+    let path = format!("{WORKFLOWS}?dryrun=true");
+    let sent = cluster.rest.send(Method::POST, &path, document.to_string());
+    let (status, problem) = sent.await.unwrap();
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(
+        problem["detail"].as_str().unwrap().contains("dry_run"),
+        "{problem}"
+    );
+}
