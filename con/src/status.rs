@@ -158,8 +158,12 @@ pub struct NodeStatus {
     /// How it was when it last said so.
     #[schema(value_type = Option<Object>)]
     pub health: Option<NodeHealth>,
-    /// Whether it takes nothing new.
+    /// Whether it was told to take nothing new.
     pub cordoned: bool,
+    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned` or `came and went too often`.
+    /// Absent: it takes something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
     /// Instances there.
     pub instances: u32,
     /// When it was last heard of, `secs.nsecs`.
@@ -339,6 +343,7 @@ pub(crate) fn of_node(node: v1::NodeStatus) -> Option<NodeStatus> {
             .collect(),
         health: node.health.map(NodeHealth::from),
         cordoned: node.cordoned,
+        closed: Some(node.closed).filter(|why| !why.is_empty()),
         instances: node.num_instances,
         last_update: Timestamp::from_nanos(node.last_update_ns),
     })

@@ -78,6 +78,8 @@ struct NodeStatus {
     capabilities: NodeCapabilities,
     health: Option<NodeHealth>,
     cordoned: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<&'static str>,
     instances: usize,
     last_update: Timestamp,
 }
@@ -96,6 +98,7 @@ async fn nodes(State(shown): State<Shown>) -> Result<Json<Vec<NodeStatus>>, Resp
         capabilities: (*report.profile.capabilities).clone(),
         health: report.health,
         cordoned: report.cordoned,
+        closed: report.closed,
         instances: report.instances,
         last_update: report.last_update,
     };

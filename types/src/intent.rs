@@ -146,6 +146,7 @@ mod tests {
         for (key, value) in [
             (format!("intent:migrate:{ID}"), ID),
             (format!("intent:cordon:{ID}"), ""),
+            (format!("intent:drain:{ID}"), ""),
             (format!("intent:uncordon:{ID}"), ""),
         ] {
             let intent = Intent::parse(&key, Some(value)).unwrap();

@@ -3,7 +3,7 @@
 //! Everything accepted is on disk before it is acknowledged. Which domain runs what is decided by
 //! the pure [`Cluster`]; the domains are told by their [`crate::worker`]s. A request is carried
 //! through even if its client goes away in the middle. `accept` takes workflows, `workflows`
-//! stops, moves and shows them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains,
+//! stops, moves and shows them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
 //! `keys` idempotency.
 
 mod accept;
@@ -11,6 +11,7 @@ mod choice;
 mod domains;
 mod dry_run;
 mod keys;
+mod nodes;
 mod registry;
 mod workflows;
 
@@ -34,6 +35,7 @@ use crate::{
 };
 pub use accept::{Outcome, Wait, judge};
 use keys::Keys;
+pub use nodes::Operation;
 
 /// The time: no step of the wall clock moves it, so no domain is lost by one.
 fn now() -> Timestamp {

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use edgeless_proto::{
     convert::{ConvertError, id_bytes, id_from_wire},
-    v1,
+    v1::{self, operate_request::Operation},
 };
 use edgeless_types::{LogicalId, NodeId, ProviderId};
 use tonic::Code;
@@ -108,6 +108,25 @@ impl OrcClient {
     pub async fn nodes(&mut self) -> Result<Vec<v1::NodeStatus>, String> {
         let reply = within(DEADLINE, self.control.list_nodes(v1::ListNodesRequest {})).await?;
         Ok(reply.nodes)
+    }
+
+    /// Cordons, uncordons or drains a node; false: it is not in this domain.
+    ///
+    /// # Errors
+    /// The domain cannot keep it, or does not answer, in words.
+    pub async fn operate(&mut self, node_id: NodeId, operation: Operation) -> Result<bool, String> {
+        let request = v1::OperateRequest {
+            node_id: id_bytes(&node_id),
+            operation: operation.into(),
+        };
+        match reply(DEADLINE, self.control.operate(request)).await {
+            Ok(_) => Ok(true),
+            Err(status) => match status.code() {
+                Code::NotFound => Ok(false),
+                Code::FailedPrecondition => Err(status.message().to_owned()),
+                _ => Err(no_answer(&status)),
+            },
+        }
     }
 
     /// Moves a vertex to a node.

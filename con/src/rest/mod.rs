@@ -4,6 +4,7 @@
 mod domains;
 mod error;
 mod functions;
+mod nodes;
 mod workflows;
 
 use axum::{Json, Router, extract::DefaultBodyLimit, routing::get};
@@ -51,6 +52,9 @@ fn routes() -> OpenApiRouter<Controller> {
         .routes(routes!(domains::inspect))
         .routes(routes!(domains::nodes))
         .routes(routes!(domains::instances))
+        .routes(routes!(nodes::cordon))
+        .routes(routes!(nodes::uncordon))
+        .routes(routes!(nodes::drain))
 }
 
 /// All routes.

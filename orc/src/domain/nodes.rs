@@ -219,17 +219,7 @@ impl Domain {
 
     /// Whether a node takes anything new may have changed.
     pub(super) fn recheck_closed(&mut self, node_id: NodeId) {
-        let leaving = self.nodes.get(&node_id).is_some_and(|node| node.leaving);
-        let closed = if leaving {
-            Some("leaving")
-        } else if self.cordoned.contains(&node_id) {
-            Some("cordoned")
-        } else if self.absences.is_resting(node_id) {
-            Some("came and went too often")
-        } else {
-            None
-        };
-        if self.fleet.set_closed(node_id, closed) {
+        if self.fleet.set_closed(node_id, self.why_closed(node_id)) {
             self.revision += 1;
         }
     }

@@ -22,8 +22,11 @@ pub struct NodeReport {
     pub profile: Profile,
     /// How it was when it last said so.
     pub health: Option<NodeHealth>,
-    /// Whether it takes nothing new.
+    /// Whether it was told to take nothing new.
     pub cordoned: bool,
+    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned` or `came and went too often`.
+    /// None: it takes something.
+    pub closed: Option<&'static str>,
     /// How many instances are there or on their way.
     pub instances: usize,
     /// When it was last heard of.
@@ -78,10 +81,41 @@ impl Domain {
             profile: node.profile.clone(),
             health: node.health.clone(),
             cordoned: self.cordoned.contains(&node_id),
+            closed: self.why_shown_closed(node_id, node.instances.is_empty()),
             instances: node.instances.len(),
             last_update: node.last_update,
         };
         self.nodes().iter().map(report).collect()
+    }
+
+    /// Whether a node is registered.
+    pub fn has_node(&self, node_id: NodeId) -> bool {
+        self.nodes.contains_key(&node_id)
+    }
+
+    /// Why a node takes nothing new; none: it does.
+    pub(super) fn why_closed(&self, node_id: NodeId) -> Option<&'static str> {
+        let node = self.nodes.get(&node_id);
+        if node.is_some_and(|node| node.leaving) {
+            Some("leaving")
+        } else if self.cordoned.contains(&node_id) {
+            Some("cordoned")
+        } else if self.absences.is_resting(node_id) {
+            Some("came and went too often")
+        } else {
+            None
+        }
+    }
+
+    /// The same, of a node that is drained with how far that is.
+    fn why_shown_closed(&self, node_id: NodeId, is_empty: bool) -> Option<&'static str> {
+        match self.why_closed(node_id) {
+            Some("cordoned") if self.drains.contains_key(&node_id) => match is_empty {
+                true => Some("drained"),
+                false => Some("draining"),
+            },
+            why => why,
+        }
     }
 
     /// How many messages wait for each vertex that has no instance to take them.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use edgeless_daemon::code::PutError;
 use edgeless_proto::{
-    convert::{digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
-    v1::{self, domain_control_server::DomainControl},
+    convert::{ConvertError, digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
+    v1::{self, domain_control_server::DomainControl, operate_request::Operation},
 };
 use edgeless_types::{LogicalId, NodeId, intent::Intent, mirror::ActiveInstance};
 use tonic::{Request, Response, Status};
@@ -69,6 +69,32 @@ impl DomainControl for Control {
             Err(refusal @ (Refusal::Infeasible { .. } | Refusal::KeptFull)) => {
                 Err(Status::failed_precondition(refusal.to_string()))
             }
+        }
+    }
+
+    async fn operate(
+        &self,
+        request: Request<v1::OperateRequest>,
+    ) -> Result<Response<v1::OperateReply>, Status> {
+        let request = request.into_inner();
+        let operation = request.operation();
+        let node_id: NodeId = id_from_wire(&request.node_id, "node_id")?;
+        let intent = match operation {
+            Operation::Cordon => Intent::Cordon { node_id },
+            Operation::Uncordon => Intent::Uncordon { node_id },
+            Operation::Drain => Intent::Drain { node_id },
+            Operation::Unspecified => {
+                return Err(ConvertError::new("operation", "is none that is known").into());
+            }
+        };
+        let known = self.0.read(move |domain, _| domain.has_node(node_id));
+        if !known.await.map_err(ended)? {
+            return Err(Status::not_found(Refusal::UnknownNode(node_id).to_string()));
+        }
+        let outcome = self.0.intent(intent.key(), None).await.map_err(ended)?;
+        match outcome.refused {
+            None => Ok(Response::new(v1::OperateReply {})),
+            Some(reason) => Err(Status::failed_precondition(reason)),
         }
     }
 
@@ -181,5 +207,6 @@ fn node_to_wire(node: NodeReport) -> v1::NodeStatus {
         cordoned: node.cordoned,
         num_instances: u32::try_from(node.instances).unwrap_or(u32::MAX),
         last_update_ns: node.last_update.as_nanos(),
+        closed: node.closed.unwrap_or_default().to_owned(),
     }
 }

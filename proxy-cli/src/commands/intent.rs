@@ -26,7 +26,12 @@ pub(crate) enum Ask {
         /// Its id, or the beginning of it
         node: String,
     },
-    /// Ends the cordon of a node
+    /// Places nothing new on a node, and moves what is there elsewhere
+    Drain {
+        /// Its id, or the beginning of it
+        node: String,
+    },
+    /// Ends the cordon or drain of a node
     Uncordon {
         /// Its id, or the beginning of it
         node: String,
@@ -50,6 +55,9 @@ pub(crate) async fn ask(source: &mut Source, ask: &Ask) -> Result<Rows, CommandE
             }
         }
         Ask::Cordon { node } => Intent::Cordon {
+            node_id: Domain::load(source).await?.node(node)?,
+        },
+        Ask::Drain { node } => Intent::Drain {
             node_id: Domain::load(source).await?.node(node)?,
         },
         Ask::Uncordon { node } => Intent::Uncordon {
@@ -102,10 +110,10 @@ mod tests {
     async fn nothing_is_asked_of_a_node_that_is_not_there() {
         let url = testing::status_port().await;
         let mut source = Source::http(&url).await.unwrap();
-        let cordon = Ask::Cordon {
-            node: "ffff".to_owned(),
-        };
-        let error = ask(&mut source, &cordon).await.unwrap_err();
-        assert!(matches!(error, CommandError::Prefix(_)), "{error}");
+        let node = || "ffff".to_owned();
+        for wrong in [Ask::Cordon { node: node() }, Ask::Drain { node: node() }] {
+            let error = ask(&mut source, &wrong).await.unwrap_err();
+            assert!(matches!(error, CommandError::Prefix(_)), "{error}");
+        }
     }
 }

@@ -4,11 +4,12 @@ use edgeless_tests::{
     client::function,
     cluster::{Cluster, Mirror},
     process::binary,
+    wait::until,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{pipeline, plan};
+use super::{Load, all_logged_once, pipeline, plan, with_pipeline};
 
 const WORKFLOWS: &str = "/api/v1/workflows";
 
@@ -106,4 +107,56 @@ async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
         problem["detail"].as_str().unwrap().contains("dry_run"),
         "{problem}"
     );
+}
+
+/// Why a node takes nothing new, as the CLI shows it, and how many instances it has.
+async fn closed(cluster: &Cluster, node_id: &str) -> (String, String) {
+    let shown = cli(cluster, &["node", "list"]).await.unwrap();
+    let row = shown.lines().find(|row| row.starts_with(node_id)).unwrap();
+    let cells: Vec<&str> = row.split('\t').collect();
+    (cells[5].to_owned(), cells[4].to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_drained_under_traffic_and_no_request_is_lost() {
+    let (cluster, id) = with_pipeline(2, Mirror::Without).await;
+    let load = Load::start(cluster.nodes[0].ingress_url.clone(), "pipe.test");
+    load.more(50).await;
+    let placed = cluster.rest.placed(&id).await.unwrap();
+    let drained = &placed.iter().find(|(name, ..)| name == "double").unwrap().1;
+    let said = cli(&cluster, &["node", "drain", drained]).await.unwrap();
+    assert_eq!(said, format!("node {drained} is draining\n"));
+    until("the node is drained", async || {
+        let (why, instances) = closed(&cluster, drained).await;
+        Ok((why == "no, drained" && instances == "0").then_some(()))
+    })
+    .await
+    .unwrap();
+    until("all runs on the other nodes", async || {
+        let placed = cluster.rest.placed(&id).await?;
+        let elsewhere = placed.iter().all(|(_, node, _)| node != drained);
+        Ok((placed.len() == 4 && elsewhere).then_some(()))
+    })
+    .await
+    .unwrap();
+    load.more(50).await;
+    let accepted = load.end().await;
+    let all: Vec<u64> = (1..=accepted.len() as u64).collect();
+    assert_eq!(accepted, all, "every request was answered");
+    all_logged_once(&cluster, &accepted).await;
+
+    for (verb, why) in [
+        ("uncordon", "yes"),
+        ("cordon", "no, cordoned"),
+        ("uncordon", "yes"),
+    ] {
+        cli(&cluster, &["node", verb, drained]).await.unwrap();
+        assert_eq!(closed(&cluster, drained).await.0, why);
+    }
+    let nobody = "00000000-0000-4000-8000-000000000000";
+    let error = cli(&cluster, &["node", "drain", nobody]).await.unwrap_err();
+    assert!(error.contains("there is no node"), "{error}");
+    let path = "/api/v1/nodes/somebody/cordon";
+    let (status, problem) = cluster.rest.send(Method::POST, path, "").await.unwrap();
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
 }

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use edgeless_types::NodeId;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,12 +27,33 @@ pub(crate) enum Command {
         #[arg(value_name = "NODE")]
         id: NodeId,
     },
+    /// Place nothing new on nodes
+    Cordon {
+        /// Their ids
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<NodeId>,
+    },
+    /// End the cordon or drain of nodes
+    Uncordon {
+        /// Their ids
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<NodeId>,
+    },
+    /// Place nothing new on nodes and move what is there elsewhere; `node list` says when they are drained
+    Drain {
+        /// Their ids
+        #[arg(required = true, value_name = "NODE")]
+        ids: Vec<NodeId>,
+    },
 }
 
 pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> Result<(), Failure> {
     match command {
         Command::List { domain } => list(domain, client, output).await,
         Command::Inspect { id } => inspect(id, client, output).await,
+        Command::Cordon { ids } => operate(&ids, "cordon", "is cordoned", client, output).await,
+        Command::Uncordon { ids } => operate(&ids, "uncordon", "is open", client, output).await,
+        Command::Drain { ids } => operate(&ids, "drain", "is draining", client, output).await,
     }
 }
 
@@ -81,6 +103,29 @@ async fn inspect(id: NodeId, client: &Client, output: &Output) -> Result<(), Fai
     })
 }
 
+/// Does it to all of them, and fails with the first that could not be done.
+async fn operate(
+    ids: &[NodeId],
+    verb: &str,
+    done: &str,
+    client: &Client,
+    output: &Output,
+) -> Result<(), Failure> {
+    let mut outcome = Ok(());
+    for id in ids {
+        let request = client.request(Method::POST, &["nodes", &id.to_string(), verb]);
+        match client.send(request).await {
+            Ok(_) => {
+                let answer = json!({ "node_id": id, "done": verb });
+                output.answer(&answer, |_| format!("node {id} {done}\n"))?;
+            }
+            Err(failure) if outcome.is_ok() => outcome = Err(failure),
+            Err(failure) => drop(output.failure(&failure)),
+        }
+    }
+    outcome
+}
+
 async fn domain_ids(client: &Client) -> Result<Vec<String>, Failure> {
     let domains: Vec<Domain> = client.view(&client.get(&["domains"]).await?)?;
     Ok(domains.into_iter().map(|domain| domain.domain_id).collect())
@@ -110,20 +155,29 @@ fn on_node(vertices: &Value, node_id: &str) -> Value {
 }
 
 fn row(domain_id: &str, node: &Node) -> [String; 7] {
-    let takes_work = if node.cordoned { "no, cordoned" } else { "yes" };
     [
         node.node_id.clone(),
         domain_id.to_owned(),
         node.cores.to_string(),
         node.mem_size.to_string(),
         node.instances.to_string(),
-        takes_work.to_owned(),
+        takes_work(node),
         names(&node.labels),
     ]
 }
 
+/// Whether it takes what is new, and why not.
+fn takes_work(node: &Node) -> String {
+    match (&node.closed, node.cordoned) {
+        (Some(why), _) => format!("no, {why}"),
+        // A controller of an earlier version says no more.
+        (None, true) => "no, cordoned".to_owned(),
+        (None, false) => "yes".to_owned(),
+    }
+}
+
 fn tell(node: &Node, domain_id: &str, vertices: &[Vertex], style: Style) -> String {
-    let cordoned = if node.cordoned { ", cordoned" } else { "" };
+    let takes_work = takes_work(node);
     let Node {
         node_id,
         agent_url,
@@ -134,7 +188,8 @@ fn tell(node: &Node, domain_id: &str, vertices: &[Vertex], style: Style) -> Stri
         ..
     } = node;
     format!(
-        "node {node_id} in {domain_id}{cordoned}, last heard of at {last_update}\n\
+        "node {node_id} in {domain_id}, last heard of at {last_update}\n\
+         takes work: {takes_work}\n\
          agent {agent_url}, invocation {invocation_url}\n\
          {cores} cores, {mem_size} MiB memory\n\
          labels: {}\nruntimes: {}\nresource classes: {}\n\n{}",
@@ -148,6 +203,17 @@ fn tell(node: &Node, domain_id: &str, vertices: &[Vertex], style: Style) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_that_takes_nothing_new_says_why() {
+        let shown = |node: Value| takes_work(&serde_json::from_value(node).unwrap());
+        assert_eq!(shown(json!({})), "yes");
+        let flaps = json!({"closed": "came and went too often"});
+        assert_eq!(shown(flaps), "no, came and went too often");
+        let drained = json!({"cordoned": true, "closed": "drained"});
+        assert_eq!(shown(drained), "no, drained");
+        assert_eq!(shown(json!({"cordoned": true})), "no, cordoned");
+    }
 
     #[test]
     fn only_what_runs_on_the_node_is_shown() {

@@ -125,6 +125,7 @@ pub(crate) struct Node {
     pub(crate) runtimes: Vec<String>,
     pub(crate) resource_classes: Vec<String>,
     pub(crate) cordoned: bool,
+    pub(crate) closed: Option<String>,
     pub(crate) instances: u64,
     pub(crate) last_update: String,
 }
