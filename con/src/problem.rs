@@ -42,6 +42,9 @@ pub enum Refusal {
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(String),
+    /// An update came to nothing.
+    #[error("the update is taken back, and the workflow is as it was: {0}")]
+    TakenBack(String),
     /// No domain can run it now.
     #[error("no domain can run it: {0}; `?wait=true` accepts it as waiting")]
     Infeasible(String),

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use edgeless_daemon::writer::{Committed, WriteError, Writer};
@@ -84,6 +84,8 @@ pub enum Write {
     Workflow(Arc<WorkflowRecord>),
     /// A workflow is in another domain, unless it is gone by now.
     Moved(WorkflowId, DomainId),
+    /// A workflow has other vertices, unless it is gone by now; it stays where it is.
+    Updated(Arc<WorkflowRecord>),
     /// A workflow is gone.
     WorkflowGone(WorkflowId),
     /// A class is new or replaced.
@@ -203,16 +205,16 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                     workflows.insert(key.as_str(), json(&**record).as_slice())?;
                 }
                 Write::Moved(workflow_id, domain_id) => {
-                    let key = workflow_id.to_string();
-                    let kept = workflows.get(key.as_str())?;
-                    let Some(record) = kept.map(|row| record(&key, row.value())) else {
-                        continue;
-                    };
-                    let moved = WorkflowRecord {
+                    change(&mut workflows, *workflow_id, |kept| WorkflowRecord {
                         domain_id: Some(domain_id.clone()),
-                        ..record.map_err(redb::Error::Corrupted)?
-                    };
-                    workflows.insert(key.as_str(), json(&moved).as_slice())?;
+                        ..kept
+                    })?;
+                }
+                Write::Updated(record) => {
+                    change(&mut workflows, record.workflow_id, |kept| WorkflowRecord {
+                        domain_id: kept.domain_id,
+                        ..(**record).clone()
+                    })?;
                 }
                 Write::WorkflowGone(workflow_id) => {
                     workflows.remove(workflow_id.to_string().as_str())?;
@@ -237,6 +239,22 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
         }
     }
     transaction.commit()?;
+    Ok(())
+}
+
+/// Changes a workflow that is kept; one that is gone stays gone.
+fn change(
+    workflows: &mut Table<'_, &str, &[u8]>,
+    workflow_id: WorkflowId,
+    change: impl FnOnce(WorkflowRecord) -> WorkflowRecord,
+) -> Result<(), redb::Error> {
+    let key = workflow_id.to_string();
+    let kept = workflows.get(key.as_str())?;
+    let Some(kept) = kept.map(|row| record(&key, row.value())) else {
+        return Ok(());
+    };
+    let changed = change(kept.map_err(redb::Error::Corrupted)?);
+    workflows.insert(key.as_str(), json(&changed).as_slice())?;
     Ok(())
 }
 
@@ -334,6 +352,12 @@ mod tests {
             Write::KeyGone("gone".into()),
             Write::Moved(workflow(1).workflow_id, DomainId::new("e")),
             Write::Moved(gone, DomainId::new("e")),
+            // It was made while the workflow was in another domain.
+            Write::Updated(Arc::new(WorkflowRecord {
+                name: "updated".into(),
+                ..(*workflow(1)).clone()
+            })),
+            Write::Updated(workflow(2)),
         ];
         store.write(writes).await.unwrap();
         store.close().await;
@@ -342,12 +366,13 @@ mod tests {
         let (store, kept) = Store::open(&path).unwrap();
         let moved = WorkflowRecord {
             domain_id: Some(DomainId::new("e")),
+            name: "updated".into(),
             ..(*workflow(1)).clone()
         };
         assert_eq!(
             kept.workflows,
             [moved],
-            "and what is gone does not come back by a move"
+            "and what is gone does not come back by a move or an update"
         );
         assert_eq!(kept.keys, [("kept".to_owned(), key)]);
         assert!(kept.domains.contains(&DomainId::new("d")));

@@ -298,6 +298,17 @@ impl Cluster {
         Some(record)
     }
 
+    /// A workflow has other vertices and stays where it is; `None` when it is not known (any more).
+    pub fn update(&mut self, after: &WorkflowRecord) -> Option<Arc<WorkflowRecord>> {
+        let domain_id = self.remove(after.workflow_id)?.domain_id.clone();
+        let record = Arc::new(WorkflowRecord {
+            domain_id,
+            ..after.clone()
+        });
+        self.put(Arc::clone(&record));
+        Some(record)
+    }
+
     /// A workflow.
     pub fn workflow(&self, workflow_id: WorkflowId) -> Option<&Arc<WorkflowRecord>> {
         self.workflows.get(&workflow_id)

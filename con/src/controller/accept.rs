@@ -172,7 +172,7 @@ impl Controller {
             writes.push(Write::Key(key.clone(), used.clone()));
             (key, used)
         });
-        let _moving = self.begin_move(record.workflow_id);
+        let _changing = self.change(record.workflow_id)?;
         self.state().cluster.reserve(&record);
         let kept = self.0.store.write(writes).await;
         {

@@ -3,7 +3,7 @@
 //! Everything accepted is on disk before it is acknowledged. Which domain runs what is decided by
 //! the pure [`Cluster`]; the domains are told by their [`crate::worker`]s. A request is carried
 //! through even if its client goes away in the middle. `accept` takes workflows, `workflows`
-//! stops, moves and shows them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
+//! stops, moves and shows them, `update` changes them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
 //! `keys` idempotency.
 
 mod accept;
@@ -13,6 +13,7 @@ mod dry_run;
 mod keys;
 mod nodes;
 mod registry;
+mod update;
 mod workflows;
 
 use std::{
@@ -64,18 +65,9 @@ struct State {
     functions: BTreeMap<(String, String), FunctionRecord>,
     keys: Keys,
     links: BTreeMap<DomainId, Link>,
-    /// Workflows that are being put into a domain.
-    moving: BTreeSet<WorkflowId>,
-}
-
-/// A workflow is being put into a domain, until this is dropped. That ends with a stop where the workflow was; were
-/// two at once, the stop of one could come after the start of the other.
-struct Moving(Controller, WorkflowId);
-
-impl Drop for Moving {
-    fn drop(&mut self) {
-        self.0.state().moving.remove(&self.1);
-    }
+    /// Workflows that are being put into a domain or updated. Either may end with a stop: were two at once, the stop
+    /// of one could come after the start of the other.
+    changing: BTreeSet<WorkflowId>,
 }
 
 impl Controller {
@@ -98,7 +90,7 @@ impl Controller {
             functions: kept.functions.into_iter().map(by_name).collect(),
             keys: Keys::new(kept.keys),
             links: BTreeMap::new(),
-            moving: BTreeSet::new(),
+            changing: BTreeSet::new(),
         };
         let con = Self(Arc::new(Inner {
             state: Mutex::new(state),
@@ -133,12 +125,6 @@ impl Controller {
 
     fn link(&self, domain_id: &DomainId) -> Option<Link> {
         self.state().links.get(domain_id).cloned()
-    }
-
-    /// A workflow is to be put into a domain; none: it is being put into one already.
-    fn begin_move(&self, workflow_id: WorkflowId) -> Option<Moving> {
-        let is_free = self.state().moving.insert(workflow_id);
-        is_free.then(|| Moving(self.clone(), workflow_id))
     }
 
     /// Does something to its end, whether or not its client waits for it.

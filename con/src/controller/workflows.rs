@@ -117,8 +117,11 @@ impl Controller {
         domain_id: DomainId,
     ) -> Result<WorkflowStatus, Refusal> {
         let con = self.clone();
-        self.carry_through(async move { con.move_now(workflow_id, domain_id).await })
-            .await
+        self.carry_through(async move {
+            let _changing = con.change(workflow_id)?;
+            con.move_now(workflow_id, domain_id).await
+        })
+        .await
     }
 
     async fn move_now(
@@ -131,11 +134,6 @@ impl Controller {
         if record.domain_id.as_ref() == Some(&domain_id) {
             return self.look_at(workflow_id).await;
         }
-        let Some(_moving) = self.begin_move(workflow_id) else {
-            let text =
-                "the workflow is being put into a domain already; try again when that is done";
-            return Err(Refusal::Conflict(text.to_owned()));
-        };
         let possible = self.could_run(&record, &domain_id).await;
         possible.map_err(|reason| Refusal::fault("/domain_id", reason))?;
         let mut there = WorkflowRecord::clone(&record);

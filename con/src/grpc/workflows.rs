@@ -110,6 +110,7 @@ fn refused(refusal: Refusal) -> Status {
         Refusal::Invalid { .. } => Status::invalid_argument(text),
         Refusal::Unknown { .. } => Status::not_found(text),
         Refusal::Conflict(_) => Status::already_exists(text),
+        Refusal::TakenBack(_) => Status::failed_precondition(text),
         Refusal::Infeasible(_) => Status::failed_precondition(text),
         Refusal::Unreachable(_) => Status::unavailable(text),
         Refusal::Store(_) => Status::resource_exhausted(text),

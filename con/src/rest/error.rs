@@ -84,6 +84,12 @@ impl From<Refusal> for Problem {
                 "It contradicts what is there",
                 text,
             ),
+            Refusal::TakenBack(_) => Self::new(
+                StatusCode::CONFLICT,
+                "taken-back",
+                "The old version runs",
+                text,
+            ),
             Refusal::Infeasible(_) => Self::new(
                 StatusCode::CONFLICT,
                 "infeasible",

@@ -36,6 +36,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn routes() -> OpenApiRouter<Controller> {
     let documents = OpenApiRouter::new()
         .routes(routes!(workflows::start, workflows::list))
+        .routes(routes!(
+            workflows::inspect,
+            workflows::stop,
+            workflows::update
+        ))
         .layer(DefaultBodyLimit::max(DOCUMENT_BYTES));
     let code = OpenApiRouter::new()
         .routes(routes!(functions::publish, functions::inspect))
@@ -44,7 +49,6 @@ fn routes() -> OpenApiRouter<Controller> {
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(documents)
         .merge(code)
-        .routes(routes!(workflows::inspect, workflows::stop))
         .routes(routes!(workflows::migrate))
         .routes(routes!(functions::list))
         .routes(routes!(functions::code))

@@ -10,7 +10,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use edgeless_types::{CodeDigest, DomainId, NodeId, WorkflowId};
+use edgeless_types::{CodeDigest, DomainId, NodeId, WorkflowId, workflow::Workflow};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -61,15 +61,7 @@ pub(super) async fn start(
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (query, document) = (error::query(query)?, body(document, DOCUMENT_BYTES)?);
-    let workflow = parse(&document, format(&headers)?).map_err(|fault| {
-        if fault.detail.starts_with("the body is not") {
-            return Problem::bad_request(fault.detail);
-        }
-        Refusal::Invalid {
-            faults: vec![fault],
-        }
-        .into()
-    })?;
+    let workflow = read(&document, &headers)?;
     if query.dry_run {
         return Ok(Json(con.dry_run(workflow).await?).into_response());
     }
@@ -88,6 +80,23 @@ pub(super) async fn start(
     };
     let location = format!("/api/v1/workflows/{}", status.workflow_id);
     Ok((code, [(header::LOCATION, location)], Json(status)).into_response())
+}
+
+/// The workflow in a body.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+fn read(document: &[u8], headers: &HeaderMap) -> Result<Workflow, Problem> {
+    parse(document, format(headers)?).map_err(|fault| {
+        if fault.detail.starts_with("the body is not") {
+            return Problem::bad_request(fault.detail);
+        }
+        Refusal::Invalid {
+            faults: vec![fault],
+        }
+        .into()
+    })
 }
 
 /// What clients that say nothing say.
@@ -138,6 +147,37 @@ pub(super) async fn inspect(
 ) -> Result<Json<WorkflowStatus>, Problem> {
     let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
     Ok(Json(con.inspect(workflow_id).await?))
+}
+
+/// Gives the vertices of a workflow other versions: of functions class version, code and annotations may differ,
+/// of resources the configurations. New copies run before the old ones go; where they do not run, the old ones do.
+#[utoipa::path(put, path = "/api/v1/workflows/{id}", params(("id" = String, Path)),
+    request_body(content = Object, description = "The whole workflow document, JSON or YAML"),
+    responses(
+        (status = 200, description = "All vertices run in their new versions", body = WorkflowStatus),
+        (status = 202, description = "It is kept; the workflow waits, or its domain goes on with the update", body = WorkflowStatus),
+        (status = 400, description = "Not JSON or YAML", body = Problem),
+        (status = 404, description = "There is no such workflow", body = Problem),
+        (status = 409, description = "The new versions do not run, and the old ones do; or it is being changed", body = Problem),
+        (status = 413, description = "The body is too long", body = Problem),
+        (status = 415, description = "Neither JSON nor YAML", body = Problem),
+        (status = 422, description = "The document is wrong, or has other vertices or wiring", body = Problem),
+    )
+)]
+pub(super) async fn update(
+    State(con): State<Controller>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    document: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
+    let document = body(document, DOCUMENT_BYTES)?;
+    let status = con.update(workflow_id, read(&document, &headers)?).await?;
+    let code = match status.state {
+        WorkflowState::Running => StatusCode::OK,
+        WorkflowState::Waiting | WorkflowState::Unknown => StatusCode::ACCEPTED,
+    };
+    Ok((code, Json(status)).into_response())
 }
 
 /// Stops a workflow.

@@ -265,11 +265,14 @@ impl Simulation {
             let Some(desired) = self.desired.get_mut(number) else {
                 continue;
             };
+            // An update that waits for a node is taken back as well.
             let text = match outcome {
-                StartOutcome::Refused(text) => text,
+                StartOutcome::Refused(text) if text.contains("the old one runs again") => text,
+                StartOutcome::Waiting(text) if text.starts_with("no ") => text,
+                StartOutcome::Refused(_) => continue,
                 StartOutcome::Running(_) | StartOutcome::Waiting(_) => continue,
             };
-            if text.contains("the old one runs again") && desired.version == BAD {
+            if desired.version == BAD {
                 desired.version = desired.good;
                 let good = desired.good;
                 self.refused.push(text.clone());

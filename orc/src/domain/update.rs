@@ -115,7 +115,7 @@ impl Domain {
         if update.not_before > self.now {
             return;
         }
-        let class = vertex.class;
+        let (class, logical_id) = (vertex.class, vertex.logical_id);
         let (mut next, mut is_proved) = (None, false);
         for &replica in &vertex.replicas {
             match self.model.replica(replica).instance {
@@ -133,10 +133,26 @@ impl Domain {
                 if self.replace(replica, old) == Move::Nowhere && !self.exchange(replica, old) =>
             {
                 self.delay_update(key);
+                let class = self.model.class(class);
+                let excluded = self.fleet.excluded(class.kind, class.ask);
+                let reason = WaitReason::NoFeasibleNode { excluded };
+                self.resolve(logical_id, StartOutcome::Waiting(reason.to_string()));
             }
             Some(_) => {}
             None if is_proved => self.finish_update(key),
-            None => {}
+            None => self.say_if_nowhere(key),
+        }
+    }
+
+    /// No copy runs, and none finds a place: whoever waits learns it.
+    fn say_if_nowhere(&mut self, key: VertexKey) {
+        let vertex = self.model.vertex(key);
+        let logical_id = vertex.logical_id;
+        let reasons = vertex.replicas.iter();
+        let mut reasons = reasons.filter_map(|&it| self.model.replica(it).waiting.as_deref());
+        if let Some((_, reason)) = reasons.next() {
+            let outcome = StartOutcome::Waiting(reason.to_string());
+            self.resolve(logical_id, outcome);
         }
     }
 

@@ -319,7 +319,11 @@ impl Domain {
                 let replica = self.model.replica(*it);
                 replica.instance.is_none() && replica.not_before() > self.now
             };
-            if self.model.vertex(key).replicas.iter().any(expected) {
+            if self.model.vertex(key).update.is_some() {
+                // One that finds no place must not keep the rest from being answered.
+                let text = "it is being updated".to_owned();
+                self.resolve(logical_id, StartOutcome::Waiting(text));
+            } else if self.model.vertex(key).replicas.iter().any(expected) {
                 let text = "waiting to be reported by its node".to_owned();
                 self.resolve(logical_id, StartOutcome::Waiting(text));
             }

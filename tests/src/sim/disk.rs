@@ -83,6 +83,15 @@ impl Disk {
                         record.domain_id = Some(domain_id);
                     }
                 }
+                Write::Updated(record) => {
+                    if let Some(kept) = self.workflows.get_mut(&record.workflow_id) {
+                        let domain_id = kept.domain_id.take();
+                        *kept = WorkflowRecord {
+                            domain_id,
+                            ..WorkflowRecord::clone(&record)
+                        };
+                    }
+                }
                 Write::WorkflowGone(workflow_id) => {
                     self.workflows.remove(&workflow_id);
                 }

@@ -19,6 +19,15 @@ use crate::{
 pub(crate) enum Command {
     /// Start a workflow and wait until it runs
     Start(Start),
+    /// Give the functions and resources of a workflow other versions, one copy after the other; where the new ones
+    /// do not run, the old ones go on
+    Update {
+        /// Its id
+        #[arg(value_name = "WORKFLOW")]
+        id: WorkflowId,
+        /// The whole document with the same vertices and wiring, as for `start`
+        file: PathBuf,
+    },
     /// Stop workflows
     Stop {
         /// Their ids
@@ -90,6 +99,12 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
                 // A script wants to stop later what it has started.
                 Style::Pipe | Style::Json => format!("{}\n", workflow.workflow_id),
             })
+        }
+        Command::Update { id, file } => {
+            let document = load(&file, Code::Travels, client).await?;
+            let path = ["workflows", &id.to_string()];
+            let request = client.request(Method::PUT, &path).json(&document);
+            show(&client.send(request).await?, client, output)
         }
         Command::Stop { ids } => stop(&ids, client, output).await,
         Command::List => {
