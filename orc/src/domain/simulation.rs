@@ -50,7 +50,7 @@ pub(super) struct Simulation {
     life: u64,
     ticket: u64,
     /// Starts that wait for their answer: of which vertices.
-    asked: BTreeMap<Ticket, Vec<u128>>,
+    pub(super) asked: BTreeMap<Ticket, Vec<u128>>,
     /// Updates that were taken back, and why.
     pub(super) refused: Vec<String>,
 }
@@ -355,28 +355,22 @@ impl Simulation {
         reply
     }
 
-    /// What a node was asked to start and has not yet.
-    pub(super) fn starts_under_way(&self, id: NodeId) -> Vec<LogicalId> {
-        let steps = self.nodes[&id].steps.iter();
-        let starts = steps.filter_map(|step| match step {
-            Step::Start { instance, .. } => Some(instance.logical_id),
-            Step::Stop { .. } | Step::Patch { .. } => None,
-        });
-        starts.collect()
-    }
-
     /// Every node does one of its steps.
     pub(super) fn deliver(&mut self, fail: bool) {
         for number in 0..NODES {
-            let node_id = node_id(number);
-            let node = self.nodes.get_mut(&node_id).unwrap();
-            if let Some((key, result)) = node.obey(fail) {
-                self.command(Command::Outcome {
-                    node_id,
-                    key,
-                    result,
-                });
-            }
+            self.deliver_to(node_id(number), fail);
+        }
+    }
+
+    /// A node does one of its steps.
+    pub(super) fn deliver_to(&mut self, node_id: NodeId, fail: bool) {
+        let node = self.nodes.get_mut(&node_id).unwrap();
+        if let Some((key, result)) = node.obey(fail) {
+            self.command(Command::Outcome {
+                node_id,
+                key,
+                result,
+            });
         }
     }
 

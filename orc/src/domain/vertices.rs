@@ -237,6 +237,8 @@ impl Domain {
             if let Some(old) = self.retiring.remove(physical_id) {
                 self.stop_copy(old.instance.node_id, physical_id);
                 self.unhost(old.instance.node_id, physical_id);
+                // It may be the one that others still send to.
+                self.gone_astray.push(old.logical_id);
             }
             self.model.unbind(physical_id);
         }

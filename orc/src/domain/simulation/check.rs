@@ -2,13 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use edgeless_types::{NodeId, PhysicalId};
+use edgeless_types::{LogicalId, NodeId, PhysicalId};
 
-use super::{NODES, ROOM, Simulation, VERTICES, logical_id, priority};
+use super::{NODES, ROOM, Simulation, Step, VERTICES, logical_id, priority};
 
 type Running = BTreeMap<u128, BTreeSet<(NodeId, PhysicalId)>>;
 
 impl Simulation {
+    /// What a node was asked to start and has not yet.
+    pub(in crate::domain) fn starts_under_way(&self, id: NodeId) -> Vec<LogicalId> {
+        let steps = self.nodes[&id].steps.iter();
+        let starts = steps.filter_map(|step| match step {
+            Step::Start { instance, .. } => Some(instance.logical_id),
+            Step::Stop { .. } | Step::Patch { .. } => None,
+        });
+        starts.collect()
+    }
+
+    /// The copies of a vertex to which others send.
+    pub(in crate::domain) fn leads_to(&self, number: u128) -> BTreeSet<PhysicalId> {
+        let nodes = self.nodes.values();
+        let outputs = nodes.flat_map(|node| node.outputs.values().flatten());
+        let mine = outputs.filter(|it| it.logical_id == logical_id(number));
+        let copies = mine.flat_map(|it| it.instances.iter().map(|(id, _)| id.physical_id));
+        copies.collect()
+    }
+
     pub(in crate::domain) fn check_at_rest(&self) {
         let mut running = Running::new();
         for (&id, node) in &self.nodes {
@@ -47,6 +66,7 @@ impl Simulation {
                 "the mirror tells the truth"
             );
         }
+        assert!(self.asked.is_empty(), "{:?} have no answer", self.asked);
         self.check_nodes(&running);
     }
 

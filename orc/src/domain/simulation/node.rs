@@ -11,7 +11,7 @@ use crate::domain::{NodeUpdate, Output, Profile, Step, StepKey, StepResult};
 pub(in crate::domain) struct SimulatedNode {
     pub(in crate::domain) nonce: u64,
     pub(super) sequence: u64,
-    pub(super) leaving: bool,
+    pub(in crate::domain) leaving: bool,
     /// It refuses every start.
     pub(in crate::domain) unwilling: bool,
     pub(in crate::domain) running: BTreeMap<PhysicalId, RunningInstance>,

@@ -15,9 +15,9 @@ use crate::domain::{
     simulation::{logical_id, node_id},
 };
 
-const BEGIN: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
+pub(super) const BEGIN: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
-fn domain(reconciled: bool) -> Domain {
+pub(super) fn domain(reconciled: bool) -> Domain {
     let settings = Settings {
         domain_id: DomainId::new("d"),
         strategy: StrategyKind::RoundRobin,
@@ -33,7 +33,11 @@ fn domain(reconciled: bool) -> Domain {
     Domain::new(settings, reconciled)
 }
 
-fn update(number: u128, sequence: u64, running: Option<Vec<RunningInstance>>) -> NodeUpdate {
+pub(super) fn update(
+    number: u128,
+    sequence: u64,
+    running: Option<Vec<RunningInstance>>,
+) -> NodeUpdate {
     let capabilities = NodeCapabilities {
         num_cores: 1,
         runtimes: vec!["RUST_WASM".to_owned()],
@@ -63,7 +67,7 @@ fn update(number: u128, sequence: u64, running: Option<Vec<RunningInstance>>) ->
     }
 }
 
-fn vertex() -> VertexRequest {
+pub(super) fn vertex() -> VertexRequest {
     VertexRequest {
         logical_id: logical_id(0),
         workflow_id: WorkflowId::new(Uuid::nil()),
@@ -80,12 +84,12 @@ fn vertex() -> VertexRequest {
     }
 }
 
-fn start(domain: &mut Domain) -> Vec<Effect> {
+pub(super) fn start(domain: &mut Domain) -> Vec<Effect> {
     let (vertices, ticket) = (vec![vertex()], Ticket(1));
     domain.on_command(Command::Start { vertices, ticket }, BEGIN)
 }
 
-fn copy(number: u128) -> RunningInstance {
+pub(super) fn copy(number: u128) -> RunningInstance {
     RunningInstance {
         physical_id: PhysicalId::new(Uuid::from_u128(number)),
         logical_id: logical_id(0),
@@ -95,7 +99,7 @@ fn copy(number: u128) -> RunningInstance {
     }
 }
 
-fn started(effects: &[Effect]) -> Option<RunningInstance> {
+pub(super) fn started(effects: &[Effect]) -> Option<RunningInstance> {
     effects.iter().find_map(|effect| match effect {
         Effect::Step {
             step: Step::Start { instance, .. },

@@ -1,6 +1,10 @@
 //! Copies that are replaced: they are never forgotten, and never more than is desired.
 
-use super::operations::run;
+use std::collections::BTreeSet;
+
+use edgeless_types::PhysicalId;
+
+use super::operations::{all_nodes, run};
 use crate::domain::simulation::{Happening, Simulation, node_id};
 
 /// Whatever happens, all is well in the end.
@@ -28,4 +32,24 @@ fn a_copy_that_gives_way_to_its_successor_has_stopped_before_that_starts() {
     ];
     check(&mut simulation, &happenings);
     run(&mut simulation);
+}
+
+#[test]
+fn senders_do_not_send_to_a_copy_that_went_while_its_successor_started() {
+    let mut simulation = all_nodes();
+    for number in [2, 3] {
+        simulation.happen(&Happening::Start(number));
+    }
+    simulation.happen(&Happening::Scale(3, 2));
+    run(&mut simulation);
+    simulation.happen(&Happening::Update(3, 2));
+    simulation.happen(&Happening::Scale(3, 1));
+    for _ in 0..8 {
+        simulation.deliver(false);
+    }
+    let nodes = simulation.nodes.values();
+    let running: BTreeSet<PhysicalId> = nodes.flat_map(|it| it.running.keys().copied()).collect();
+    for led in simulation.leads_to(3) {
+        assert!(running.contains(&led), "it runs");
+    }
 }
