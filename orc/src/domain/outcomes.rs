@@ -106,17 +106,8 @@ impl Domain {
             .extra_mut()
             .refused_by
             .push(node_id);
-        // What it was to replace goes on; of several, one is enough.
-        let predecessors = self.model.replica(key).predecessors().to_vec();
-        if let Some((&first, others)) = predecessors.split_first() {
-            for &other in others {
-                if let Some(retired) = self.retiring.remove(other) {
-                    self.stop_copy(retired.instance.node_id, other);
-                    self.unhost(retired.instance.node_id, other);
-                }
-                self.gone(other);
-            }
-            self.restore(key, first);
+        if self.go_back(key) {
+            tracing::debug!(%logical_id, "the copy that was to be replaced goes on");
         } else if self.somebody_may_be_willing(key) {
             // Whoever waits for the start learns what comes of that.
             self.note_failure(key, message.to_owned());
@@ -144,6 +135,25 @@ impl Domain {
         replica.waiting = Some(Box::new((now, WaitReason::Failed { message })));
         let vertex = replica.vertex;
         self.touch(vertex);
+    }
+
+    /// What a replica was to replace goes on, if it has not been told to go: whether there is such a copy.
+    pub(super) fn go_back(&mut self, key: ReplicaKey) -> bool {
+        let mut working = self.model.replica(key).predecessors().to_vec();
+        working.retain(|it| self.retiring.is_working(*it));
+        let Some(last) = working.pop() else {
+            return false;
+        };
+        // Of several, one is enough.
+        for other in working {
+            if let Some(retired) = self.retiring.remove(other) {
+                self.stop_copy(retired.instance.node_id, other);
+                self.unhost(retired.instance.node_id, other);
+            }
+            self.gone(other);
+        }
+        self.restore(key, last);
+        true
     }
 
     /// A move failed: the old copy goes on.

@@ -37,6 +37,12 @@ impl Retiring {
         self.copies.get(&physical_id)
     }
 
+    /// Whether a copy that is replaced does the work until its successor runs.
+    pub(super) fn is_working(&self, physical_id: PhysicalId) -> bool {
+        let copy = self.copies.get(&physical_id);
+        copy.is_some_and(|it| it.due.is_none())
+    }
+
     /// A copy is replaced, and works on until [`Self::senders_told`].
     pub(super) fn begin(&mut self, instance: Instance, logical_id: LogicalId) {
         self.copies.insert(

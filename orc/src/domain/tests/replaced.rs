@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 use edgeless_types::PhysicalId;
 
 use super::operations::{all_nodes, run};
-use crate::domain::simulation::{Happening, Simulation, node_id};
+use crate::domain::simulation::{Happening, Simulation, logical_id, node_id};
+
+/// What observers are told of the copies of a vertex.
+fn shown(simulation: &Simulation, number: u128) -> Vec<PhysicalId> {
+    let shown = simulation.domain.active_instance(logical_id(number));
+    let copies = shown.into_iter().flat_map(|it| it.instances);
+    copies.map(|it| it.physical_id).collect()
+}
 
 /// Whatever happens, all is well in the end.
 fn check(simulation: &mut Simulation, happenings: &[Happening]) {
@@ -52,4 +59,23 @@ fn senders_do_not_send_to_a_copy_that_went_while_its_successor_started() {
     for led in simulation.leads_to(3) {
         assert!(running.contains(&led), "it runs");
     }
+}
+
+#[test]
+fn of_two_copies_that_are_replaced_the_one_goes_on_that_was_not_told_to_go() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let first = shown(&simulation, 3);
+    simulation.happen(&Happening::Update(3, 2));
+    simulation.deliver(false);
+    let second = shown(&simulation, 3);
+    assert_ne!(first, second);
+    simulation.happen(&Happening::Update(3, 9));
+    for _ in 0..4 {
+        simulation.deliver(false);
+    }
+    assert_eq!(shown(&simulation, 3), second);
+    simulation.settle();
+    simulation.check_at_rest();
 }
