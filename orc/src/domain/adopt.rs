@@ -146,6 +146,7 @@ impl Domain {
         {
             self.model.share_class(class);
             self.fleet.take(node_id, self.model.class(class).ask);
+            self.note_came(node_id, physical_id);
         }
     }
 

@@ -96,6 +96,14 @@ impl Domain {
         vertex.replicas.iter().any(moves)
     }
 
+    /// A copy is found on a node: if that is drained, it has to go as well.
+    pub(super) fn note_came(&mut self, node_id: NodeId, physical_id: PhysicalId) {
+        if let Some(drain) = self.drains.get_mut(&node_id) {
+            drain.todo.push_back(physical_id);
+            self.drained.insert(node_id);
+        }
+    }
+
     /// A copy is not on its node any more.
     pub(super) fn note_moved(&mut self, node_id: NodeId, physical_id: PhysicalId) {
         if let Some(drain) = self.drains.get_mut(&node_id)
@@ -121,7 +129,7 @@ impl Domain {
         }
     }
 
-    /// What found no place is tried again; what came meanwhile has to go as well.
+    /// What found no place is tried again.
     pub(super) fn retry_drains(&mut self) {
         let now = self.now;
         let due = self.drains.iter().filter(|(_, drain)| drain.again <= now);

@@ -115,7 +115,7 @@ impl Domain {
                 profile,
                 health: None,
                 last_update: self.now,
-                leaving: update.leaving,
+                leaving: false,
                 instances: FxHashMap::default(),
                 demand: Vec::new(),
             },
@@ -191,7 +191,8 @@ impl Domain {
             self.begin_drain(node_id);
         }
         let drained = self.drains.get(&node_id).is_none_or(Drain::is_over);
-        let may_leave = update.leaving && drained;
+        // What it has may turn out to be desired.
+        let may_leave = update.leaving && drained && self.reconciled;
         if may_leave {
             tracing::info!(%node_id, "a node left");
             self.lose(node_id);

@@ -1,7 +1,15 @@
 //! Draining: it comes to an end, and nothing is left behind.
 
-use super::operations::{all_nodes, round, run};
-use crate::domain::simulation::{Happening, Simulation, node_id};
+use std::time::Duration;
+
+use super::{
+    late::{BEGIN, copy, domain, update, vertex},
+    operations::{all_nodes, round, run},
+};
+use crate::domain::{
+    Command, Ticket,
+    simulation::{Happening, Simulation, node_id},
+};
 
 /// A node that wants to leave may do so in the end.
 fn check_leaves(simulation: &mut Simulation, number: u128) {
@@ -22,4 +30,44 @@ fn a_node_whose_copies_have_not_started_yet_may_leave() {
     let starts = |number: &u128| !simulation.starts_under_way(node_id(*number)).is_empty();
     let number = (0..4).find(starts).unwrap();
     check_leaves(&mut simulation, number);
+}
+
+#[test]
+fn what_a_leaving_node_has_is_moved_after_a_restart_as_well() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Start(3));
+    simulation.deliver(false);
+    simulation.refresh(node_id(1), true);
+    simulation.nodes.get_mut(&node_id(0)).unwrap().leaving = true;
+    simulation.restart_domain();
+    simulation.refresh(node_id(1), true);
+    assert!(
+        !simulation.refresh(node_id(0), true).may_leave,
+        "it has something that another node can take"
+    );
+    let mut leaves = || {
+        simulation.deliver(false);
+        simulation.pass(Duration::from_millis(100));
+        simulation.refresh(node_id(1), false);
+        simulation.refresh(node_id(0), false).may_leave
+    };
+    assert!((0..40).any(|_| leaves()), "it may leave");
+    assert!(simulation.nodes[&node_id(0)].running.is_empty());
+}
+
+#[test]
+fn a_node_does_not_leave_before_it_is_known_what_is_desired() {
+    let mut domain = domain(false);
+    domain.on_node_update(update(1, 1, Some(Vec::new())), BEGIN);
+    let mut leaving = update(0, 1, Some(vec![copy(7)]));
+    leaving.leaving = true;
+    let (reply, _) = domain.on_node_update(leaving, BEGIN);
+    assert!(!reply.may_leave, "what it has may be desired");
+    let (vertices, ticket) = (vec![vertex()], Ticket(1));
+    domain.on_command(Command::Reconcile { vertices, ticket }, BEGIN);
+    let mut leaving = update(0, 2, None);
+    leaving.leaving = true;
+    let (reply, _) = domain.on_node_update(leaving, BEGIN);
+    assert!(!reply.may_leave, "it is being moved");
 }
