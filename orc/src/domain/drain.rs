@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use edgeless_types::{NodeId, PhysicalId, Timestamp};
+use edgeless_types::{NodeId, PhysicalId, Timestamp, WaitReason};
 
 use super::{
     Domain,
-    model::{Phase, ReplicaKey},
+    model::{Instance, Phase, ReplicaKey},
     moves::Move,
 };
 
@@ -91,7 +91,11 @@ impl Domain {
         let vertex = self.model.vertex(self.model.replica(key).vertex);
         let moves = |it: &ReplicaKey| {
             let replica = self.model.replica(*it);
-            *it != key && replica.instance.is_none_or(|it| it.phase != Phase::Running)
+            // Those that find no room, or fail, do so whatever the others do.
+            let reason = replica.waiting.as_deref().map(|(_, reason)| reason);
+            let comes = reason == Some(&WaitReason::Starting);
+            let moves = |it: Instance| it.phase != Phase::Running;
+            *it != key && replica.instance.map_or(comes, moves)
         };
         vertex.replicas.iter().any(moves)
     }

@@ -33,6 +33,24 @@ fn a_node_whose_copies_have_not_started_yet_may_leave() {
 }
 
 #[test]
+fn a_node_may_leave_though_another_copy_of_what_it_has_finds_no_room() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Start(4));
+    simulation.happen(&Happening::Scale(4, 3));
+    for _ in 0..4 {
+        simulation.deliver(false);
+    }
+    assert_eq!(simulation.nodes[&node_id(0)].running.len(), 2);
+    simulation.happen(&Happening::Leave(0));
+    let mut leaves = || {
+        simulation.pass(Duration::from_millis(100));
+        simulation.refresh(node_id(0), false).may_leave
+    };
+    assert!((0..40).any(|_| leaves()), "nothing of it can be moved");
+}
+
+#[test]
 fn what_a_leaving_node_has_is_moved_after_a_restart_as_well() {
     let mut simulation = Simulation::new();
     simulation.refresh(node_id(0), true);
