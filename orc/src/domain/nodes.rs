@@ -1,6 +1,6 @@
 //! Nodes: registration, refresh, loss, cordon.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use edgeless_types::{
     Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
@@ -146,11 +146,7 @@ impl Domain {
         if let Some(profile) = update.profile
             && profile != node.profile
         {
-            let agent_url = profile.agent_url.clone();
-            node.invocation_url = profile.invocation_url.as_str().into();
-            node.profile = profile;
-            self.effects.push(Effect::Meet { node_id, agent_url });
-            self.announce(node_id);
+            self.become_another(node_id, profile);
         }
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.demand = update.demand;
@@ -201,6 +197,24 @@ impl Domain {
             may_leave,
             ..NodeUpdateReply::default()
         }
+    }
+
+    /// A node is another than it was.
+    fn become_another(&mut self, node_id: NodeId, profile: Profile) {
+        let Some(node) = self.nodes.get_mut(&node_id) else {
+            return;
+        };
+        let agent_url = profile.agent_url.clone();
+        node.invocation_url = profile.invocation_url.as_str().into();
+        let before = std::mem::replace(&mut node.profile, profile);
+        let there = node.profile.providers.iter().map(|it| &it.provider_id);
+        let there: BTreeSet<_> = there.cloned().collect();
+        self.effects.push(Effect::Meet { node_id, agent_url });
+        let ids = before.providers.into_iter().map(|it| it.provider_id);
+        for gone in ids.filter(|it| !there.contains(it)) {
+            self.change(What::ProviderGone(gone));
+        }
+        self.announce(node_id);
     }
 
     /// Whether a registration comes from the life before the present one: then two processes use one id,

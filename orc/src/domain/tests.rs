@@ -5,6 +5,7 @@ mod dry_run;
 mod late;
 mod operations;
 mod replaced;
+mod states;
 
 use std::collections::BTreeSet;
 
