@@ -175,7 +175,10 @@ impl Domain {
             self.on_stopped(node_id, physical_id);
         }
         for (physical_id, state) in update.states {
-            if let Some(key) = self.model.replica_of(physical_id) {
+            // What a copy saves that has a successor already, that one does not know.
+            if let Some(key) = self.model.replica_of(physical_id)
+                && (self.is_instance_of(key, physical_id) || self.retiring.is_working(physical_id))
+            {
                 self.model.replica_mut(key).extra_mut().state = Some(state);
             }
         }

@@ -1,12 +1,68 @@
 //! Saved states, and what nodes say beside what they run.
 
-use edgeless_types::{ProviderId, ResourceProvider};
+use bytes::Bytes;
+use edgeless_types::{PhysicalId, ProviderId, ResourceProvider, workflow::VertexSpec};
 
-use super::late::{BEGIN, domain, update};
+use super::late::{BEGIN, domain, start, started, update, vertex};
 use crate::{
     change::What,
-    domain::{Effect, simulation::node_id},
+    domain::{Command, Domain, Effect, Step, StepKey, StepResult, Ticket, simulation::node_id},
 };
+
+fn done(domain: &mut Domain, number: u128, key: StepKey) -> Vec<Effect> {
+    let (node_id, result) = (node_id(number), StepResult::Done(None));
+    let outcome = Command::Outcome {
+        node_id,
+        key,
+        result,
+    };
+    domain.on_command(outcome, BEGIN)
+}
+
+/// The state that a start takes along.
+fn state_of(effects: &[Effect]) -> Option<Bytes> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Step {
+            step: Step::Start { state, .. },
+            ..
+        } => state.clone(),
+        _ => None,
+    })
+}
+
+fn saved(domain: &mut Domain, number: u128, sequence: u64, of: PhysicalId, state: &'static str) {
+    let mut save = update(number, sequence, None);
+    save.states = vec![(of, Bytes::from_static(state.as_bytes()))];
+    domain.on_node_update(save, BEGIN);
+}
+
+/// A node begins a new life, with nothing.
+fn restart(domain: &mut Domain, number: u128, nonce: u64) -> Vec<Effect> {
+    let mut empty = update(number, 1, Some(Vec::new()));
+    empty.nonce = nonce;
+    domain.on_node_update(empty, BEGIN).1
+}
+
+#[test]
+fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() {
+    let mut domain = domain(true);
+    restart(&mut domain, 0, 1);
+    restart(&mut domain, 1, 1);
+    let first = started(&start(&mut domain)).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(first));
+    let mut newer = vertex();
+    if let VertexSpec::Function(function) = &mut newer.spec {
+        function.version = "2".to_owned();
+    }
+    let (vertices, ticket) = (vec![newer], Ticket(2));
+    let effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
+    let second = started(&effects).unwrap().physical_id;
+    done(&mut domain, 1, StepKey::Start(second));
+    saved(&mut domain, 1, 2, second, "new");
+    saved(&mut domain, 0, 2, first, "old");
+    let effects = restart(&mut domain, 1, 2);
+    assert_eq!(state_of(&effects).as_deref(), Some(&b"new"[..]));
+}
 
 #[test]
 fn observers_learn_of_a_provider_that_its_node_does_not_have_any_more() {
