@@ -17,6 +17,9 @@ impl Domain {
             reported.insert(instance.physical_id);
             self.adopt(node_id, instance);
         }
+        // What it ran before it is known whether that is desired.
+        self.orphans
+            .retain(|it, (home, _)| *home != node_id || reported.contains(it));
         let Some(node) = self.nodes.get(&node_id) else {
             return;
         };

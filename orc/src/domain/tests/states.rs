@@ -1,9 +1,13 @@
 //! Saved states, and what nodes say beside what they run.
 
-use bytes::Bytes;
-use edgeless_types::{PhysicalId, ProviderId, ResourceProvider, workflow::VertexSpec};
+use std::time::Duration;
 
-use super::late::{BEGIN, domain, start, started, update, vertex};
+use bytes::Bytes;
+use edgeless_types::{
+    PhysicalId, ProviderId, ResourceProvider, RunningInstance, workflow::VertexSpec,
+};
+
+use super::late::{BEGIN, copy, domain, start, started, update, vertex};
 use crate::{
     change::What,
     domain::{Command, Domain, Effect, Step, StepKey, StepResult, Ticket, simulation::node_id},
@@ -62,6 +66,18 @@ fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() 
     saved(&mut domain, 0, 2, first, "old");
     let effects = restart(&mut domain, 1, 2);
     assert_eq!(state_of(&effects).as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
+fn what_a_node_does_not_run_any_more_is_not_adopted_later() {
+    let mut domain = domain(false);
+    domain.on_node_update(update(0, 1, Some(vec![copy(7)])), BEGIN);
+    let running: Vec<RunningInstance> = Vec::new();
+    domain.on_node_update(update(0, 3, Some(running)), BEGIN);
+    let (vertices, ticket) = (vec![vertex()], Ticket(1));
+    domain.on_command(Command::Reconcile { vertices, ticket }, BEGIN);
+    let effects = domain.on_command(Command::Tick, BEGIN + Duration::from_secs(2));
+    assert!(started(&effects).is_some(), "it has to be started");
 }
 
 #[test]
