@@ -320,11 +320,11 @@ impl Domain {
         let instance = self.model.replica(key).instance;
         self.unhost(node_id, physical_id);
         self.gone(physical_id);
-        if !self.model.has_replica(key) {
-            return;
-        }
-        self.delay_after_failure(key, message.to_owned());
-        if let Some(instance) = instance.filter(|it| it.physical_id == physical_id) {
+        // Of one that was replaced only its successor matters.
+        if let Some(instance) = instance.filter(|it| it.physical_id == physical_id)
+            && self.model.has_replica(key)
+        {
+            self.delay_after_failure(key, message.to_owned());
             self.count_failure(key, instance.class, message);
         }
     }

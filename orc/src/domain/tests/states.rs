@@ -10,7 +10,10 @@ use edgeless_types::{
 use super::late::{BEGIN, copy, domain, start, started, update, vertex};
 use crate::{
     change::What,
-    domain::{Command, Domain, Effect, Step, StepKey, StepResult, Ticket, simulation::node_id},
+    domain::{
+        Command, Domain, Effect, Step, StepKey, StepResult, Ticket,
+        simulation::{logical_id, node_id},
+    },
 };
 
 fn done(domain: &mut Domain, number: u128, key: StepKey) -> Vec<Effect> {
@@ -66,6 +69,29 @@ fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() 
     saved(&mut domain, 0, 2, first, "old");
     let effects = restart(&mut domain, 1, 2);
     assert_eq!(state_of(&effects).as_deref(), Some(&b"new"[..]));
+}
+
+#[test]
+fn a_copy_that_was_replaced_may_fail_without_a_word_about_its_successor() {
+    let mut domain = domain(true);
+    restart(&mut domain, 0, 1);
+    restart(&mut domain, 1, 1);
+    let first = started(&start(&mut domain)).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(first));
+    let mut newer = vertex();
+    if let VertexSpec::Function(function) = &mut newer.spec {
+        function.version = "2".to_owned();
+    }
+    let (vertices, ticket) = (vec![newer], Ticket(2));
+    let effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
+    let second = started(&effects).unwrap().physical_id;
+    done(&mut domain, 1, StepKey::Start(second));
+    let mut fails = update(0, 2, None);
+    fails.failures = vec![(first, "a trap".to_owned())];
+    domain.on_node_update(fails, BEGIN);
+    let shown = domain.active_instance(logical_id(0)).unwrap();
+    assert_eq!(shown.instances.len(), 1);
+    assert_eq!(shown.waiting, None);
 }
 
 #[test]
