@@ -56,12 +56,13 @@ impl Domain {
         replica.waiting = None;
         let mut predecessors = smallvec::SmallVec::<[PhysicalId; 1]>::new();
         if let Some(extra) = replica.extra.take() {
-            // What was wanted, refused and saved has served its purpose.
+            // What was wanted and refused has served its purpose; what was saved is good until more is.
             predecessors = extra.predecessors;
-            if !predecessors.is_empty() || extra.superfluous {
+            if !predecessors.is_empty() || extra.superfluous || extra.state.is_some() {
                 let extra_now = replica.extra_mut();
                 extra_now.predecessors = predecessors.clone();
                 extra_now.superfluous = extra.superfluous;
+                extra_now.state = extra.state;
             }
         }
         let vertex = replica.vertex;

@@ -51,6 +51,22 @@ fn restart(domain: &mut Domain, number: u128, nonce: u64) -> Vec<Effect> {
 }
 
 #[test]
+fn a_state_is_kept_until_a_newer_one_is_saved() {
+    let mut domain = domain(true);
+    restart(&mut domain, 0, 1);
+    let first = started(&start(&mut domain)).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(first));
+    saved(&mut domain, 0, 2, first, "saved");
+    let effects = restart(&mut domain, 0, 2);
+    assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
+    let second = started(&effects).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(second));
+    // It has not saved anything yet.
+    let effects = restart(&mut domain, 0, 3);
+    assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
+}
+
+#[test]
 fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() {
     let mut domain = domain(true);
     restart(&mut domain, 0, 1);
