@@ -61,8 +61,7 @@ impl Domain {
             failed: None,
         }));
         self.updating.insert(key);
-        let copies = self.model.vertex(key).replicas.len();
-        self.scale(logical_id, u32::try_from(copies).unwrap_or(u32::MAX));
+        self.scale(logical_id, self.copies_of(key));
         self.advance_update(key);
         self.touch(key);
     }

@@ -291,6 +291,13 @@ impl Domain {
         self.touch(key);
     }
 
+    /// How many copies of a vertex are desired, those that are going excepted.
+    pub(super) fn copies_of(&self, key: VertexKey) -> u32 {
+        let replicas = self.model.vertex(key).replicas.iter();
+        let staying = replicas.filter(|it| !self.model.replica(**it).is_superfluous());
+        u32::try_from(staying.count()).unwrap_or(u32::MAX)
+    }
+
     /// After a restart of either side: what is not named is stopped, what runs already is adopted,
     /// the rest waits a little to be reported before it is placed anew.
     pub(super) fn reconcile(&mut self, requests: Vec<VertexRequest>, ticket: Ticket) {

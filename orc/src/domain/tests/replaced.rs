@@ -42,6 +42,18 @@ fn a_copy_that_gives_way_to_its_successor_has_stopped_before_that_starts() {
 }
 
 #[test]
+fn copies_that_are_going_do_not_come_back_with_a_new_version() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    simulation.happen(&Happening::Scale(3, 3));
+    run(&mut simulation);
+    check(
+        &mut simulation,
+        &[Happening::Scale(3, 1), Happening::Update(3, 2)],
+    );
+}
+
+#[test]
 fn senders_do_not_send_to_a_copy_that_went_while_its_successor_started() {
     let mut simulation = all_nodes();
     for number in [2, 3] {
