@@ -111,8 +111,10 @@ impl Domain {
             && let Some((_, reason)) = self.model.replica(head).waiting.as_deref()
         {
             let reason = reason.clone();
-            self.waiting.for_room(key, priority, shape);
-            self.wait(key, reason);
+            if !self.go_back(key) {
+                self.waiting.for_room(key, priority, shape);
+                self.wait(key, reason);
+            }
             return Placing::GoesOn;
         }
         let calm = lost.then_some(self.settings.healing_per_node);
@@ -122,7 +124,8 @@ impl Domain {
                 self.waiting.for_turn(key, priority);
                 return Placing::Pauses;
             }
-            Choice::Nowhere if self.make_room(key) => {}
+            // Its successor was lost or had to make room: what it was to replace does the work.
+            Choice::Nowhere if self.go_back(key) || self.make_room(key) => {}
             Choice::Nowhere => {
                 let excluded = self.fleet.excluded(shape.0, shape.1);
                 self.waiting.for_room(key, priority, shape);

@@ -1,6 +1,6 @@
 //! Copies that are replaced: they are never forgotten, and never more than is desired.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use edgeless_types::PhysicalId;
 
@@ -71,6 +71,29 @@ fn senders_do_not_send_to_a_copy_that_went_while_its_successor_started() {
     for led in simulation.leads_to(3) {
         assert!(running.contains(&led), "it runs");
     }
+}
+
+#[test]
+fn the_old_copy_goes_on_when_its_successor_is_lost_and_finds_no_other_room() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    for number in [2, 3] {
+        simulation.happen(&Happening::Start(number));
+        simulation.deliver(false);
+    }
+    let before = shown(&simulation, 3);
+    simulation.refresh(node_id(1), true);
+    simulation.happen(&Happening::Update(3, 2));
+    for _ in 0..30 {
+        simulation.pass(Duration::from_millis(100));
+        simulation.refresh(node_id(0), false);
+        let node = simulation.nodes.get_mut(&node_id(1)).unwrap();
+        assert!(node.running.is_empty(), "the other one does not answer");
+        simulation.deliver_to(node_id(0), false);
+    }
+    let after = shown(&simulation, 3);
+    assert_eq!(after.len(), 1);
+    assert_ne!(after, before, "the new version has its place");
 }
 
 #[test]
