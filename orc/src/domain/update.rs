@@ -26,6 +26,8 @@ pub(super) struct Update {
     not_before: Timestamp,
     /// Why the old version comes back, if it does.
     failed: Option<String>,
+    /// What it was before is not known, and the copy that there is of it is kept.
+    keeps: bool,
 }
 
 impl Domain {
@@ -59,6 +61,7 @@ impl Domain {
             failures: 0,
             not_before: self.now,
             failed: None,
+            keeps: false,
         }));
         self.updating.insert(key);
         self.scale(logical_id, self.copies_of(key));
@@ -79,6 +82,7 @@ impl Domain {
             failures: 0,
             not_before: self.now,
             failed: None,
+            keeps: false,
         }));
         self.model.share_class(class);
         self.updating.insert(key);
@@ -114,11 +118,15 @@ impl Domain {
         if update.not_before > self.now {
             return;
         }
-        let (class, logical_id) = (vertex.class, vertex.logical_id);
+        let (class, keeps, logical_id) = (vertex.class, update.keeps, vertex.logical_id);
         let (mut next, mut is_proved) = (None, false);
         for &replica in &vertex.replicas {
             match self.model.replica(replica).instance {
-                Some(it) if it.phase == Phase::Running && it.class == class && !it.outdated => {
+                Some(it)
+                    if it.phase == Phase::Running
+                        && it.class == class
+                        && (keeps || !it.outdated) =>
+                {
                     is_proved = true;
                 }
                 Some(it) if it.phase == Phase::Running => next = next.or(Some((replica, it))),
@@ -212,17 +220,18 @@ impl Domain {
         let Some(update) = &mut vertex.update else {
             return;
         };
-        if failed != class || update.failed.is_some() {
+        if failed != class {
             return;
         }
         update.failures += 1;
-        if update.failures < FAILURES {
+        if update.failures < FAILURES || update.failed.is_some() {
             return self.delay_update(key);
         }
         let logical_id = vertex.logical_id;
         tracing::warn!(%logical_id, reason, "the new version fails: the old one comes back");
         update.failed = Some(reason.to_owned());
         let before = update.before;
+        update.keeps = before == class;
         self.model.share_class(before);
         let new = self.change_class(key, before);
         self.model.leave_class(new, &mut self.fleet);

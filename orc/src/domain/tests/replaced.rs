@@ -114,3 +114,30 @@ fn of_two_copies_that_are_replaced_the_one_goes_on_that_was_not_told_to_go() {
     simulation.settle();
     simulation.check_at_rest();
 }
+
+#[test]
+fn a_new_version_that_fails_is_given_up_after_a_restart_as_well_and_the_copy_is_kept() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let before = shown(&simulation, 3);
+    simulation.desired.get_mut(&3).unwrap().version = 2;
+    simulation.restart_domain();
+    for node in simulation.nodes.values_mut() {
+        node.unwilling = true;
+    }
+    let mut tries = 0;
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    for _ in 0..100 {
+        for number in 0..4 {
+            simulation.refresh(node_id(number), false);
+            tries += simulation.starts_under_way(node_id(number)).len();
+        }
+        simulation.deliver(false);
+        simulation.pass(Duration::from_millis(50));
+    }
+    assert_eq!(shown(&simulation, 3), before);
+    assert_eq!(tries, 3);
+}
