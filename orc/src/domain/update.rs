@@ -20,6 +20,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Update {
     /// What the vertex was before.
     pub(super) before: ClassKey,
+    /// How many copies of it were desired.
+    copies: u32,
     /// Instances of the new version that failed.
     failures: u32,
     /// Not to go on before.
@@ -48,16 +50,17 @@ impl Domain {
         tracing::info!(%logical_id, "a vertex gets another version");
         let old = self.change_class(key, class);
         let vertex = self.model.vertex_mut(key);
-        let before = match vertex.update.take() {
+        let (before, copies) = match vertex.update.take() {
             // What it was before the one that is given up.
             Some(update) => {
                 self.model.leave_class(old, &mut self.fleet);
-                update.before
+                (update.before, update.copies)
             }
-            None => old,
+            None => (old, self.copies_of(key)),
         };
         self.model.vertex_mut(key).update = Some(Box::new(Update {
             before,
+            copies,
             failures: 0,
             not_before: self.now,
             failed: None,
@@ -77,8 +80,10 @@ impl Domain {
             return;
         }
         // What it was before is not known here: if the new version fails, the copy is kept.
-        vertex.update = Some(Box::new(Update {
+        let copies = self.copies_of(key);
+        self.model.vertex_mut(key).update = Some(Box::new(Update {
             before: class,
+            copies,
             failures: 0,
             not_before: self.now,
             failed: None,
@@ -230,7 +235,7 @@ impl Domain {
         let logical_id = vertex.logical_id;
         tracing::warn!(%logical_id, reason, "the new version fails: the old one comes back");
         update.failed = Some(reason.to_owned());
-        let before = update.before;
+        let (before, copies) = (update.before, update.copies);
         update.keeps = before == class;
         self.model.share_class(before);
         let new = self.change_class(key, before);
@@ -242,6 +247,8 @@ impl Domain {
                 extra.not_before = Timestamp::EPOCH;
             }
         }
+        // As many as there were, unless somebody has asked for another number that its annotations allow.
+        self.scale(logical_id, copies);
         self.touch(key);
     }
 }

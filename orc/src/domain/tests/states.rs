@@ -1,6 +1,6 @@
 //! Saved states, and what nodes say beside what they run.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
@@ -18,6 +18,16 @@ use crate::{
 
 fn done(domain: &mut Domain, number: u128, key: StepKey) -> Vec<Effect> {
     let (node_id, result) = (node_id(number), StepResult::Done(None));
+    let outcome = Command::Outcome {
+        node_id,
+        key,
+        result,
+    };
+    domain.on_command(outcome, BEGIN)
+}
+
+fn failed(domain: &mut Domain, number: u128, key: StepKey) -> Vec<Effect> {
+    let (node_id, result) = (node_id(number), StepResult::Failed("no".to_owned()));
     let outcome = Command::Outcome {
         node_id,
         key,
@@ -140,4 +150,48 @@ fn observers_learn_of_a_provider_that_its_node_does_not_have_any_more() {
         _ => false,
     };
     assert!(effects.iter().any(is_gone));
+}
+
+#[test]
+fn when_the_old_version_comes_back_so_does_the_number_of_its_copies() {
+    let mut domain = domain(true);
+    let mut large = update(0, 1, Some(Vec::new()));
+    let capabilities = Arc::make_mut(&mut large.profile.as_mut().unwrap().capabilities);
+    capabilities.num_cores = 8;
+    domain.on_node_update(large, BEGIN);
+    let mut old = vertex();
+    annotate(&mut old.spec, "max_instances", "1");
+    let (vertices, ticket) = (vec![old], Ticket(1));
+    let effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
+    let first = started(&effects).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(first));
+    let mut newer = vertex();
+    annotate(&mut newer.spec, "min_instances", "3");
+    let (vertices, ticket) = (vec![newer], Ticket(2));
+    let mut effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
+    let mut now = BEGIN;
+    for _ in 0..40 {
+        let starts = effects.iter().filter_map(|effect| match effect {
+            Effect::Step { step, .. } => match step {
+                Step::Start { .. } => Some(step.key()),
+                Step::Stop { .. } | Step::Patch { .. } => None,
+            },
+            _ => None,
+        });
+        let starts: Vec<StepKey> = starts.collect();
+        effects = Vec::new();
+        for key in starts {
+            effects.extend(failed(&mut domain, 0, key));
+        }
+        now = now + Duration::from_millis(500);
+        effects.extend(domain.on_command(Command::Tick, now));
+    }
+    assert_eq!(domain.numbers().replicas, 1, "`max_instances` of the old");
+}
+
+fn annotate(spec: &mut VertexSpec, name: &str, value: &str) {
+    if let VertexSpec::Function(function) = spec {
+        let annotations = &mut function.annotations;
+        annotations.insert(name.to_owned(), value.to_owned());
+    }
 }
