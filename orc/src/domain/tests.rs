@@ -6,6 +6,7 @@ mod late;
 mod operations;
 mod replaced;
 mod states;
+mod tickets;
 
 use std::collections::BTreeSet;
 

@@ -288,6 +288,8 @@ impl Domain {
         for replica in there.into_iter().skip(wanted) {
             self.make_superfluous(replica);
         }
+        // What a start waited for may be among those.
+        self.resolve_if_known(key);
         self.touch(key);
     }
 
