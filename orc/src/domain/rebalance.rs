@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use edgeless_types::NodeId;
 
 use super::{
-    Domain, Refusal,
+    Domain, Drain, Refusal,
     model::{Instance, ReplicaKey},
     moves::Move,
 };
@@ -59,7 +59,9 @@ impl Domain {
     pub(super) fn rebalance_by_itself(&mut self) {
         let every = self.settings.rebalancing.every;
         let is_due = !every.is_zero() && self.now >= self.rebalanced + every;
-        let is_idle = self.waiting.len() == 0 && self.drains.is_empty() && self.updating.is_empty();
+        // A node stays drained until somebody uncordons it.
+        let are_drained = self.drains.values().all(Drain::is_over);
+        let is_idle = self.waiting.len() == 0 && are_drained && self.updating.is_empty();
         if is_due && self.settings.strategy != StrategyKind::BinPack {
             self.rebalanced = self.now;
             if is_idle && self.rebalance(1).is_err() {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::domain::{
     Command, Ticket,
-    simulation::{Happening, Simulation, node_id},
+    simulation::{Happening, Simulation, node_id, settings},
 };
 
 /// A node that wants to leave may do so in the end.
@@ -88,4 +88,36 @@ fn a_node_does_not_leave_before_it_is_known_what_is_desired() {
     leaving.leaving = true;
     let (reply, _) = domain.on_node_update(leaving, BEGIN);
     assert!(!reply.may_leave, "it is being moved");
+}
+
+#[test]
+fn a_node_that_stays_after_all_is_not_drained_any_more() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let home = homes(&simulation, 3)[0];
+    simulation.nodes.get_mut(&home).unwrap().leaving = true;
+    assert!(!simulation.refresh(home, false).may_leave);
+    simulation.nodes.get_mut(&home).unwrap().leaving = false;
+    simulation.refresh(home, false);
+    assert!(simulation.domain.drains.is_empty());
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
+fn instances_move_by_themselves_though_a_node_has_been_drained() {
+    let mut settings = settings(0);
+    settings.rebalancing.every = Duration::from_secs(1);
+    let mut simulation = Simulation::with(settings);
+    for number in [0, 3] {
+        simulation.refresh(node_id(number), true);
+    }
+    simulation.happen(&Happening::Drain(3));
+    for number in [2, 3] {
+        simulation.happen(&Happening::Start(number));
+    }
+    run(&mut simulation);
+    let moved = [2, 3].map(|number| homes(&simulation, number));
+    assert_ne!(moved[0], moved[1]);
 }
