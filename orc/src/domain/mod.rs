@@ -198,7 +198,7 @@ impl Domain {
             Command::Start { vertices, ticket } => self.start(vertices, ticket),
             Command::Stop(logical_ids) => self.stop(&logical_ids),
             Command::Patch(patches) => self.patch(patches),
-            Command::Scale { logical_id, copies } => self.scale(logical_id, copies),
+            Command::Scale { logical_id, copies } => self.scale_as_asked(logical_id, copies),
             Command::Reconcile { vertices, ticket } => self.reconcile(vertices, ticket),
             Command::Reset => self.reset(),
             Command::Cordoned(node_ids) => self.cordoned.extend(node_ids),

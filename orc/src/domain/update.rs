@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edgeless_types::{Timestamp, WaitReason, workflow::VertexSpec};
+use edgeless_types::{LogicalId, Timestamp, WaitReason, workflow::VertexSpec};
 
 use super::{
     Domain, StartOutcome,
@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Update {
     /// What the vertex was before.
     pub(super) before: ClassKey,
-    /// How many copies of it were desired.
+    /// How many copies of it are to come back.
     copies: u32,
     /// Instances of the new version that failed.
     failures: u32,
@@ -70,6 +70,16 @@ impl Domain {
         self.scale(logical_id, self.copies_of(key));
         self.advance_update(key);
         self.touch(key);
+    }
+
+    /// Somebody asks for so many copies of a vertex, of whatever version.
+    pub(super) fn scale_as_asked(&mut self, logical_id: LogicalId, copies: u32) {
+        self.scale(logical_id, copies);
+        if let Some(key) = self.model.key_of(logical_id)
+            && let Some(update) = &mut self.model.vertex_mut(key).update
+        {
+            update.copies = copies;
+        }
     }
 
     /// Of a vertex that got another version in an earlier life, a copy of the old one was found.
@@ -247,7 +257,7 @@ impl Domain {
                 extra.not_before = Timestamp::EPOCH;
             }
         }
-        // As many as there were, unless somebody has asked for another number that its annotations allow.
+        // As many as there were, or as somebody has asked for meanwhile.
         self.scale(logical_id, copies);
         self.touch(key);
     }

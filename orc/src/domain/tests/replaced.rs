@@ -141,3 +141,14 @@ fn a_new_version_that_fails_is_given_up_after_a_restart_as_well_and_the_copy_is_
     assert_eq!(shown(&simulation, 3), before);
     assert_eq!(tries, 3);
 }
+
+#[test]
+fn copies_that_were_asked_for_during_an_update_stay_when_the_old_version_comes_back() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    check(
+        &mut simulation,
+        &[Happening::Update(3, 9), Happening::Scale(3, 2)],
+    );
+}
