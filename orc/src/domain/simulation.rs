@@ -53,6 +53,8 @@ pub(super) struct Simulation {
     pub(super) asked: BTreeMap<Ticket, Vec<u128>>,
     /// Updates that were taken back, and why.
     pub(super) refused: Vec<String>,
+    /// All that was to be done so far.
+    pub(super) effects: Vec<Effect>,
 }
 
 pub(super) fn node_id(number: u128) -> NodeId {
@@ -145,6 +147,7 @@ impl Simulation {
             ticket: 0,
             asked: BTreeMap::new(),
             refused: Vec::new(),
+            effects: Vec::new(),
         }
     }
 
@@ -208,6 +211,12 @@ impl Simulation {
             }
             Happening::Deliver => self.deliver(false),
             Happening::Fail => self.deliver(true),
+            Happening::StartBoth(..)
+            | Happening::Trap(_)
+            | Happening::Save(_)
+            | Happening::Patch(..)
+            | Happening::Change(_)
+            | Happening::Reset => self.happen_seldom(happening),
         }
     }
 
@@ -219,32 +228,6 @@ impl Simulation {
             copies: copies(number, 1),
         };
         self.desired.entry(number).or_insert(new).version
-    }
-
-    fn close_or_open(&mut self, happening: &Happening) {
-        match *happening {
-            Happening::Cordon(number) => {
-                let node_id = node_id(number);
-                let done = self.intent(Intent::Cordon { node_id });
-                self.cordoned.extend(done.then_some(node_id));
-            }
-            Happening::Drain(number) => {
-                let node_id = node_id(number);
-                let done = self.intent(Intent::Drain { node_id });
-                self.cordoned.extend(done.then_some(node_id));
-            }
-            Happening::Uncordon(number) => {
-                // Its effects are allowed to use the node already.
-                let was = self.cordoned.remove(&node_id(number));
-                let done = self.intent(Intent::Uncordon {
-                    node_id: node_id(number),
-                });
-                if was && !done {
-                    self.cordoned.insert(node_id(number));
-                }
-            }
-            _ => {}
-        }
     }
 
     pub(super) fn ticket(&mut self) -> Ticket {
@@ -323,6 +306,7 @@ impl Simulation {
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         self.domain.check();
+        self.effects.extend(effects.iter().cloned());
         for effect in effects {
             match effect {
                 Effect::Step { node_id, step } => {

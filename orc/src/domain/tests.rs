@@ -33,6 +33,20 @@ proptest! {
         simulation.settle();
         simulation.check_at_rest();
     }
+
+    #[test]
+    fn the_same_events_and_seeds_have_the_same_effects(
+        happenings in prop::collection::vec(happening(), 1..120)
+    ) {
+        let [first, second] = [(); 2].map(|()| {
+            let mut simulation = Simulation::new();
+            for happening in &happenings {
+                simulation.happen(happening);
+            }
+            simulation.effects
+        });
+        prop_assert_eq!(first, second);
+    }
 }
 
 /// Two nodes report copies of one vertex to an ε-ORC that has just returned, as a partition may

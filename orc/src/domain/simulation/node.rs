@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use edgeless_types::{NodeCapabilities, NodeId, PhysicalId, RunningInstance, workflow::VertexSpec};
 
 use super::BAD;
@@ -19,16 +20,24 @@ pub(in crate::domain) struct SimulatedNode {
     /// The versions of what runs.
     pub(super) versions: BTreeMap<PhysicalId, String>,
     pub(super) steps: Vec<Step>,
+    /// What its instances have saved.
+    pub(super) saved: BTreeMap<PhysicalId, Bytes>,
+    /// What has not been said yet: instances that ended by themselves, states that were saved.
+    pub(super) failures: Vec<(PhysicalId, String)>,
+    pub(super) states: Vec<(PhysicalId, Bytes)>,
+    /// Its labels are others than at first.
+    pub(super) changed: bool,
 }
 
 impl SimulatedNode {
     /// What it says when it refreshes.
     pub(super) fn update(&mut self, id: NodeId, full: bool) -> NodeUpdate {
         self.sequence += 1;
+        let zone = (id.uuid().as_u128() + u128::from(self.changed)) % 2;
         let capabilities = NodeCapabilities {
             num_cores: 1,
             runtimes: vec!["RUST_WASM".to_owned()],
-            labels: vec![format!("zone={}", id.uuid().as_u128() % 2)],
+            labels: vec![format!("zone={zone}")],
             ..NodeCapabilities::default()
         };
         let profile = Profile {
@@ -48,11 +57,35 @@ impl SimulatedNode {
             running: full.then(|| self.running.values().copied().collect()),
             started: Vec::new(),
             stopped: Vec::new(),
-            failures: Vec::new(),
-            states: Vec::new(),
+            failures: std::mem::take(&mut self.failures),
+            states: std::mem::take(&mut self.states),
             demand: Vec::new(),
             leaving: self.leaving,
         }
+    }
+
+    /// One of its instances ends by itself.
+    pub(super) fn trap(&mut self) {
+        if let Some((physical_id, _)) = self.running.pop_first() {
+            self.forget(physical_id);
+            self.failures.push((physical_id, "a trap".to_owned()));
+        }
+    }
+
+    /// One of its instances saves its state, which names the vertex.
+    pub(super) fn save(&mut self) {
+        if let Some((&physical_id, it)) = self.running.last_key_value() {
+            let state = Bytes::from(it.logical_id.to_string());
+            self.saved.insert(physical_id, state.clone());
+            self.states.push((physical_id, state));
+        }
+    }
+
+    fn forget(&mut self, physical_id: PhysicalId) -> Option<Bytes> {
+        self.running.remove(&physical_id);
+        self.outputs.remove(&physical_id);
+        self.versions.remove(&physical_id);
+        self.saved.remove(&physical_id)
     }
 
     /// It does its next step.
@@ -71,8 +104,12 @@ impl SimulatedNode {
                 instance,
                 outputs,
                 spec,
+                state,
                 ..
             } => {
+                let of = instance.logical_id.to_string();
+                let is_its_own = state.is_none_or(|it| it == of.as_bytes());
+                assert!(is_its_own, "the state of another vertex");
                 let VertexSpec::Function(function) = &*spec else {
                     return StepResult::Failed("no function".to_owned());
                 };
@@ -91,12 +128,7 @@ impl SimulatedNode {
                 ..
             } => match self.running.get(&physical_id) {
                 Some(it) if it.generation > generation => StepResult::Failed("older".to_owned()),
-                Some(_) | None => {
-                    self.running.remove(&physical_id);
-                    self.outputs.remove(&physical_id);
-                    self.versions.remove(&physical_id);
-                    StepResult::Done(None)
-                }
+                Some(_) | None => StepResult::Done(self.forget(physical_id)),
             },
             Step::Patch {
                 physical_id,
