@@ -18,3 +18,22 @@ fn a_start_is_answered_when_the_copy_it_waits_for_is_not_desired_any_more() {
     run(&mut simulation);
     assert!(simulation.asked.is_empty(), "{:?}", simulation.asked);
 }
+
+#[test]
+fn an_update_comes_to_an_end_though_one_of_the_copies_finds_no_room() {
+    let mut simulation = Simulation::new();
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    for number in [1, 2, 3] {
+        simulation.happen(&Happening::Start(number));
+        simulation.happen(&Happening::Scale(number, 3));
+    }
+    run(&mut simulation);
+    // Three times three are one too many, and the first comes last.
+    simulation.happen(&Happening::Scale(1, 4));
+    simulation.happen(&Happening::Update(1, 2));
+    simulation.settle();
+    simulation.check_at_rest();
+    assert!(simulation.asked.is_empty(), "{:?}", simulation.asked);
+}
