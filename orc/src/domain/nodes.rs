@@ -142,11 +142,10 @@ impl Domain {
         node.sequence = update.sequence;
         node.last_update = now;
         let began_to_leave = update.leaving && !node.leaving;
-        let stays_after_all = node.leaving && !update.leaving;
-        node.leaving = update.leaving;
-        if stays_after_all && !self.cordoned.contains(&node_id) {
+        if node.leaving && !update.leaving && !self.cordoned.contains(&node_id) {
             self.drains.remove(&node_id);
         }
+        node.leaving = update.leaving;
         if let Some(profile) = update.profile
             && profile != node.profile
         {

@@ -193,14 +193,21 @@ async fn every_accepted_workflow_survives_kill_9_and_none_is_left_half_started()
     for _ in 0..3 {
         let rest = cluster.rest.clone();
         let body = document.clone();
+        let (number, accepted_now) = tokio::sync::watch::channel(0);
         let flood = tokio::spawn(async move {
             let mut ids = Vec::new();
             while let Ok(id) = rest.start(&body).await {
                 ids.push(id);
+                number.send_replace(ids.len());
             }
             ids
         });
-        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        // In the middle of them.
+        until("some are accepted", async || {
+            Ok((*accepted_now.borrow() >= 20).then_some(()))
+        })
+        .await
+        .unwrap();
         cluster.con.kill();
         accepted.extend(flood.await.unwrap());
         cluster.con.restart().unwrap();

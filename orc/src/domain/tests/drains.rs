@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     late::{BEGIN, copy, domain, update, vertex},
-    operations::{all_nodes, round, run},
+    operations::{all_nodes, homes, round, run},
 };
 use crate::domain::{
     Command, Ticket,
