@@ -255,7 +255,7 @@ impl Simulation {
                 StartOutcome::Refused(_) => continue,
                 StartOutcome::Running(_) | StartOutcome::Waiting(_) => continue,
             };
-            if desired.version == BAD {
+            if desired.version == BAD || text.contains("the old one runs again") {
                 desired.version = desired.good;
                 let good = desired.good;
                 self.refused.push(text.clone());

@@ -38,6 +38,15 @@ impl Domain {
     pub(super) fn update(&mut self, key: VertexKey, spec: VertexSpec) {
         let vertex = self.model.vertex(key);
         if *self.model.class(vertex.class).spec == spec {
+            // A copy that was kept when this version failed is tried again.
+            let mut replicas = vertex.replicas.iter();
+            let is_kept = |it: &ReplicaKey| {
+                let instance = self.model.replica(*it).instance;
+                instance.is_some_and(|it| it.outdated)
+            };
+            if replicas.any(is_kept) {
+                self.go_on_updating(key);
+            }
             return;
         }
         let logical_id = vertex.logical_id;

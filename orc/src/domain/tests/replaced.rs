@@ -140,6 +140,13 @@ fn a_new_version_that_fails_is_given_up_after_a_restart_as_well_and_the_copy_is_
     }
     assert_eq!(shown(&simulation, 3), before);
     assert_eq!(tries, 3);
+    // Asked for again, it is tried again.
+    for node in simulation.nodes.values_mut() {
+        node.unwilling = false;
+    }
+    simulation.happen(&Happening::Start(3));
+    simulation.settle();
+    simulation.check_at_rest();
 }
 
 #[test]
