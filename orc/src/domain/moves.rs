@@ -25,7 +25,7 @@ pub(super) enum Move {
 }
 
 impl Domain {
-    /// Moves the copies of a vertex to a node that was asked for.
+    /// Moves a vertex to a node that was asked for; of several copies one that is not there yet.
     pub(super) fn migrate(
         &mut self,
         logical_id: LogicalId,

@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
 use super::{Ask, NodeView};
+use ranked::Ranked;
 
 /// Nodes in the order in which a strategy tries them. Seedable: the same history and generator give the
 /// same choices.
@@ -72,10 +73,10 @@ impl StrategyKind {
         match self {
             Self::Random => Box::new(random::Random::default()),
             Self::RoundRobin => Box::new(round_robin::RoundRobin::default()),
-            Self::LeastLoaded => Box::new(least_loaded::LeastLoaded::default()),
-            Self::BinPack => Box::new(bin_pack::BinPack::default()),
-            Self::Spread => Box::new(spread::Spread::default()),
-            Self::Affine => Box::new(affine::Affine::default()),
+            Self::LeastLoaded => Box::new(Ranked::by(least_loaded::rank)),
+            Self::BinPack => Box::new(Ranked::by_room(bin_pack::rank, bin_pack::least)),
+            Self::Spread => Box::new(Ranked::by(spread::rank)),
+            Self::Affine => Box::new(Ranked::by(affine::rank)),
         }
     }
 }

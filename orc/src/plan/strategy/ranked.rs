@@ -1,19 +1,44 @@
-//! Nodes by a number, the least first.
+//! Nodes by a number, the least first: what most strategies are.
 
 use std::collections::BTreeSet;
 
 use edgeless_types::NodeId;
+use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 
+use super::Order;
+use crate::plan::{Ask, NodeView};
+
 /// Nodes by rank; those of one rank by id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ranked {
+    rank: fn(&NodeView<'_>) -> u64,
+    /// Nodes of a lower rank than this cannot have what is asked for.
+    least: fn(Ask) -> u64,
     ranks: FxHashMap<NodeId, u64>,
     order: BTreeSet<(u64, NodeId)>,
 }
 
 impl Ranked {
-    pub(super) fn put(&mut self, node_id: NodeId, rank: u64) {
+    /// No nodes, in the order of their ranks.
+    pub(super) fn by(rank: fn(&NodeView<'_>) -> u64) -> Self {
+        Self::by_room(rank, |_| 0)
+    }
+
+    /// The same, where the rank also says who has no room for what is asked for.
+    pub(super) fn by_room(rank: fn(&NodeView<'_>) -> u64, least: fn(Ask) -> u64) -> Self {
+        Self {
+            rank,
+            least,
+            ranks: FxHashMap::default(),
+            order: BTreeSet::new(),
+        }
+    }
+}
+
+impl Order for Ranked {
+    fn put(&mut self, node: &NodeView<'_>) {
+        let (node_id, rank) = (node.node_id, (self.rank)(node));
         match self.ranks.insert(node_id, rank) {
             Some(before) if before == rank => return,
             Some(before) => {
@@ -24,22 +49,28 @@ impl Ranked {
         self.order.insert((rank, node_id));
     }
 
-    pub(super) fn remove(&mut self, node_id: NodeId) {
+    fn rank(&mut self, node: &NodeView<'_>) {
+        self.put(node);
+    }
+
+    fn remove(&mut self, node_id: NodeId) {
         if let Some(rank) = self.ranks.remove(&node_id) {
             self.order.remove(&(rank, node_id));
         }
     }
 
-    /// Nodes of at least that rank, in their order.
-    pub(super) fn from(&self, rank: u64) -> impl Iterator<Item = NodeId> {
-        let least = NodeId::new(uuid::Uuid::nil());
-        self.order
-            .range((rank, least)..)
-            .map(|&(_, node_id)| node_id)
+    fn next(
+        &mut self,
+        ask: Ask,
+        _: &mut StdRng,
+        accepts: &mut dyn FnMut(NodeId) -> bool,
+    ) -> Option<NodeId> {
+        let first = ((self.least)(ask), NodeId::new(uuid::Uuid::nil()));
+        let mut nodes = self.order.range(first..).map(|&(_, node_id)| node_id);
+        nodes.find(|&node_id| accepts(node_id))
     }
 
-    /// All nodes, in no order.
-    pub(super) fn all(&self) -> impl Iterator<Item = NodeId> {
-        self.ranks.keys().copied()
+    fn any(&self, accepts: &mut dyn FnMut(NodeId) -> bool) -> bool {
+        self.ranks.keys().copied().any(accepts)
     }
 }
