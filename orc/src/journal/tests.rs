@@ -247,7 +247,7 @@ async fn of_two_processes_with_one_journal_the_second_is_told_so() {
 
 /// How long a million vertices take: `cargo test --release -p edgeless-orc --lib -- --ignored million --nocapture`.
 #[tokio::test]
-#[ignore = "takes long"]
+#[ignore = "measures, and checks nothing that the others do not"]
 async fn a_million_vertices_are_read() {
     let file = File::new();
     let (journal, _) = Journal::open(&file.path).unwrap();

@@ -1,12 +1,10 @@
 //! Daemons die, and the rest goes on.
 
 use edgeless_tests::{
-    client::{function, resource},
     cluster::{Cluster, Mirror},
     process::ENDING,
     wait::until,
 };
-use serde_json::json;
 
 use super::{Load, all_logged_once, logged, plan, with_pipeline};
 
@@ -247,16 +245,7 @@ async fn what_is_delivered_at_least_once_survives_the_death_of_a_node_under_load
     for name in ["message_generator", "double"] {
         cluster.rest.push(name).await.unwrap();
     }
-    let tracked = json!({"label_match_all": "zone=functions", "at_least_once": "out"});
-    let mut source = json!({"label_match_all": "zone=resources", "at_least_once": "out"});
-    source["init-payload"] = "1".into();
-    let document = json!({
-        "functions": [
-            function("source", "message_generator", &json!({"out": "double"}), &source),
-            function("double", "double", &json!({"out": "log"}), &tracked),
-        ],
-        "resources": [resource("log", "file-log", &json!({}), &json!({"filename": "out.log"}))],
-    });
+    let document = crate::tracked_numbers();
     let id = cluster.rest.start(&document).await.unwrap();
     // Numbers come doubled; `logged` halves them.
     let numbers = async |at_least: usize| {

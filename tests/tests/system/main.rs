@@ -200,3 +200,19 @@ async fn metric(cluster: &Cluster, name: &str) -> anyhow::Result<f64> {
     });
     Ok(values.sum())
 }
+
+/// Numbers from a source to a file through `double`, each delivered at least once; the source stays where resources are.
+fn tracked_numbers() -> serde_json::Value {
+    use edgeless_tests::client::{function, resource};
+    use serde_json::json;
+    let tracked = json!({"label_match_all": "zone=functions", "at_least_once": "out"});
+    let mut source = json!({"label_match_all": "zone=resources", "at_least_once": "out"});
+    source["init-payload"] = "1".into();
+    json!({
+        "functions": [
+            function("source", "message_generator", &json!({"out": "double"}), &source),
+            function("double", "double", &json!({"out": "log"}), &tracked),
+        ],
+        "resources": [resource("log", "file-log", &json!({}), &json!({"filename": "out.log"}))],
+    })
+}

@@ -104,16 +104,7 @@ async fn what_is_delivered_at_least_once_comes_through_a_partition_once() {
     for name in ["message_generator", "double"] {
         cluster.rest.push(name).await.unwrap();
     }
-    let tracked = json!({"label_match_all": "zone=functions", "at_least_once": "out"});
-    let mut source = json!({"label_match_all": "zone=resources", "at_least_once": "out"});
-    source["init-payload"] = "1".into();
-    let document = json!({
-        "functions": [
-            function("source", "message_generator", &json!({"out": "double"}), &source),
-            function("double", "double", &json!({"out": "log"}), &tracked),
-        ],
-        "resources": [resource("log", "file-log", &json!({}), &json!({"filename": "out.log"}))],
-    });
+    let document = crate::tracked_numbers();
     let id = cluster.rest.start(&document).await.unwrap();
     send_far(&cluster, &id, "double").await;
     let numbers = async |more: usize| {

@@ -76,8 +76,8 @@ fn a_state_is_kept_until_a_newer_one_is_saved() {
     assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
 }
 
-#[test]
-fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() {
+/// A domain in which a copy on the second node has taken the place of one on the first, as a newer version.
+fn replaced() -> (Domain, PhysicalId, PhysicalId) {
     let mut domain = domain(true);
     restart(&mut domain, 0, 1);
     restart(&mut domain, 1, 1);
@@ -91,6 +91,12 @@ fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() 
     let effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
     let second = started(&effects).unwrap().physical_id;
     done(&mut domain, 1, StepKey::Start(second));
+    (domain, first, second)
+}
+
+#[test]
+fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() {
+    let (mut domain, first, second) = replaced();
     saved(&mut domain, 1, 2, second, "new");
     saved(&mut domain, 0, 2, first, "old");
     let effects = restart(&mut domain, 1, 2);
@@ -99,19 +105,7 @@ fn what_a_copy_that_was_replaced_saves_late_is_not_the_state_of_its_successor() 
 
 #[test]
 fn a_copy_that_was_replaced_may_fail_without_a_word_about_its_successor() {
-    let mut domain = domain(true);
-    restart(&mut domain, 0, 1);
-    restart(&mut domain, 1, 1);
-    let first = started(&start(&mut domain)).unwrap().physical_id;
-    done(&mut domain, 0, StepKey::Start(first));
-    let mut newer = vertex();
-    if let VertexSpec::Function(function) = &mut newer.spec {
-        function.version = "2".to_owned();
-    }
-    let (vertices, ticket) = (vec![newer], Ticket(2));
-    let effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
-    let second = started(&effects).unwrap().physical_id;
-    done(&mut domain, 1, StepKey::Start(second));
+    let (mut domain, first, _) = replaced();
     let mut fails = update(0, 2, None);
     fails.failures = vec![(first, "a trap".to_owned())];
     domain.on_node_update(fails, BEGIN);
