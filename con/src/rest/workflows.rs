@@ -211,6 +211,7 @@ pub struct Move {
 #[utoipa::path(post, path = "/api/v1/workflows/{id}/migrate", params(("id" = String, Path)),
     request_body = Move,
     responses((status = 200, body = WorkflowStatus), (status = 404, body = Problem),
+        (status = 409, description = "It is being started, updated or moved by another request", body = Problem),
         (status = 422, description = "The target cannot run it", body = Problem)))]
 pub(super) async fn migrate(
     State(con): State<Controller>,
