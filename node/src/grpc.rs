@@ -2,14 +2,16 @@
 
 mod tap;
 
-use std::time::Duration;
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use edgeless_proto::{
     convert::{ConvertError, digest_from_wire, id_from_wire, required, spec_from_wire},
     v1::{self, node_agent_server, step_outcome},
 };
 use edgeless_types::{Generation, InstanceId, RunningInstance};
-use tonic::{Request, Response, Status};
+use futures_util::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     agent::{Agent, Host, Outcome, Output, Patch, Start, Step, Stop},
@@ -32,17 +34,25 @@ pub trait Peers: Send + Sync + 'static {
 pub struct Service<H, P> {
     agent: Agent<H>,
     code: CodeStore,
-    peers: P,
+    peers: Arc<P>,
+    closed: CancellationToken,
 }
 
 impl<H: Host, P: Peers> Service<H, P> {
-    /// The service over an agent, ready to be added to a server.
+    /// The service over an agent, ready to be added to a server; takes no more steps once `closed`.
     pub fn server(
         agent: Agent<H>,
         code: CodeStore,
         peers: P,
+        closed: CancellationToken,
     ) -> node_agent_server::NodeAgentServer<Self> {
-        let service = Self { agent, code, peers };
+        let peers = Arc::new(peers);
+        let service = Self {
+            agent,
+            code,
+            peers,
+            closed,
+        };
         node_agent_server::NodeAgentServer::new(service)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
@@ -51,26 +61,19 @@ impl<H: Host, P: Peers> Service<H, P> {
 
 #[tonic::async_trait]
 impl<H: Host, P: Peers> node_agent_server::NodeAgent for Service<H, P> {
+    type ApplyStream = Pin<Box<dyn Stream<Item = Result<v1::ApplyReply, Status>> + Send>>;
+
     async fn apply(
         &self,
-        request: Request<v1::ApplyRequest>,
-    ) -> Result<Response<v1::ApplyReply>, Status> {
-        let request = request.into_inner();
-        let peers = request.peers.into_iter().enumerate().map(|(index, peer)| {
-            let id = id_from_wire(&peer.node_id, &format!("peers[{index}].node_id"))?;
-            Ok((id, peer.invocation_url))
+        requests: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let (agent, peers) = (self.agent.clone(), Arc::clone(&self.peers));
+        let replies = requests.into_inner().then(move |request| {
+            let (agent, peers) = (agent.clone(), Arc::clone(&peers));
+            async move { apply(&agent, &*peers, request?).await }
         });
-        let peers = peers.collect::<Result<Vec<_>, ConvertError>>()?;
-        let steps = request.steps.into_iter().enumerate().map(|(index, step)| {
-            step_from_wire(step).map_err(|error| error.below(&format!("steps[{index}]")))
-        });
-        let steps = steps.collect::<Result<Vec<_>, ConvertError>>()?;
-        if !peers.is_empty() {
-            self.peers.learn(peers);
-        }
-        let outcomes = self.agent.apply(steps).await;
-        let outcomes = outcomes.into_iter().map(outcome_to_wire).collect();
-        Ok(Response::new(v1::ApplyReply { outcomes }))
+        let closed = self.closed.clone().cancelled_owned();
+        Ok(Response::new(Box::pin(replies.take_until(closed))))
     }
 
     type TapStream = tap::Messages;
@@ -104,6 +107,28 @@ impl<H: Host, P: Peers> node_agent_server::NodeAgent for Service<H, P> {
             }
         }
     }
+}
+
+async fn apply<H: Host, P: Peers>(
+    agent: &Agent<H>,
+    peers: &P,
+    request: v1::ApplyRequest,
+) -> Result<v1::ApplyReply, Status> {
+    let learnt = request.peers.into_iter().enumerate().map(|(index, peer)| {
+        let id = id_from_wire(&peer.node_id, &format!("peers[{index}].node_id"))?;
+        Ok((id, peer.invocation_url))
+    });
+    let learnt = learnt.collect::<Result<Vec<_>, ConvertError>>()?;
+    let steps = request.steps.into_iter().enumerate().map(|(index, step)| {
+        step_from_wire(step).map_err(|error| error.below(&format!("steps[{index}]")))
+    });
+    let steps = steps.collect::<Result<Vec<_>, ConvertError>>()?;
+    if !learnt.is_empty() {
+        peers.learn(learnt);
+    }
+    let outcomes = agent.apply(steps).await;
+    let outcomes = outcomes.into_iter().map(outcome_to_wire).collect();
+    Ok(v1::ApplyReply { outcomes })
 }
 
 fn step_from_wire(step: v1::Step) -> Result<Step, ConvertError> {

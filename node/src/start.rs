@@ -388,7 +388,9 @@ mod tests {
                 steps: steps.collect(),
                 peers: peers.iter().map(peer).collect(),
             };
-            let reply = self.agent.apply(request).await.unwrap().into_inner();
+            let replies = self.agent.apply(tokio_stream::once(request)).await;
+            let mut replies = replies.unwrap().into_inner();
+            let reply = replies.message().await.unwrap().unwrap();
             let outcome = |outcome: v1::StepOutcome| match outcome.into_kind().unwrap() {
                 step_outcome::Kind::Done(_) => "done".to_owned(),
                 step_outcome::Kind::MissingCode(_) => "missing code".to_owned(),

@@ -91,6 +91,7 @@ impl Node {
             self.agent.clone(),
             host.code.clone(),
             self.plane.peers().clone(),
+            self.closed.clone(),
         );
         let incoming = TcpIncoming::from(ports.agent.listener).with_nodelay(Some(true));
         let agent = tonic::transport::Server::builder()

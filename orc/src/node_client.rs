@@ -7,6 +7,7 @@
 //! connection, so that code may take its time. What an answer is worth is judged in `answer`.
 
 mod answer;
+mod line;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -21,13 +22,14 @@ use tokio::{
     sync::mpsc::{self, error::TryRecvError},
     task::JoinSet,
 };
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::{
     domain::{Step, StepKey, StepResult},
     metrics::Metrics,
 };
 use answer::sort_out;
+use line::{IDLE, Line};
 
 /// Steps that wait for one node.
 const QUEUE: usize = 20_000;
@@ -39,8 +41,9 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(10);
 /// How long it may take for code, and to make instances of code that it did not have.
 const CODE_DEADLINE: Duration = Duration::from_secs(30);
-/// Between two pings while an answer is awaited.
-const PING: Duration = Duration::from_millis(500);
+/// Between two pings while a stream of steps is open and nothing is heard: longer than one is kept open without
+/// steps ([`line::IDLE`]), so that nodes at rest are never pinged.
+const PING: Duration = Duration::from_secs(2);
 /// How long the answer to a ping may take.
 const PONG: Duration = Duration::from_secs(1);
 /// Between two tries of stops and patches; doubles up to `LONGEST`.
@@ -95,16 +98,17 @@ impl NodeClients {
         self.workers.insert(node_id, sender);
         let caller = Caller {
             node_id,
-            client,
+            line: Line::new(client),
             code: self.code.clone(),
             metrics: self.metrics.clone(),
         };
-        let worker = Worker {
-            caller,
+        let queue = Queue {
+            node_id,
+            steps,
             outcomes: self.outcomes.clone(),
             behind: Vec::new(),
         };
-        self.tasks.spawn(worker.run(steps));
+        self.tasks.spawn(run(caller, queue));
     }
 
     /// A node is gone: its worker ends.
@@ -122,9 +126,10 @@ impl NodeClients {
     }
 }
 
-/// Takes the steps of one node.
-struct Worker {
-    caller: Caller,
+/// What is to be done on one node.
+struct Queue {
+    node_id: NodeId,
+    steps: mpsc::Receiver<Step>,
     outcomes: mpsc::Sender<Outcomes>,
     /// Taken from the queue while the node was silent: no starts, at most [`QUEUE`].
     behind: Vec<Step>,
@@ -133,72 +138,81 @@ struct Worker {
 /// Nobody wants to know more of the node.
 struct Gone;
 
-impl Worker {
-    async fn run(mut self, mut steps: mpsc::Receiver<Step>) {
-        // Ends with the node.
-        let Err(Gone) = self.work(&mut steps).await;
-    }
+/// Takes the steps of one node until it is gone.
+async fn run(mut caller: Caller, mut queue: Queue) {
+    let Err(Gone) = work(&mut caller, &mut queue).await;
+}
 
-    async fn work(
-        &mut self,
-        steps: &mut mpsc::Receiver<Step>,
-    ) -> Result<std::convert::Infallible, Gone> {
-        let mut batch = Vec::new();
-        let (mut silent, mut pause) = (false, RETRY);
-        loop {
-            let more = BATCH.saturating_sub(batch.len()).min(self.behind.len());
-            batch.extend(self.behind.drain(..more));
-            if batch.is_empty() && steps.recv_many(&mut batch, BATCH).await == 0 {
-                return Err(Gone);
+async fn work(caller: &mut Caller, queue: &mut Queue) -> Result<std::convert::Infallible, Gone> {
+    let mut batch = Vec::new();
+    let (mut silent, mut pause) = (false, RETRY);
+    loop {
+        queue.next(&mut batch, &mut caller.line).await?;
+        let applied = if silent {
+            queue.meanwhile(caller.apply(&batch)).await?
+        } else {
+            caller.apply(&batch).await
+        };
+        let mut again = Vec::new();
+        let mut done = Vec::with_capacity(batch.len());
+        for (step, result) in batch.drain(..).zip(applied.results) {
+            match result {
+                Some(result) => done.push((step.key(), result)),
+                None => again.push(step),
             }
-            let mut caller = self.caller.clone();
-            let applied = if silent {
-                self.meanwhile(caller.apply(&batch), steps).await?
-            } else {
-                caller.apply(&batch).await
-            };
-            let mut again = Vec::new();
-            let mut done = Vec::new();
-            for (step, result) in batch.drain(..).zip(applied.results) {
-                match result {
-                    Some(result) => done.push((step.key(), result)),
-                    None => again.push(step),
-                }
+        }
+        queue.tell(done).await?;
+        batch = again;
+        if silent == applied.answered {
+            silent = !applied.answered;
+            let node_id = queue.node_id;
+            match silent {
+                true => tracing::warn!(%node_id, "a node does not do what it is asked"),
+                false => tracing::info!(%node_id, "a node does what it is asked again"),
             }
-            self.tell(done).await?;
-            batch = again;
-            if silent == applied.answered {
-                silent = !applied.answered;
-                let node_id = self.caller.node_id;
-                match silent {
-                    true => tracing::warn!(%node_id, "a node does not do what it is asked"),
-                    false => tracing::info!(%node_id, "a node does what it is asked again"),
-                }
+        }
+        if !silent {
+            pause = RETRY;
+            continue;
+        }
+        queue.pass_over().await?;
+        if !batch.is_empty() {
+            queue.meanwhile(tokio::time::sleep(pause)).await?;
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+}
+
+impl Queue {
+    /// Fills a batch; waits until there is something.
+    async fn next(&mut self, batch: &mut Vec<Step>, line: &mut Line) -> Result<(), Gone> {
+        let more = BATCH.saturating_sub(batch.len()).min(self.behind.len());
+        batch.extend(self.behind.drain(..more));
+        if !batch.is_empty() {
+            return Ok(());
+        }
+        if line.is_open() {
+            let soon = tokio::time::timeout(IDLE, self.steps.recv_many(batch, BATCH));
+            match soon.await {
+                Ok(0) => return Err(Gone),
+                Ok(_) => return Ok(()),
+                Err(_) => line.close(),
             }
-            if !silent {
-                pause = RETRY;
-                continue;
-            }
-            self.pass_over(steps).await?;
-            if !batch.is_empty() {
-                self.meanwhile(tokio::time::sleep(pause), steps).await?;
-                pause = (pause * 2).min(LONGEST);
-            }
+        }
+        match self.steps.recv_many(batch, BATCH).await {
+            0 => Err(Gone),
+            _ => Ok(()),
         }
     }
 
     /// Waits for something while the node is silent: starts that come meanwhile fail at once.
-    async fn meanwhile<T>(
-        &mut self,
-        waiting: impl Future<Output = T>,
-        steps: &mut mpsc::Receiver<Step>,
-    ) -> Result<T, Gone> {
+    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, Gone> {
         tokio::pin!(waiting);
         loop {
             tokio::select! {
                 biased;
                 done = &mut waiting => return Ok(done),
-                step = steps.recv(), if self.behind.len() < QUEUE => match step {
+                step = self.steps.recv(), if self.behind.len() < QUEUE => match step {
                     Some(step) => {
                         let refused = self.sort(step);
                         self.tell(refused.into_iter().collect()).await?;
@@ -210,10 +224,10 @@ impl Worker {
     }
 
     /// Looks through what is queued for a silent node: starts fail.
-    async fn pass_over(&mut self, steps: &mut mpsc::Receiver<Step>) -> Result<(), Gone> {
+    async fn pass_over(&mut self) -> Result<(), Gone> {
         let mut refused = Vec::new();
         while self.behind.len() < QUEUE {
-            match steps.try_recv() {
+            match self.steps.try_recv() {
                 Ok(step) => refused.extend(self.sort(step)),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(Gone),
@@ -235,7 +249,7 @@ impl Worker {
         if done.is_empty() {
             return Ok(());
         }
-        let told = self.outcomes.send((self.caller.node_id, done)).await;
+        let told = self.outcomes.send((self.node_id, done)).await;
         told.map_err(|_| Gone)
     }
 }
@@ -249,10 +263,9 @@ struct Applied {
 }
 
 /// Calls one node.
-#[derive(Clone)]
 struct Caller {
     node_id: NodeId,
-    client: NodeAgentClient<Channel>,
+    line: Line,
     code: CodeStore,
     metrics: Metrics,
 }
@@ -300,7 +313,7 @@ impl Caller {
         deadline: Duration,
     ) -> Result<Vec<v1::StepOutcome>, String> {
         let request = wire::to_wire(steps);
-        let call = self.client.apply(request);
+        let call = self.line.ask(request);
         let reply = match tokio::time::timeout(deadline, call).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(status)) => {
@@ -312,7 +325,7 @@ impl Caller {
                 return Err("the node does not answer".to_owned());
             }
         };
-        let outcomes = reply.into_inner().outcomes;
+        let outcomes = reply.outcomes;
         if outcomes.len() != steps.len() {
             self.metrics.wrong_answers.inc();
             return Err("the node answered another number of steps".to_owned());
@@ -328,7 +341,10 @@ impl Caller {
             .map_err(|error| error.to_string())?
             .ok_or_else(|| format!("the code {digest} is not here"))?;
         let digest = Bytes::copy_from_slice(digest.as_bytes());
-        let call = self.client.put_code(v1::PutCodeRequest { digest, code });
+        let call = self
+            .line
+            .client()
+            .put_code(v1::PutCodeRequest { digest, code });
         match tokio::time::timeout(CODE_DEADLINE, call).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(status)) => Err(status.message().to_owned()),

@@ -10,8 +10,8 @@ use edgeless_proto::v1::{
     self, node_agent_server, node_registration_client::NodeRegistrationClient, step, step_outcome,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
-use tonic::{Request, Response, Status, transport::Channel};
+use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use uuid::Uuid;
 
 /// How a node answers steps.
@@ -139,6 +139,7 @@ impl FakeNode {
     }
 }
 
+#[derive(Clone)]
 struct Agent {
     conduct: watch::Receiver<Conduct>,
     asked: Asked,
@@ -162,11 +163,36 @@ impl Agent {
 
 #[tonic::async_trait]
 impl node_agent_server::NodeAgent for Agent {
+    type ApplyStream = Pin<Box<dyn Stream<Item = Result<v1::ApplyReply, Status>> + Send>>;
+
     async fn apply(
         &self,
-        request: Request<v1::ApplyRequest>,
-    ) -> Result<Response<v1::ApplyReply>, Status> {
-        let steps = request.into_inner().steps;
+        requests: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let agent = self.clone();
+        let replies = requests.into_inner().then(move |request| {
+            let agent = agent.clone();
+            async move { agent.answer(request?.steps).await }
+        });
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn put_code(
+        &self,
+        _: Request<v1::PutCodeRequest>,
+    ) -> Result<Response<v1::PutCodeReply>, Status> {
+        Ok(Response::new(v1::PutCodeReply {}))
+    }
+
+    type TapStream = Pin<Box<dyn Stream<Item = Result<v1::Tapped, Status>> + Send>>;
+
+    async fn tap(&self, _: Request<v1::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
+        Err(Status::unimplemented("nothing runs here"))
+    }
+}
+
+impl Agent {
+    async fn answer(&self, steps: Vec<v1::Step>) -> Result<v1::ApplyReply, Status> {
         self.note(&steps);
         let mut state = self.conduct.clone();
         let conduct = match state.wait_for(|conduct| *conduct != Conduct::Never).await {
@@ -190,19 +216,6 @@ impl node_agent_server::NodeAgent for Agent {
             }
         };
         let outcomes = vec![v1::StepOutcome { kind }; number];
-        Ok(Response::new(v1::ApplyReply { outcomes }))
-    }
-
-    async fn put_code(
-        &self,
-        _: Request<v1::PutCodeRequest>,
-    ) -> Result<Response<v1::PutCodeReply>, Status> {
-        Ok(Response::new(v1::PutCodeReply {}))
-    }
-
-    type TapStream = Pin<Box<dyn Stream<Item = Result<v1::Tapped, Status>> + Send>>;
-
-    async fn tap(&self, _: Request<v1::TapRequest>) -> Result<Response<Self::TapStream>, Status> {
-        Err(Status::unimplemented("nothing runs here"))
+        Ok(v1::ApplyReply { outcomes })
     }
 }

@@ -181,6 +181,9 @@ pub fn redis(port: u16, folder: &Path) -> anyhow::Result<Daemon> {
         "",
         "--appendonly",
         "no",
+        // As docs/mirror.md says: small sets are searched from one end to the other otherwise.
+        "--zset-max-listpack-entries",
+        "0",
     ];
     let arguments = arguments.map(str::to_owned).to_vec();
     Daemon::start(

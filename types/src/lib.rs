@@ -18,6 +18,7 @@ mod requirement;
 pub mod resource;
 pub mod routing;
 mod sample;
+mod secs;
 mod time;
 pub mod workflow;
 
@@ -30,4 +31,5 @@ pub use id::{DomainId, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, Wo
 pub use instance::{Demand, Generation, RunningInstance, WaitReason};
 pub use requirement::{Presence, RequirementError, Requirements};
 pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};
+pub use secs::Secs;
 pub use time::{ParseTimestampError, Timestamp};

@@ -22,8 +22,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Generation, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, Timestamp, WaitReason,
-    WorkflowId,
+    Generation, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, Sample, Timestamp,
+    WaitReason, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 
@@ -77,6 +77,18 @@ pub fn log_entry_key(target: &str, value: &str) -> String {
 /// The element of a performance set.
 pub fn performance_member(timestamp: Timestamp, value: impl std::fmt::Display) -> String {
     format!("{timestamp}:{value}")
+}
+
+/// Writes the element of a performance set behind what is there; gives back how long the moment in it is, which
+/// as a number is its score.
+pub fn write_performance_member(text: &mut String, sample: &Sample) -> usize {
+    use std::fmt::Write as _;
+    let begin = text.len();
+    let to_memory = "writing to memory does not fail";
+    write!(text, "{}", sample.timestamp).expect(to_memory);
+    let moment = text.len() - begin;
+    write!(text, ":{}", sample.secs()).expect(to_memory);
+    moment
 }
 
 /// A vertex as it is desired, and where it runs: the value of `instance:<lid>`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PhysicalId, Timestamp};
+use crate::{PhysicalId, Secs, Timestamp};
 
 /// Which time of an event was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ pub struct Sample {
 
 impl Sample {
     /// The measured time in fractional seconds.
-    pub fn secs(&self) -> f64 {
-        std::time::Duration::from_nanos(self.nanos).as_secs_f64()
+    pub fn secs(&self) -> Secs {
+        Secs { nanos: self.nanos }
     }
 }
 

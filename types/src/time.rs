@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use crate::secs::Text;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A moment: nanoseconds since the UNIX epoch, up to the year 2554.
@@ -79,12 +81,7 @@ impl Sub<Duration> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}.{:09}",
-            self.as_nanos() / 1_000_000_000,
-            self.as_nanos() % 1_000_000_000
-        )
+        f.pad(Text::default().write(self.as_nanos()))
     }
 }
 

@@ -62,6 +62,7 @@ fn add_write(pipeline: &mut Pipeline, write: Write) {
 
 /// One command for each run of samples of one kind of one instance; what that weighs.
 fn add_samples(pipeline: &mut Pipeline, samples: &Samples) -> usize {
+    let mut text = String::new();
     let is_same = |a: &edgeless_types::Sample, b: &edgeless_types::Sample| {
         a.physical_id == b.physical_id && a.kind == b.kind
     };
@@ -69,9 +70,9 @@ fn add_samples(pipeline: &mut Pipeline, samples: &Samples) -> usize {
         let key = mirror::performance_key(run[0].kind.name(), run[0].physical_id);
         let add = pipeline.cmd("ZADD").arg(key);
         for sample in run {
-            let at = sample.timestamp;
-            let member = mirror::performance_member(at, sample.secs());
-            add.arg(at.as_secs_f64()).arg(member);
+            text.clear();
+            let moment = mirror::write_performance_member(&mut text, sample);
+            add.arg(text[..moment].as_bytes()).arg(text.as_bytes());
         }
         add.ignore();
     }

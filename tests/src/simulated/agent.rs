@@ -9,8 +9,8 @@ use std::{
 };
 
 use edgeless_proto::v1::{self, node_agent_server::NodeAgent, step_outcome::Kind};
-use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     node::Node,
@@ -37,42 +37,60 @@ impl Agent {
         }
     }
 
-    async fn node<T>(&self, request: &Request<T>) -> Result<&Node, Status> {
+    async fn node<T>(&self, request: &Request<T>) -> Result<&Arc<Node>, Status> {
         let address = match request.local_addr().map(|address| address.ip()) {
             Some(IpAddr::V4(address)) => address,
             Some(IpAddr::V6(_)) | None => return Err(Status::internal("no address of ours")),
         };
         let node = self.nodes.get(&address);
         let node = node.ok_or_else(|| Status::not_found(format!("no node at {address}")))?;
-        if node.dead.is_cancelled() {
-            // Whoever calls gives up some time.
-            std::future::pending::<()>().await;
-        }
+        alive(node).await;
         Ok(node)
     }
 }
 
+/// A dead node answers nothing: whoever calls gives up some time.
+async fn alive(node: &Node) {
+    if node.dead.is_cancelled() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn apply(node: &Node, tally: &Tally, request: v1::ApplyRequest) -> v1::ApplyReply {
+    let mut outcomes = Vec::with_capacity(request.steps.len());
+    let mut change = Change::default();
+    for step in request.steps {
+        tally.note(&step);
+        change.add(node.apply(step));
+        let done = Kind::Done(v1::StepDone { state: None });
+        outcomes.push(v1::StepOutcome { kind: Some(done) });
+    }
+    tally.changed(&change);
+    v1::ApplyReply { outcomes }
+}
+
 #[tonic::async_trait]
 impl NodeAgent for Agent {
+    type ApplyStream = Pin<Box<dyn Stream<Item = Result<v1::ApplyReply, Status>> + Send>>;
+
     async fn apply(
         &self,
-        request: Request<v1::ApplyRequest>,
-    ) -> Result<Response<v1::ApplyReply>, Status> {
-        let node = self.node(&request).await?;
-        if !self.delay.is_zero() {
-            tokio::time::sleep(self.delay).await;
-        }
-        let steps = request.into_inner().steps;
-        let mut outcomes = Vec::with_capacity(steps.len());
-        let mut change = Change::default();
-        for step in steps {
-            self.tally.note(&step);
-            change.add(node.apply(step));
-            let done = Kind::Done(v1::StepDone { state: None });
-            outcomes.push(v1::StepOutcome { kind: Some(done) });
-        }
-        self.tally.changed(&change);
-        Ok(Response::new(v1::ApplyReply { outcomes }))
+        requests: Request<Streaming<v1::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let node = Arc::clone(self.node(&requests).await?);
+        let (tally, delay) = (Arc::clone(&self.tally), self.delay);
+        let replies = requests.into_inner().then(move |request| {
+            let (node, tally) = (Arc::clone(&node), Arc::clone(&tally));
+            async move {
+                let request = request?;
+                alive(&node).await;
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                Ok(apply(&node, &tally, request))
+            }
+        });
+        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn put_code(

@@ -42,6 +42,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     .await?;
     let memory = orc.rss_mib()?;
     let begun = Instant::now();
+    let costs = orc.costs()?;
     let cores = orc.cores(Duration::from_secs(if options.quick { 2 } else { 30 }));
     let workflows = instances / WORKFLOW;
     let (times, cores) = tokio::join!(start(&orc, &next, warm + workflows), cores);
@@ -53,6 +54,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     })
     .await?;
     let patched = begun.elapsed();
+    let costs = costs.per(instances)?;
     let mut redis = orc.connect().await?;
     // What is written last is what was started last: counting all takes longer than the rest of it.
     let keys = 2 * usize::try_from(wanted)?;
@@ -68,7 +70,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     })
     .await?;
     eprintln!(
-        "placing: answered after {:.2} s, patched after {:.2} s, mirrored after {:.2} s",
+        "placing: answered after {:.2} s, patched after {:.2} s, mirrored after {:.2} s; us of processors per instance:{costs}",
         answered.as_secs_f64(),
         patched.as_secs_f64(),
         mirrored.as_secs_f64()
