@@ -7,6 +7,7 @@ pub mod file;
 pub mod net;
 pub mod ranges;
 pub mod status;
+pub mod thread;
 pub mod writer;
 
 mod clock;

@@ -6,6 +6,7 @@ use edgeless_daemon::{
     code::CodeStore,
     net::{BindError, Bound, Listen},
     status::{self, Readiness, Status},
+    thread::on_thread,
 };
 use edgeless_dataset::{Additional, Dataset, DatasetError, Settings};
 use edgeless_types::DomainId;
@@ -52,6 +53,9 @@ pub enum StartError {
     /// The folder for code cannot be made.
     #[error("key `general.data_dir`: could not create the folder for code")]
     Code(#[source] std::io::Error),
+    /// The system has no room for another thread.
+    #[error("could not start a thread")]
+    Thread(#[source] std::io::Error),
 }
 
 /// ε-ORC as it runs.
@@ -133,7 +137,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         (journal, kept),
         [nodes, controller, status_port],
         &mut running,
-    );
+    )?;
     Ok(running)
 }
 
@@ -145,7 +149,7 @@ fn spawn_all(
     journal: (Journal, journal::Kept),
     [nodes, controller, status_port]: [Bound; 3],
     running: &mut Running,
-) {
+) -> Result<(), StartError> {
     let shutdown = running.shutdown.clone();
     let _orchestrator_url = running.orchestrator_url.clone();
     let tasks = &mut running.tasks;
@@ -173,12 +177,13 @@ fn spawn_all(
         let gauge = backlog.mirror.clone();
         let (orc, readiness) = (orc.clone(), readiness.clone());
         let mirror = Mirror::new(client, mirror_changes, gauge, orc, readiness, keep);
-        tasks.spawn(mirror.run(shutdown.clone()));
+        tasks.spawn(on_thread("mirror", mirror.run(shutdown.clone())).map_err(StartError::Thread)?);
     }
     if let Some(dataset) = dataset {
         let (readiness, lost) = (readiness.clone(), metrics.dataset_rows_lost.clone());
         let gauge = backlog.record;
-        tasks.spawn(record::run(dataset, record_changes, gauge, readiness, lost));
+        let record = record::run(dataset, record_changes, gauge, readiness, lost);
+        tasks.spawn(on_thread("datasets", record).map_err(StartError::Thread)?);
     }
     tasks.spawn(ended(
         "NodeRegistration",
@@ -211,6 +216,7 @@ fn spawn_all(
         tasks,
     );
     readiness.started();
+    Ok(())
 }
 
 fn open_dataset(config: &Config) -> Result<Option<Dataset>, StartError> {
