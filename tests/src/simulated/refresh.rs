@@ -26,6 +26,7 @@ const MEASURED: usize = 5;
 /// When to refresh, and with what; may change at any time.
 #[derive(Debug)]
 pub(super) struct Pace {
+    begun: Instant,
     nodes: usize,
     deadline: Duration,
     refresh_micros: AtomicU64,
@@ -35,6 +36,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn of(settings: &Settings) -> Self {
         let pace = Self {
+            begun: Instant::now(),
             nodes: settings.nodes,
             deadline: settings.deadline,
             refresh_micros: AtomicU64::default(),
@@ -55,6 +57,18 @@ impl Pace {
         Duration::from_micros(self.refresh_micros.load(Relaxed))
     }
 
+    /// How long the node with this index waits before it refreshes again: all of them are spread evenly over the
+    /// interval, and what is late is not made up for.
+    fn rest(&self, index: usize) -> Duration {
+        let interval = self.refresh();
+        if interval.is_zero() {
+            return interval;
+        }
+        let offset = interval.mul_f64(index as f64 / self.nodes as f64);
+        let into = (self.begun.elapsed() + interval - offset).as_nanos() % interval.as_nanos();
+        interval - Duration::from_nanos(u64::try_from(into).unwrap_or_default())
+    }
+
     /// How long the node with this index waits before it registers.
     fn offset(&self, index: usize) -> Duration {
         let spread = self.refresh().clamp(Duration::from_secs(1), JOINING);
@@ -68,7 +82,6 @@ pub(super) async fn run(node: Arc<Node>, channel: Channel, pace: Arc<Pace>, tall
     tokio::time::sleep(pace.offset(node.index)).await;
     let nonce = u64::from(node.address.to_bits()) << 32 | u64::from(std::process::id());
     let (mut sequence, mut full, mut measured_at) = (0, true, nanos());
-    let mut due = tokio::time::Instant::now();
     loop {
         sequence += 1;
         let samples = if full { 0 } else { pace.samples.load(Relaxed) };
@@ -100,9 +113,7 @@ pub(super) async fn run(node: Arc<Node>, channel: Channel, pace: Arc<Pace>, tall
             }
         }
         if !full {
-            // What is late is not made up for.
-            due = (due + pace.refresh()).max(tokio::time::Instant::now());
-            tokio::time::sleep_until(due).await;
+            tokio::time::sleep(pace.rest(node.index)).await;
         }
     }
 }

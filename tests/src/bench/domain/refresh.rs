@@ -84,7 +84,7 @@ pub(super) async fn samples(options: &Options, keep: &mut Keep<'_>) -> anyhow::R
         let now = fleet.tally().summary().samples;
         let before = std::mem::replace(&mut sent, now);
         found = (rows, mirror::samples(&mut redis).await?);
-        let complete = before == now && found.0 >= sent && found.1 >= sent;
+        let complete = before == now && found == (sent, sent);
         Ok(complete.then(|| begun.elapsed()))
     })
     .await;
