@@ -31,6 +31,8 @@ impl Domain {
             let is_known = self.updating.contains(&key);
             assert_eq!(is_known, vertex.update.is_some(), "an update is forgotten");
         }
+        let mut given_up = self.given_up.keys();
+        assert!(given_up.all(|it| self.model.key_of(*it).is_some()));
         assert!(self.drains.keys().all(|id| self.nodes.contains_key(id)));
     }
 

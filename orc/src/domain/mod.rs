@@ -17,6 +17,7 @@ mod nodes;
 mod observe;
 mod outcomes;
 mod place;
+mod progress;
 mod rebalance;
 mod retiring;
 mod room;
@@ -57,6 +58,7 @@ pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers, Part};
+pub use progress::{Progress, VertexReport};
 pub use rebalance::Rebalancing;
 use retiring::Retiring;
 use room::Reserved;
@@ -121,6 +123,8 @@ pub struct Domain {
     rebalanced: Timestamp,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
+    /// Vertices whose last update was given up, and why; until something is said of them again.
+    given_up: FxHashMap<LogicalId, String>,
     drains: BTreeMap<NodeId, Drain>,
     /// Of those, the ones that have come further.
     drained: BTreeSet<NodeId>,
@@ -168,6 +172,7 @@ impl Domain {
             room_tried: Timestamp::EPOCH,
             rebalanced: Timestamp::EPOCH,
             updating: BTreeSet::new(),
+            given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),

@@ -222,6 +222,7 @@ impl Domain {
         }
         self.updating.remove(&key);
         let logical_id = vertex.logical_id;
+        self.given_up.remove(&logical_id);
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));
         self.change(What::DependenciesGone(logical_id));
         self.change(What::InstanceGone(logical_id));
