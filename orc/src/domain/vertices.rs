@@ -187,11 +187,12 @@ impl Domain {
             .tickets
             .get(&ticket)
             .is_some_and(|pending| pending.open.is_empty())
-            && let Some(mut pending) = self.tickets.remove(&ticket)
+            && let Some(pending) = self.tickets.remove(&ticket)
         {
             let gone = || StartOutcome::Refused("stopped before it ran".to_owned());
-            let take = |id: &LogicalId| pending.outcomes.remove(id).unwrap_or_else(gone);
-            let outcomes = pending.order.iter().map(take).collect();
+            // A vertex that is named twice has one outcome.
+            let outcome = |id: &LogicalId| pending.outcomes.get(id).cloned().unwrap_or_else(gone);
+            let outcomes = pending.order.iter().map(outcome).collect();
             self.effects.push(Effect::Answer { ticket, outcomes });
         }
     }
