@@ -132,6 +132,8 @@ pub struct Domain {
     orphans: BTreeMap<PhysicalId, (NodeId, RunningInstance)>,
     retiring: Retiring,
     cordoned: BTreeSet<NodeId>,
+    /// Those of them that were told to be drained: whenever they come, everything goes elsewhere.
+    to_drain: BTreeSet<NodeId>,
     tickets: FxHashMap<Ticket, PendingTicket>,
     ticket_of: FxHashMap<LogicalId, Ticket>,
     /// Whether it is known what is desired: from ε-CON, or from the journal.
@@ -178,6 +180,7 @@ impl Domain {
             orphans: BTreeMap::new(),
             retiring: Retiring::default(),
             cordoned: BTreeSet::new(),
+            to_drain: BTreeSet::new(),
             tickets: FxHashMap::default(),
             ticket_of: FxHashMap::default(),
             reconciled,
@@ -207,6 +210,7 @@ impl Domain {
             Command::Reconcile { vertices, ticket } => self.reconcile(vertices, ticket),
             Command::Reset => self.reset(),
             Command::Cordoned(node_ids) => self.cordoned.extend(node_ids),
+            Command::Drained(node_ids) => self.to_drain.extend(node_ids),
             Command::Outcome {
                 node_id,
                 key,
