@@ -25,6 +25,7 @@ mod totals;
 mod update;
 mod vertices;
 mod waiting;
+mod wishes;
 
 #[cfg(test)]
 mod simulation;
