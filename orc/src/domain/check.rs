@@ -57,7 +57,7 @@ impl Domain {
         assert_eq!(self.waiting.check(), waits, "who waits");
         assert_eq!(self.priorities, priorities);
         let vertices = self.model.vertices();
-        let asked = vertices.map(|(_, it)| self.model.class(it.class).ask);
+        let asked = vertices.map(|(_, it)| self.model.class(it.class).least_ask());
         assert_eq!(self.desired, asked.fold(Ask::default(), Ask::plus));
     }
 

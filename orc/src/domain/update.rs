@@ -125,8 +125,8 @@ impl Domain {
             self.count_priority(self.priority_of(replica), false);
         }
         let old = std::mem::replace(&mut self.model.vertex_mut(key).class, class);
-        let without = self.desired.minus(self.model.class(old).ask);
-        self.desired = without.plus(self.model.class(class).ask);
+        let without = self.desired.minus(self.model.class(old).least_ask());
+        self.desired = without.plus(self.model.class(class).least_ask());
         for &replica in &replicas {
             let priority = self.priority_of(replica);
             self.count_priority(priority, true);

@@ -86,7 +86,7 @@ impl Domain {
         let key = self
             .model
             .insert_vertex(logical_id, workflow_id, class, &request.outputs);
-        self.desired = self.desired.plus(self.model.class(class).ask);
+        self.desired = self.desired.plus(self.model.class(class).least_ask());
         self.change(What::Dependencies(logical_id, request.outputs));
         for _ in 0..self.model.class(class).requirements.least_instances() {
             self.add_replica(key, not_before);
@@ -216,7 +216,9 @@ impl Domain {
             self.forget_replica(replica);
         }
         let vertex = self.model.remove_vertex(key);
-        self.desired = self.desired.minus(self.model.class(vertex.class).ask);
+        self.desired = self
+            .desired
+            .minus(self.model.class(vertex.class).least_ask());
         self.model.leave_class(vertex.class, &mut self.fleet);
         if let Some(update) = vertex.update {
             self.model.leave_class(update.before, &mut self.fleet);
