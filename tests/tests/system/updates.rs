@@ -164,7 +164,7 @@ async fn version(cluster: &Cluster, lid: &str) -> anyhow::Result<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_functions_those_that_could_be_updated_go_back_with_the_one_that_could_not() {
-    let (mut cluster, id) = with_pipeline(2, Mirror::Without).await;
+    let (cluster, id) = with_pipeline(2, Mirror::Without).await;
     let rest = cluster.rest.clone();
     publish(&rest, "http_processor", "0.2", code_of("http_processor")).await;
     publish(&rest, "double", "0.3", module_that_traps()).await;
@@ -180,20 +180,17 @@ async fn of_several_functions_those_that_could_be_updated_go_back_with_the_one_t
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("`double`"), "{problem}");
     assert!(!detail.contains("`receive`"), "{problem}");
-    let check = async || {
-        until("all runs in its old version", async || {
-            let status = rest.get(&format!("{WORKFLOWS}/{id}")).await?;
-            let is_old = version(&cluster, &lid).await? == "0.1";
-            Ok((status["state"] == "running" && is_old).then_some(()))
-        })
-        .await
-        .unwrap();
-        let update = update_of(&rest, &id).await.unwrap();
-        let shown = ["state", "vertices", "updated"].map(|field| &update[field]);
-        assert_eq!(shown, [&json!("taken_back"), &json!(2), &json!(0)]);
-        assert!(update["reason"].as_str().unwrap().contains("`double`"));
-    };
-    check().await;
+    until("all runs in its old version", async || {
+        let status = rest.get(&format!("{WORKFLOWS}/{id}")).await?;
+        let is_old = version(&cluster, &lid).await? == "0.1";
+        Ok((status["state"] == "running" && is_old).then_some(()))
+    })
+    .await
+    .unwrap();
+    let update = update_of(&rest, &id).await.unwrap();
+    let shown = ["state", "vertices", "updated"].map(|field| &update[field]);
+    assert_eq!(shown, [&json!("taken_back"), &json!(2), &json!(0)]);
+    assert!(update["reason"].as_str().unwrap().contains("`double`"));
     load.more(20).await;
     let after = rest.placed(&id).await.unwrap();
     let moved = |name: &str| {
