@@ -1,7 +1,7 @@
 //! Updates of workflows: under traffic, of several vertices, and when daemons end meanwhile.
 
 use edgeless_tests::{
-    client::Rest,
+    client::{Rest, function},
     cluster::{Cluster, Mirror},
     process::root,
     wait::until,
@@ -248,4 +248,35 @@ async fn an_update_that_fails_when_nobody_waits_for_it_any_more_is_told_by_the_w
     let (status, answer) = put(&rest, &id, &with_double("0.2")).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["update"]["state"], "finished", "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workflow_that_waits_goes_on_waiting_as_it_was_or_runs_in_a_version_that_finds_room() {
+    let (cluster, _) = with_pipeline(1, Mirror::Without).await;
+    let rest = &cluster.rest;
+    let document = |zone: &str, version: &str| {
+        let annotations = json!({"label_match_all": format!("zone={zone}")});
+        let mut function = function("double", "double", &json!({}), &annotations);
+        function["class_specification"]["version"] = json!(version);
+        json!({"functions": [function]})
+    };
+    publish(rest, "double", "0.2", code_of("double")).await;
+    let path = format!("{WORKFLOWS}?wait=true");
+    let sent = rest.send(Method::POST, &path, document("moon", "0.1").to_string());
+    let (status, answer) = sent.await.unwrap();
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let id = answer["workflow_id"].as_str().unwrap();
+
+    // It is in no domain, so that nothing is to be replaced.
+    let (status, answer) = put(rest, id, &document("moon", "0.2")).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    assert_eq!(answer["update"]["state"], "finished", "{answer}");
+    assert_eq!(answer["state"], "waiting", "{answer}");
+    put(rest, id, &document("functions", "0.2")).await;
+    let runs = async || {
+        let status = rest.get(&format!("{WORKFLOWS}/{id}")).await?;
+        Ok((status["state"] == "running").then_some(status))
+    };
+    let status = until("it runs", runs).await.unwrap();
+    assert_eq!(status["update"]["state"], "finished", "{status}");
 }
