@@ -1,5 +1,7 @@
 //! What clients are shown: workflows, domains, nodes, vertices.
 
+mod update;
+
 use std::collections::{BTreeMap, HashMap};
 
 use edgeless_proto::{convert::id_from_wire, v1};
@@ -11,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{cluster::Cluster, orc_client::Started, store::WorkflowRecord};
+pub(crate) use update::{Reached, all_reached};
+pub use update::{UpdateState, UpdateStatus, VertexUpdateStatus};
 
 /// How a workflow is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -56,6 +60,9 @@ pub struct WorkflowStatus {
     /// What of the document was left out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Its last update.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<UpdateStatus>,
     /// Vertices that compute.
     pub functions: Vec<VertexStatus>,
     /// Vertices that touch the outside world.
@@ -80,6 +87,9 @@ pub struct VertexStatus {
     /// Why it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// How far an update of it is that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<VertexUpdateStatus>,
 }
 
 /// A running copy.
@@ -219,11 +229,13 @@ pub(crate) fn of_workflow(record: &WorkflowRecord, seen: Seen) -> WorkflowStatus
             return status;
         }
     };
+    status.update = update::of_record(record, &seen);
     for vertex in vertices(&mut status) {
         match seen.remove(&vertex.logical_id).and_then(of_vertex) {
             Some(known) => {
                 vertex.instances = known.instances;
                 vertex.waiting = known.waiting;
+                vertex.update = known.update;
             }
             None => vertex.waiting = Some("its domain does not know it yet".to_owned()),
         }
@@ -286,6 +298,7 @@ fn summary(record: &WorkflowRecord) -> WorkflowStatus {
             workflow_id: record.workflow_id,
             instances: Vec::new(),
             waiting: None,
+            update: None,
         };
         match vertex.spec {
             VertexSpec::Function(_) => functions.push(status),
@@ -300,6 +313,7 @@ fn summary(record: &WorkflowRecord) -> WorkflowStatus {
         accepted: record.accepted,
         waiting: None,
         notes: record.notes.clone(),
+        update: update::of_record(record, &HashMap::new()),
         functions,
         resources,
     }
@@ -321,6 +335,7 @@ pub(crate) fn of_vertex(vertex: v1::VertexStatus) -> Option<VertexStatus> {
         workflow_id: id_from_wire(&vertex.workflow_id, "workflow_id").ok()?,
         instances: vertex.instances.into_iter().filter_map(instance).collect(),
         waiting: vertex.waiting,
+        update: update::of_vertex(vertex.update),
     })
 }
 

@@ -2,6 +2,8 @@
 //!
 //! One thread writes; requests that come together share one commit.
 
+mod update;
+
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -12,6 +14,8 @@ use edgeless_types::{
     CodeDigest, DomainId, DomainRequirements, LogicalId, Timestamp, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
+
+pub use update::{Former, UpdateRecord, UpdateStage};
 
 const WORKFLOWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workflows");
 const FUNCTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("functions");
@@ -38,6 +42,9 @@ pub struct WorkflowRecord {
     /// What its domain must be.
     #[serde(default)]
     pub domains: DomainRequirements,
+    /// Its last update.
+    #[serde(default)]
+    pub update: Option<UpdateRecord>,
 }
 
 /// A vertex as it is kept.
@@ -323,6 +330,7 @@ mod tests {
             vertices: vec![],
             notes: vec![],
             domains: DomainRequirements::default(),
+            update: None,
         })
     }
 

@@ -35,8 +35,9 @@ use line::{IDLE, Line};
 const QUEUE: usize = 20_000;
 /// Steps in one call.
 const BATCH: usize = 256;
-/// How long a node may take for a batch, beside what its steps take.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// How long a node may take for a batch, beside what its steps take: what it does not answer is to run elsewhere
+/// in about a second, and has to start there.
+const DEADLINE: Duration = Duration::from_millis(800);
 /// How much longer for each step.
 const STEP: Duration = Duration::from_millis(10);
 /// How long it may take for code, and to make instances of code that it did not have.

@@ -154,6 +154,8 @@ impl Orchestrator {
         };
         let (vertices, cordoned) = (kept.vertices, kept.cordoned.into_iter().collect());
         self.command(Command::Cordoned(cordoned));
+        let drained = kept.drained.into_iter().collect();
+        self.command(Command::Drained(drained));
         if kept.told {
             tracing::info!(
                 vertices = vertices.len(),
@@ -355,8 +357,8 @@ impl Orchestrator {
 /// What of an intent is to be kept.
 fn difference_of(intent: &Intent) -> Difference {
     match *intent {
-        // A drain that is not over goes on when its node is told so again.
-        Intent::Cordon { node_id } | Intent::Drain { node_id } => Difference::cordon(node_id, true),
+        Intent::Cordon { node_id } => Difference::cordon(node_id, true),
+        Intent::Drain { node_id } => Difference::drain(node_id),
         Intent::Uncordon { node_id } => Difference::cordon(node_id, false),
         Intent::Migrate { .. } | Intent::Rebalance => Difference::default(),
     }

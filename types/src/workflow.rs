@@ -152,6 +152,14 @@ impl VertexSpec {
             Self::Resource(resource) => &resource.class_type,
         }
     }
+
+    /// Tells specifications apart: equal ones have the same, in every daemon and every life of it. Never 0.
+    pub fn fingerprint(&self) -> u64 {
+        let text = serde_json::to_vec(self).expect("specifications have string keys and serialise");
+        let digest = CodeDigest::of(&text);
+        let first = digest.as_bytes().first_chunk::<8>();
+        first.map_or(1, |bytes| u64::from_le_bytes(*bytes).max(1))
+    }
 }
 
 /// The annotation with the output channels, separated by commas, on which messages are delivered at

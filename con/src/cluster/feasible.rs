@@ -21,9 +21,9 @@ const LEAST: Amounts = Amounts {
 /// What a workflow asks for in sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
-    /// What its functions ask for.
+    /// What its functions ask for, with the copies they have at least.
     pub(super) ask: Amounts,
-    /// The same, where each vertex counts for a little at least.
+    /// The same, where each copy counts for a little at least.
     pub(super) weight: Amounts,
 }
 
@@ -31,9 +31,10 @@ impl Load {
     pub(super) fn of(record: &WorkflowRecord) -> Self {
         let mut load = Self::default();
         for vertex in &record.vertices {
-            let ask = ask(&requirements(&vertex.spec));
-            load.ask = load.ask.plus(ask);
-            load.weight = load.weight.plus(ask.max(LEAST));
+            let requirements = requirements(&vertex.spec);
+            let (ask, copies) = (ask(&requirements), requirements.least_instances());
+            load.ask = load.ask.plus(ask.times(copies));
+            load.weight = load.weight.plus(ask.max(LEAST).times(copies));
         }
         load
     }
@@ -71,6 +72,8 @@ pub(super) struct Needs<'a> {
     runtimes: BTreeSet<&'a str>,
     functions: Vec<(&'a str, Requirements)>,
     pub(super) load: Load,
+    /// What its functions ask for, each once: with a copy of each it runs.
+    once: Amounts,
 }
 
 impl<'a> Needs<'a> {
@@ -81,6 +84,7 @@ impl<'a> Needs<'a> {
             runtimes: BTreeSet::new(),
             functions: Vec::new(),
             load: Load::of(record),
+            once: Amounts::default(),
         };
         for vertex in &record.vertices {
             match &vertex.spec {
@@ -90,6 +94,7 @@ impl<'a> Needs<'a> {
                 VertexSpec::Function(function) => {
                     needs.runtimes.insert(&function.function_type);
                     let requirements = requirements(&vertex.spec);
+                    needs.once = needs.once.plus(ask(&requirements));
                     if requirements != Requirements::default() {
                         needs.functions.push((&function.name, requirements));
                     }
@@ -143,7 +148,7 @@ impl<'a> Needs<'a> {
             Some(format!("function `{name}`: {reason}"))
         });
         unmet.or_else(|| {
-            let lack = lack(self.load.ask, available)?;
+            let lack = lack(self.once, available)?;
             Some(format!("its functions ask for {lack} is free there"))
         })
     }

@@ -31,6 +31,7 @@ pub(super) fn record(number: u128, class: &str) -> WorkflowRecord {
         }],
         notes: Vec::new(),
         domains: DomainRequirements::default(),
+        update: None,
     }
 }
 

@@ -45,6 +45,15 @@ impl Amounts {
         }
     }
 
+    /// So many times this.
+    #[must_use]
+    pub fn times(self, number: u32) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_mul(number.into()),
+            memory_mib: self.memory_mib.saturating_mul(number.into()),
+        }
+    }
+
     /// What is left without the other; nothing where that is more.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
@@ -96,7 +105,7 @@ pub struct Totals {
     pub free: Amounts,
     /// The most of each that is free on one node.
     pub largest_free: Amounts,
-    /// What the vertices ask for that are desired there, each once, placed or not.
+    /// What the vertices ask for that are desired there, with the copies they have at least, placed or not.
     pub desired: Amounts,
     /// Counts the times a node came, left or changed what it is.
     pub membership: u64,

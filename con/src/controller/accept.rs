@@ -322,7 +322,7 @@ pub fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
 }
 
 /// Draws the ids of a workflow and resolves its mappings, so that one start says everything.
-pub(super) fn new_record(
+pub(crate) fn new_record(
     name: String,
     vertices: Vec<(VertexSpec, BTreeMap<String, String>)>,
     notes: Vec<String>,
@@ -346,5 +346,6 @@ pub(super) fn new_record(
         vertices: vertices.into_iter().map(vertex).collect(),
         notes,
         domains,
+        update: None,
     }
 }

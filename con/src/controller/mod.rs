@@ -3,13 +3,14 @@
 //! Everything accepted is on disk before it is acknowledged. Which domain runs what is decided by
 //! the pure [`Cluster`]; the domains are told by their [`crate::worker`]s. A request is carried
 //! through even if its client goes away in the middle. `accept` takes workflows, `workflows`
-//! stops, moves and shows them, `update` changes them, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
+//! stops, moves and shows them, `update` changes them, which `follow` sees to its end, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
 //! `keys` idempotency.
 
 mod accept;
 mod choice;
 mod domains;
 mod dry_run;
+mod follow;
 mod keys;
 mod nodes;
 mod registry;
@@ -34,6 +35,8 @@ use crate::{
     store::{FunctionRecord, Kept, Store},
     worker::Link,
 };
+#[cfg(test)]
+pub(crate) use accept::new_record;
 pub use accept::{Outcome, Wait, judge};
 use keys::Keys;
 pub use nodes::Operation;
@@ -103,6 +106,7 @@ impl Controller {
             shutdown,
         }));
         con.observe();
+        con.follow_all();
         con
     }
 

@@ -1,10 +1,11 @@
 //! Updates: other versions of the vertices of a workflow, which keep their ids and their wiring.
 //!
-//! The new record is durable before the domain is told. The domain replaces copies one after the other; when it
-//! cannot, the old record is made durable again and the domain is told that.
+//! The new record is durable before the domain is told, with the old one in it. The domain replaces copies one after
+//! the other; when it cannot, the old record is made durable again and the domain is told that. What takes longer than
+//! the domain is waited for is seen to its end by `follow`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -16,13 +17,13 @@ use edgeless_types::{
 use super::{
     Controller,
     accept::{Code, Outcome, judge},
-    unknown_workflow,
+    now, unknown_workflow,
 };
 use crate::{
     check::{self, Checked},
     problem::{Fault, Refusal},
-    status::WorkflowStatus,
-    store::{VertexRecord, WorkflowRecord, Write},
+    status::{Reached, WorkflowStatus},
+    store::{UpdateRecord, VertexRecord, WorkflowRecord, Write},
 };
 
 /// A workflow is being changed as long as this is there.
@@ -69,8 +70,10 @@ impl Controller {
         workflow_id: WorkflowId,
         workflow: Workflow,
     ) -> Result<WorkflowStatus, Refusal> {
-        let before = self.state().cluster.workflow(workflow_id).cloned();
-        let before = before.ok_or_else(|| unknown_workflow(workflow_id))?;
+        let current = self.state().cluster.workflow(workflow_id).cloned();
+        let current = current.ok_or_else(|| unknown_workflow(workflow_id))?;
+        // An update that is under way is given up for this one.
+        let before = current.before();
         let places = places(&workflow);
         let name = workflow.name.clone().unwrap_or_default();
         let checked = self.check(workflow, Code::Kept).await?;
@@ -80,28 +83,38 @@ impl Controller {
             let put = self.0.code.put(digest, code).await;
             put.map_err(|error| Refusal::Store(error.to_string()))?;
         }
-        let after = WorkflowRecord {
+        let mut after = WorkflowRecord {
             name,
             vertices,
             notes: checked.notes,
-            ..WorkflowRecord::clone(&before)
+            ..WorkflowRecord::clone(&current)
         };
-        let changed = |(new, old): &(&VertexRecord, &VertexRecord)| new != old;
-        let pairs = || after.vertices.iter().zip(&before.vertices).filter(changed);
-        let (new, old): (Vec<_>, Vec<_>) = pairs().map(|(n, o)| (n.clone(), o.clone())).unzip();
+        let mut changed = different(&after, &before);
+        changed.extend(different(&after, &current));
+        if changed.is_empty() {
+            self.put_in_place(&after).await?;
+            return self.look_at(workflow_id).await;
+        }
+        let update = UpdateRecord::begin(&before, changed, now());
+        after.update = Some(update.clone());
         self.put_in_place(&after).await?;
-        let reason = match self.tell(&after, new).await {
-            Outcome::Good => return self.look_at(workflow_id).await,
-            Outcome::Refused(reason) | Outcome::Infeasible(reason) => reason,
+        let reached = match self.tell(&after, &update.vertices).await {
+            Outcome::Good => self.how_far(&after, &update).await,
+            Outcome::Refused(reason) | Outcome::Infeasible(reason) => Reached::Failed(reason),
         };
-        tracing::warn!(%workflow_id, reason, "an update is taken back");
-        self.put_in_place(&before).await?;
-        self.tell(&before, old).await;
-        Err(Refusal::TakenBack(reason))
+        let settled = self.settle(&after, &update, &reached).await;
+        if settled.is_err() || reached == Reached::NotYet {
+            self.follow(workflow_id, update.begun);
+        }
+        settled?;
+        match reached {
+            Reached::Done | Reached::NotYet => self.look_at(workflow_id).await,
+            Reached::Failed(reason) => Err(Refusal::TakenBack(reason)),
+        }
     }
 
     /// Makes a record durable, then the one that is desired.
-    async fn put_in_place(&self, record: &WorkflowRecord) -> Result<(), Refusal> {
+    pub(super) async fn put_in_place(&self, record: &WorkflowRecord) -> Result<(), Refusal> {
         let write = Write::Updated(Arc::new(record.clone()));
         let kept = self.0.store.write(vec![write]).await;
         kept.map_err(|error| Refusal::Store(error.to_string()))?;
@@ -111,15 +124,22 @@ impl Controller {
 
     /// Tells the domain of a workflow those of its vertices that have changed. What it cannot be told now it is
     /// told later.
-    async fn tell(&self, record: &WorkflowRecord, vertices: Vec<VertexRecord>) -> Outcome {
+    pub(super) async fn tell(
+        &self,
+        record: &WorkflowRecord,
+        changed: &BTreeSet<LogicalId>,
+    ) -> Outcome {
         let workflow_id = record.workflow_id;
         let there = self.state().cluster.workflow(workflow_id).cloned();
         let Some(domain_id) = there.and_then(|there| there.domain_id.clone()) else {
             return Outcome::Good;
         };
-        let Some(link) = self.link(&domain_id).filter(|_| !vertices.is_empty()) else {
+        let Some(link) = self.link(&domain_id) else {
             return Outcome::Good;
         };
+        let vertices = record.vertices.iter();
+        let vertices = vertices.filter(|vertex| changed.contains(&vertex.logical_id));
+        let vertices = vertices.cloned().collect();
         let told = WorkflowRecord {
             domain_id: Some(domain_id),
             ..record.clone()
@@ -141,6 +161,13 @@ impl Controller {
             false => outcome,
         }
     }
+}
+
+/// The vertices that are something else in one than in the other, which has the same ones in the same order.
+fn different(one: &WorkflowRecord, other: &WorkflowRecord) -> BTreeSet<LogicalId> {
+    let pairs = one.vertices.iter().zip(&other.vertices);
+    let pairs = pairs.filter(|(one, other)| one != other);
+    pairs.map(|(vertex, _)| vertex.logical_id).collect()
 }
 
 /// Where each vertex stands in the document.

@@ -127,6 +127,12 @@ fn to_wire(status: WorkflowStatus) -> v1::WorkflowStatus {
         domain_id: status.domain_id,
         vertices: vertices.map(vertex_to_wire).collect(),
         notes: status.notes,
+        update: status.update.map(|update| v1::WorkflowUpdateStatus {
+            state: update.state.word().to_owned(),
+            reason: update.reason,
+            vertices: u32::try_from(update.vertices).unwrap_or(u32::MAX),
+            updated: u32::try_from(update.updated).unwrap_or(u32::MAX),
+        }),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     check::{Format, parse},
     controller::{Controller, Wait},
     problem::Refusal,
-    status::{DryRun, WorkflowState, WorkflowStatus},
+    status::{DryRun, UpdateState, WorkflowState, WorkflowStatus},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -155,7 +155,7 @@ pub(super) async fn inspect(
     request_body(content = Object, description = "The whole workflow document, JSON or YAML"),
     responses(
         (status = 200, description = "All vertices run in their new versions", body = WorkflowStatus),
-        (status = 202, description = "It is kept; the workflow waits, or its domain goes on with the update", body = WorkflowStatus),
+        (status = 202, description = "It is kept; the workflow waits, or its domain goes on with the update, of which `update` shows what becomes", body = WorkflowStatus),
         (status = 400, description = "Not JSON or YAML", body = Problem),
         (status = 404, description = "There is no such workflow", body = Problem),
         (status = 409, description = "The new versions do not run, and the old ones do; or it is being changed", body = Problem),
@@ -173,9 +173,12 @@ pub(super) async fn update(
     let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
     let document = body(document, DOCUMENT_BYTES)?;
     let status = con.update(workflow_id, read(&document, &headers)?).await?;
+    let update = status.update.as_ref().map(|update| update.state);
     let code = match status.state {
-        WorkflowState::Running => StatusCode::OK,
-        WorkflowState::Waiting | WorkflowState::Unknown => StatusCode::ACCEPTED,
+        WorkflowState::Running if update != Some(UpdateState::UnderWay) => StatusCode::OK,
+        WorkflowState::Running | WorkflowState::Waiting | WorkflowState::Unknown => {
+            StatusCode::ACCEPTED
+        }
     };
     Ok((code, Json(status)).into_response())
 }

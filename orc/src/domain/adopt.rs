@@ -109,9 +109,13 @@ impl Domain {
         let generation = self.generation;
         let vertex = self.model.vertex_mut(vertex_key);
         vertex.generation = generation;
-        let class = vertex.class;
-        let fingerprint = self.model.class(class).fingerprint;
-        let outdated = running.fingerprint != 0 && running.fingerprint != fingerprint;
+        let (mut class, before) = (vertex.class, vertex.update.as_ref().map(|it| it.before));
+        let is = |class: ClassKey| self.model.class(class).fingerprint == running.fingerprint;
+        let is_before = !is(class) && before.is_some_and(is);
+        let outdated = running.fingerprint != 0 && !is(class) && !is_before;
+        if is_before && let Some(before) = before {
+            class = before;
+        }
         let since = self.now;
         let replica = self.model.replica_mut(key);
         if let Some(extra) = &mut replica.extra {
@@ -143,7 +147,9 @@ impl Domain {
     /// A copy of a replica counts as one of its node.
     pub(super) fn host(&mut self, node_id: NodeId, physical_id: PhysicalId, of: ReplicaKey) {
         self.model.bind(physical_id, of);
-        let class = self.model.vertex(self.model.replica(of).vertex).class;
+        let Some(class) = self.model.replica(of).instance.map(|it| it.class) else {
+            return;
+        };
         if let Some(node) = self.nodes.get_mut(&node_id)
             && node.instances.insert(physical_id, class).is_none()
         {

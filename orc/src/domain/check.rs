@@ -31,6 +31,8 @@ impl Domain {
             let is_known = self.updating.contains(&key);
             assert_eq!(is_known, vertex.update.is_some(), "an update is forgotten");
         }
+        let mut given_up = self.given_up.keys();
+        assert!(given_up.all(|it| self.model.key_of(*it).is_some()));
         assert!(self.drains.keys().all(|id| self.nodes.contains_key(id)));
     }
 
@@ -55,7 +57,7 @@ impl Domain {
         assert_eq!(self.waiting.check(), waits, "who waits");
         assert_eq!(self.priorities, priorities);
         let vertices = self.model.vertices();
-        let asked = vertices.map(|(_, it)| self.model.class(it.class).ask);
+        let asked = vertices.map(|(_, it)| self.model.class(it.class).least_ask());
         assert_eq!(self.desired, asked.fold(Ask::default(), Ask::plus));
     }
 

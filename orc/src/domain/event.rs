@@ -47,6 +47,8 @@ pub enum Command {
     Reset,
     /// Before any node has come: these take nothing new.
     Cordoned(Vec<NodeId>),
+    /// Before any node has come: from these, which are cordoned, everything goes elsewhere.
+    Drained(Vec<NodeId>),
     /// A step has come to something.
     Outcome {
         /// The node that was asked.

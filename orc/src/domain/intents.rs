@@ -26,6 +26,7 @@ impl Domain {
             }),
             Intent::Uncordon { node_id } => self.was_cordoned(node_id).map(|()| {
                 self.cordoned.remove(&node_id);
+                self.to_drain.remove(&node_id);
                 if self.nodes.get(&node_id).is_some_and(|it| !it.leaving) {
                     self.drains.remove(&node_id);
                 }
@@ -34,6 +35,7 @@ impl Domain {
             Intent::Rebalance => self.rebalance(usize::MAX),
             Intent::Drain { node_id } => self.known(node_id).map(|()| {
                 self.cordoned.insert(node_id);
+                self.to_drain.insert(node_id);
                 self.recheck_closed(node_id);
                 self.begin_drain(node_id);
             }),

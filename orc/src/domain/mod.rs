@@ -17,6 +17,7 @@ mod nodes;
 mod observe;
 mod outcomes;
 mod place;
+mod progress;
 mod rebalance;
 mod retiring;
 mod room;
@@ -24,6 +25,7 @@ mod totals;
 mod update;
 mod vertices;
 mod waiting;
+mod wishes;
 
 #[cfg(test)]
 mod simulation;
@@ -57,6 +59,7 @@ pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers, Part};
+pub use progress::{Progress, VertexReport};
 pub use rebalance::Rebalancing;
 use retiring::Retiring;
 use room::Reserved;
@@ -121,6 +124,8 @@ pub struct Domain {
     rebalanced: Timestamp,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
+    /// Vertices whose last update was given up, and why; until something is said of them again.
+    given_up: FxHashMap<LogicalId, String>,
     drains: BTreeMap<NodeId, Drain>,
     /// Of those, the ones that have come further.
     drained: BTreeSet<NodeId>,
@@ -128,6 +133,8 @@ pub struct Domain {
     orphans: BTreeMap<PhysicalId, (NodeId, RunningInstance)>,
     retiring: Retiring,
     cordoned: BTreeSet<NodeId>,
+    /// Those of them that were told to be drained: whenever they come, everything goes elsewhere.
+    to_drain: BTreeSet<NodeId>,
     tickets: FxHashMap<Ticket, PendingTicket>,
     ticket_of: FxHashMap<LogicalId, Ticket>,
     /// Whether it is known what is desired: from ε-CON, or from the journal.
@@ -168,11 +175,13 @@ impl Domain {
             room_tried: Timestamp::EPOCH,
             rebalanced: Timestamp::EPOCH,
             updating: BTreeSet::new(),
+            given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
             retiring: Retiring::default(),
             cordoned: BTreeSet::new(),
+            to_drain: BTreeSet::new(),
             tickets: FxHashMap::default(),
             ticket_of: FxHashMap::default(),
             reconciled,
@@ -202,6 +211,7 @@ impl Domain {
             Command::Reconcile { vertices, ticket } => self.reconcile(vertices, ticket),
             Command::Reset => self.reset(),
             Command::Cordoned(node_ids) => self.cordoned.extend(node_ids),
+            Command::Drained(node_ids) => self.to_drain.extend(node_ids),
             Command::Outcome {
                 node_id,
                 key,

@@ -11,7 +11,7 @@ mod parts;
 use std::sync::Arc;
 
 use edgeless_types::{
-    CodeDigest, Generation, LogicalId, PhysicalId, Requirements, Timestamp, WaitReason, WorkflowId,
+    Generation, LogicalId, PhysicalId, Requirements, Timestamp, WaitReason, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 use rustc_hash::FxHashMap;
@@ -76,7 +76,7 @@ impl Model {
             requirements,
             preferred,
             zones: FxHashMap::default(),
-            fingerprint: fingerprint(&spec),
+            fingerprint: spec.fingerprint(),
             users: 1,
         };
         let key = ClassKey(self.classes.insert(class));
@@ -293,12 +293,4 @@ impl Model {
     pub(super) fn unbind(&mut self, physical_id: PhysicalId) -> Option<ReplicaKey> {
         self.by_physical.remove(&physical_id)
     }
-}
-
-/// Tells specifications apart: equal ones have the same, in every life of ε-ORC. Never 0.
-fn fingerprint(spec: &VertexSpec) -> u64 {
-    let text = serde_json::to_vec(spec).expect("specifications have string keys and serialise");
-    let digest = CodeDigest::of(&text);
-    let first = digest.as_bytes().first_chunk::<8>();
-    first.map_or(1, |bytes| u64::from_le_bytes(*bytes).max(1))
 }

@@ -122,6 +122,9 @@ impl Domain {
         );
         self.effects.push(Effect::Meet { node_id, agent_url });
         self.announce(node_id);
+        if self.to_drain.contains(&node_id) {
+            self.begin_drain(node_id);
+        }
         if self
             .absences
             .rest_if_flapping(node_id, self.now, self.settings.flapping)
@@ -142,7 +145,7 @@ impl Domain {
         node.sequence = update.sequence;
         node.last_update = now;
         let began_to_leave = update.leaving && !node.leaving;
-        if node.leaving && !update.leaving && !self.cordoned.contains(&node_id) {
+        if node.leaving && !update.leaving && !self.to_drain.contains(&node_id) {
             self.drains.remove(&node_id);
         }
         node.leaving = update.leaving;

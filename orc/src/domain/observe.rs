@@ -147,7 +147,7 @@ impl Domain {
         Some(self.active(self.model.vertex(key)))
     }
 
-    fn active(&self, vertex: &Vertex) -> ActiveInstance {
+    pub(super) fn active(&self, vertex: &Vertex) -> ActiveInstance {
         let replicas = vertex.replicas.iter().map(|&it| self.model.replica(it));
         let shown = replicas.clone().filter_map(|it| it.instance);
         let shown = shown.filter(|it| !it.phase.is_starting());

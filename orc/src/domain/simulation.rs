@@ -45,6 +45,7 @@ pub(super) struct Simulation {
     now: Timestamp,
     pub(super) nodes: BTreeMap<NodeId, SimulatedNode>,
     cordoned: BTreeSet<NodeId>,
+    drained: BTreeSet<NodeId>,
     /// What ε-CON desires.
     pub(super) desired: BTreeMap<u128, Desired>,
     life: u64,
@@ -142,6 +143,7 @@ impl Simulation {
             now: Timestamp::from_nanos(1_000_000_000),
             nodes: nodes.collect(),
             cordoned: BTreeSet::new(),
+            drained: BTreeSet::new(),
             desired: BTreeMap::new(),
             life: 0,
             ticket: 0,
@@ -272,6 +274,7 @@ impl Simulation {
             node.steps.clear();
         }
         self.command(Command::Cordoned(self.cordoned.iter().copied().collect()));
+        self.command(Command::Drained(self.drained.iter().copied().collect()));
         let mut vertices = Vec::new();
         for (&number, desired) in &mut self.desired {
             desired.copies = copies(number, 1);
@@ -363,6 +366,7 @@ impl Simulation {
         for node in self.nodes.values_mut() {
             node.leaving = false;
         }
+        self.drained.clear();
         for id in std::mem::take(&mut self.cordoned) {
             self.refresh(id, false);
             self.intent(Intent::Uncordon { node_id: id });

@@ -49,7 +49,7 @@ pub struct Totals {
     pub free: Ask,
     /// The most of each amount that is free on one node; not always the same node.
     pub largest_free: Ask,
-    /// What the desired vertices ask for, each once, whether or not they are placed.
+    /// What the desired vertices ask for with the copies they have at least, whether or not they are placed.
     pub desired: Ask,
     /// Counts the times a node came, left or changed what it is.
     pub membership: u64,

@@ -30,6 +30,22 @@ pub(super) struct Update {
     failed: Option<String>,
     /// What it was before is not known, and the copy that there is of it is kept.
     keeps: bool,
+    /// Why it cannot go on now.
+    pub(super) waiting: Option<String>,
+}
+
+impl Update {
+    fn new(before: ClassKey, copies: u32, now: Timestamp) -> Box<Self> {
+        Box::new(Self {
+            before,
+            copies,
+            failures: 0,
+            not_before: now,
+            failed: None,
+            keeps: false,
+            waiting: None,
+        })
+    }
 }
 
 impl Domain {
@@ -37,6 +53,7 @@ impl Domain {
     /// copy of the old one goes, one after the other.
     pub(super) fn update(&mut self, key: VertexKey, spec: VertexSpec) {
         let vertex = self.model.vertex(key);
+        self.given_up.remove(&vertex.logical_id);
         if *self.model.class(vertex.class).spec == spec {
             // A copy that was kept when this version failed is tried again.
             let mut replicas = vertex.replicas.iter();
@@ -67,14 +84,8 @@ impl Domain {
             }
             None => (old, self.copies_of(key)),
         };
-        self.model.vertex_mut(key).update = Some(Box::new(Update {
-            before,
-            copies,
-            failures: 0,
-            not_before: self.now,
-            failed: None,
-            keeps: false,
-        }));
+        let update = Update::new(before, copies, self.now);
+        self.model.vertex_mut(key).update = Some(update);
         self.updating.insert(key);
         self.scale(logical_id, self.copies_of(key));
         self.advance_update(key);
@@ -100,14 +111,8 @@ impl Domain {
         }
         // What it was before is not known here: if the new version fails, the copy is kept.
         let copies = self.copies_of(key);
-        self.model.vertex_mut(key).update = Some(Box::new(Update {
-            before: class,
-            copies,
-            failures: 0,
-            not_before: self.now,
-            failed: None,
-            keeps: false,
-        }));
+        let update = Update::new(class, copies, self.now);
+        self.model.vertex_mut(key).update = Some(update);
         self.model.share_class(class);
         self.updating.insert(key);
     }
@@ -120,8 +125,8 @@ impl Domain {
             self.count_priority(self.priority_of(replica), false);
         }
         let old = std::mem::replace(&mut self.model.vertex_mut(key).class, class);
-        let without = self.desired.minus(self.model.class(old).ask);
-        self.desired = without.plus(self.model.class(class).ask);
+        let without = self.desired.minus(self.model.class(old).least_ask());
+        self.desired = without.plus(self.model.class(class).least_ask());
         for &replica in &replicas {
             let priority = self.priority_of(replica);
             self.count_priority(priority, true);
@@ -167,9 +172,10 @@ impl Domain {
                 let class = self.model.class(class);
                 let excluded = self.fleet.excluded(class.kind, class.ask);
                 let reason = WaitReason::NoFeasibleNode { excluded };
+                self.note_waiting(key, Some(reason.to_string()));
                 self.resolve(logical_id, StartOutcome::Waiting(reason.to_string()));
             }
-            Some(_) => {}
+            Some(_) => self.note_waiting(key, None),
             None if is_proved => self.finish_update(key),
             None => self.say_if_nowhere(key),
         }
@@ -182,8 +188,16 @@ impl Domain {
         let reasons = vertex.replicas.iter();
         let mut reasons = reasons.filter_map(|&it| self.model.replica(it).waiting.as_deref());
         if let Some((_, reason)) = reasons.next() {
-            let outcome = StartOutcome::Waiting(reason.to_string());
-            self.resolve(logical_id, outcome);
+            let reason = reason.to_string();
+            self.note_waiting(key, Some(reason.clone()));
+            self.resolve(logical_id, StartOutcome::Waiting(reason));
+        }
+    }
+
+    /// Why an update cannot go on, or that it does.
+    fn note_waiting(&mut self, key: VertexKey, reason: Option<String>) {
+        if let Some(update) = &mut self.model.vertex_mut(key).update {
+            update.waiting = reason;
         }
     }
 
@@ -254,6 +268,8 @@ impl Domain {
         let logical_id = vertex.logical_id;
         tracing::warn!(%logical_id, reason, "the new version fails: the old one comes back");
         update.failed = Some(reason.to_owned());
+        update.waiting = None;
+        self.given_up.insert(logical_id, reason.to_owned());
         let (before, copies) = (update.before, update.copies);
         update.keeps = before == class;
         self.model.share_class(before);

@@ -86,7 +86,7 @@ impl Domain {
         let key = self
             .model
             .insert_vertex(logical_id, workflow_id, class, &request.outputs);
-        self.desired = self.desired.plus(self.model.class(class).ask);
+        self.desired = self.desired.plus(self.model.class(class).least_ask());
         self.change(What::Dependencies(logical_id, request.outputs));
         for _ in 0..self.model.class(class).requirements.least_instances() {
             self.add_replica(key, not_before);
@@ -187,11 +187,12 @@ impl Domain {
             .tickets
             .get(&ticket)
             .is_some_and(|pending| pending.open.is_empty())
-            && let Some(mut pending) = self.tickets.remove(&ticket)
+            && let Some(pending) = self.tickets.remove(&ticket)
         {
             let gone = || StartOutcome::Refused("stopped before it ran".to_owned());
-            let take = |id: &LogicalId| pending.outcomes.remove(id).unwrap_or_else(gone);
-            let outcomes = pending.order.iter().map(take).collect();
+            // A vertex that is named twice has one outcome.
+            let outcome = |id: &LogicalId| pending.outcomes.get(id).cloned().unwrap_or_else(gone);
+            let outcomes = pending.order.iter().map(outcome).collect();
             self.effects.push(Effect::Answer { ticket, outcomes });
         }
     }
@@ -215,13 +216,16 @@ impl Domain {
             self.forget_replica(replica);
         }
         let vertex = self.model.remove_vertex(key);
-        self.desired = self.desired.minus(self.model.class(vertex.class).ask);
+        self.desired = self
+            .desired
+            .minus(self.model.class(vertex.class).least_ask());
         self.model.leave_class(vertex.class, &mut self.fleet);
         if let Some(update) = vertex.update {
             self.model.leave_class(update.before, &mut self.fleet);
         }
         self.updating.remove(&key);
         let logical_id = vertex.logical_id;
+        self.given_up.remove(&logical_id);
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));
         self.change(What::DependenciesGone(logical_id));
         self.change(What::InstanceGone(logical_id));

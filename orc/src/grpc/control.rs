@@ -6,7 +6,7 @@ use edgeless_proto::{
     convert::{ConvertError, digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
     v1::{self, domain_control_server::DomainControl, operate_request::Operation},
 };
-use edgeless_types::{LogicalId, NodeId, intent::Intent, mirror::ActiveInstance};
+use edgeless_types::{LogicalId, NodeId, intent::Intent};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     instances::{All, epoch_from_wire, start_vertices, vertices_from_wire},
 };
 use crate::{
-    domain::{NodeReport, Refusal, Things, WouldGo},
+    domain::{NodeReport, Refusal, Things, VertexReport, WouldGo},
     handle::Handle,
 };
 
@@ -106,10 +106,10 @@ impl DomainControl for Control {
         let wanted = request.into_inner().logical_ids.into_iter().map(read);
         let wanted: Vec<LogicalId> = wanted.collect::<Result<_, _>>()?;
         let look = self.0.read(move |domain, _| match wanted.is_empty() {
-            true => domain.active_instances(),
+            true => domain.vertex_reports(),
             false => wanted
                 .iter()
-                .filter_map(|&id| domain.active_instance(id))
+                .filter_map(|&id| domain.vertex_report(id))
                 .collect(),
         });
         let vertices = look
@@ -172,7 +172,12 @@ impl DomainControl for Control {
     }
 }
 
-fn vertex_to_wire(active: ActiveInstance) -> v1::VertexStatus {
+fn vertex_to_wire(report: VertexReport) -> v1::VertexStatus {
+    let VertexReport {
+        active,
+        fingerprint,
+        update,
+    } = report;
     let instances = active.instances.iter().map(|running| v1::RunningStatus {
         node_id: id_bytes(&running.node_id),
         physical_id: id_bytes(&running.physical_id),
@@ -185,6 +190,13 @@ fn vertex_to_wire(active: ActiveInstance) -> v1::VertexStatus {
         class: active.spec.class().to_owned(),
         instances: instances.collect(),
         waiting: active.waiting.map(|waiting| waiting.message),
+        fingerprint,
+        update: update.map(|progress| v1::VertexUpdate {
+            copies: progress.copies,
+            updated: progress.updated,
+            waiting: progress.waiting,
+            given_up: progress.given_up,
+        }),
     }
 }
 

@@ -49,14 +49,25 @@ pub(super) enum Change {
     Gone,
 }
 
+/// Whether a node takes something new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It does.
+    Open,
+    /// It does not.
+    Cordoned,
+    /// It does not, and what is there goes elsewhere.
+    Drained,
+}
+
 /// What is to be changed of what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Whether all vertices that are not named here are gone.
     pub(super) anew: bool,
     pub(super) vertices: BTreeMap<LogicalId, Change>,
-    /// Whether these nodes are cordoned.
-    pub(super) cordons: BTreeMap<NodeId, bool>,
+    /// Whether these nodes take something new.
+    pub(super) gates: BTreeMap<NodeId, Gate>,
 }
 
 impl Difference {
@@ -114,15 +125,27 @@ impl Difference {
 
     /// A node takes nothing new, or does so again.
     pub fn cordon(node_id: NodeId, cordoned: bool) -> Self {
+        match cordoned {
+            true => Self::gate(node_id, Gate::Cordoned),
+            false => Self::gate(node_id, Gate::Open),
+        }
+    }
+
+    /// A node takes nothing new, and what is there goes elsewhere.
+    pub fn drain(node_id: NodeId) -> Self {
+        Self::gate(node_id, Gate::Drained)
+    }
+
+    fn gate(node_id: NodeId, gate: Gate) -> Self {
         Self {
-            cordons: BTreeMap::from([(node_id, cordoned)]),
+            gates: BTreeMap::from([(node_id, gate)]),
             ..Self::default()
         }
     }
 
     /// Whether there is nothing to be changed.
     pub fn is_empty(&self) -> bool {
-        !self.anew && self.vertices.is_empty() && self.cordons.is_empty()
+        !self.anew && self.vertices.is_empty() && self.gates.is_empty()
     }
 
     /// What is kept once this is written as well; the vertices are in the order of their ids.
@@ -154,11 +177,16 @@ impl Difference {
         }
         kept.vertices = all.into_values().collect();
         kept.told |= self.anew || !self.vertices.is_empty();
-        for (&node_id, &cordoned) in &self.cordons {
-            match cordoned {
-                true => kept.cordoned.insert(node_id),
-                false => kept.cordoned.remove(&node_id),
-            };
+        for (&node_id, &gate) in &self.gates {
+            if gate == Gate::Open {
+                kept.cordoned.remove(&node_id);
+                kept.drained.remove(&node_id);
+            } else {
+                kept.cordoned.insert(node_id);
+            }
+            if gate == Gate::Drained {
+                kept.drained.insert(node_id);
+            }
         }
     }
 
@@ -172,7 +200,13 @@ impl Difference {
                 self.then_vertex(logical_id, change);
             }
         }
-        self.cordons.extend(later.cordons);
+        for (node_id, gate) in later.gates {
+            let before = self.gates.get(&node_id);
+            // A cordon does not end a drain.
+            if (before, gate) != (Some(&Gate::Drained), Gate::Cordoned) {
+                self.gates.insert(node_id, gate);
+            }
+        }
     }
 
     fn then_vertex(&mut self, logical_id: LogicalId, change: Change) {

@@ -1,5 +1,5 @@
 //! The journal: what survives the end of ε-ORC, whatever ended it, and be ε-CON away. That is what is desired, and which
-//! nodes are cordoned. What is observed comes from the nodes.
+//! nodes are cordoned or drained. What is observed comes from the nodes.
 //!
 //! One thread writes ([`edgeless_daemon::writer`]); `keeper` says when, and who is answered then.
 
@@ -32,6 +32,8 @@ pub struct Kept {
     pub vertices: Vec<VertexRequest>,
     /// Nodes that take nothing new.
     pub cordoned: BTreeSet<NodeId>,
+    /// Those of them from which everything goes elsewhere.
+    pub drained: BTreeSet<NodeId>,
 }
 
 /// The journal cannot be used.

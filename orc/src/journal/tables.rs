@@ -26,7 +26,7 @@ use edgeless_types::{
 
 use super::{
     Kept, OpenError,
-    difference::{Change, Difference, Row},
+    difference::{Change, Difference, Gate, Row},
 };
 use crate::domain::VertexRequest;
 
@@ -37,6 +37,7 @@ type Vertex<'a> = (u128, Digest, Vec<(&'a str, u128)>);
 const VERTICES: TableDefinition<'_, u128, Vertex<'_>> = TableDefinition::new("vertices");
 const SPECS: TableDefinition<'_, Digest, &[u8]> = TableDefinition::new("specs");
 const CORDONED: TableDefinition<'_, u128, ()> = TableDefinition::new("cordoned");
+const DRAINED: TableDefinition<'_, u128, ()> = TableDefinition::new("drained");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
 /// In `ABOUT`: how the tables are to be read.
@@ -168,6 +169,7 @@ fn make_tables(transaction: &WriteTransaction) -> Result<u64, Trouble> {
     transaction.open_table(VERTICES)?;
     transaction.open_table(SPECS)?;
     transaction.open_table(CORDONED)?;
+    transaction.open_table(DRAINED)?;
     let mut about = transaction.open_table(ABOUT)?;
     let format = about.get(FORMAT.0)?.map(|it| it.value());
     if format.is_none() {
@@ -222,15 +224,19 @@ impl Tables {
                 outputs: outputs.into_iter().map(output).collect(),
             });
         }
-        let mut cordoned = BTreeSet::new();
-        for row in transaction.open_table(CORDONED)?.iter()? {
-            cordoned.insert(NodeId::new(Uuid::from_u128(row?.0.value())));
+        let mut nodes = [BTreeSet::new(), BTreeSet::new()];
+        for (table, nodes) in [CORDONED, DRAINED].into_iter().zip(&mut nodes) {
+            for row in transaction.open_table(table)?.iter()? {
+                nodes.insert(NodeId::new(Uuid::from_u128(row?.0.value())));
+            }
         }
+        let [cordoned, drained] = nodes;
         let told = transaction.open_table(ABOUT)?.get(TOLD)?.is_some();
         Ok(Kept {
             told,
             vertices,
             cordoned,
+            drained,
         })
     }
 
@@ -239,14 +245,7 @@ impl Tables {
         let mut uses = Uses::default();
         for difference in differences {
             write_vertices(&transaction, difference, &mut uses)?;
-            let mut cordoned = transaction.open_table(CORDONED)?;
-            for (node_id, &is_cordoned) in &difference.cordons {
-                let node_id = node_id.uuid().as_u128();
-                match is_cordoned {
-                    true => cordoned.insert(node_id, ())?.is_some(),
-                    false => cordoned.remove(node_id)?.is_some(),
-                };
-            }
+            write_gates(&transaction, difference)?;
             if difference.anew || !difference.vertices.is_empty() {
                 transaction.open_table(ABOUT)?.insert(TOLD, 1)?;
             }
@@ -296,6 +295,24 @@ impl<'a> Uses<'a> {
     fn less(&mut self, digest: Digest) {
         *self.changes.entry(digest).or_default() -= 1;
     }
+}
+
+fn write_gates(transaction: &WriteTransaction, difference: &Difference) -> Result<(), redb::Error> {
+    let mut cordoned = transaction.open_table(CORDONED)?;
+    let mut drained = transaction.open_table(DRAINED)?;
+    for (node_id, &gate) in &difference.gates {
+        let node_id = node_id.uuid().as_u128();
+        if gate == Gate::Open {
+            cordoned.remove(node_id)?;
+            drained.remove(node_id)?;
+        } else {
+            cordoned.insert(node_id, ())?;
+        }
+        if gate == Gate::Drained {
+            drained.insert(node_id, ())?;
+        }
+    }
+    Ok(())
 }
 
 fn write_vertices<'a>(

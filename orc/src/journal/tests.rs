@@ -93,6 +93,10 @@ async fn what_was_written_is_there_after_opening_again() {
         Difference::cordon(node(1), true),
         Difference::cordon(node(2), true),
         Difference::cordon(node(1), false),
+        Difference::drain(node(3)),
+        Difference::cordon(node(3), true),
+        Difference::drain(node(4)),
+        Difference::cordon(node(4), false),
     ] {
         difference.apply(&mut applied);
         write(&journal, difference).await;
@@ -105,7 +109,8 @@ async fn what_was_written_is_there_after_opening_again() {
     let expected = Kept {
         told: true,
         vertices: vec![vertex(1), patched],
-        cordoned: [node(2)].into(),
+        cordoned: [node(2), node(3)].into(),
+        drained: [node(3)].into(),
     };
     assert_eq!(file.kept().await, expected);
     assert_eq!(applied, expected);

@@ -63,6 +63,25 @@ fn instances_may_drain_next_to_one_another() {
     check(&[stop(1, second), start(2), stop(3, second)], 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_not_answered_is_given_up_within_a_second() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let code = CodeStore::open(folder.path().to_owned()).unwrap();
+    let (sender, mut outcomes) = mpsc::channel(16);
+    let mut clients = NodeClients::new(sender, code, Metrics::default());
+    let node_id = NodeId::new(Uuid::from_u128(1));
+    clients.meet(node_id, &url);
+    // No clock of this machine is read: time passes when nothing else happens.
+    let begun = tokio::time::Instant::now();
+    assert_eq!(clients.send(node_id, start(1)), None);
+    let (_, done) = outcomes.recv().await.unwrap();
+    assert!(matches!(done[..], [(_, StepResult::Failed(_))]));
+    let given_up = begun.elapsed();
+    assert!(given_up < Duration::from_secs(1), "{given_up:?}");
+}
+
 #[tokio::test]
 async fn starts_on_a_silent_node_fail_and_stops_are_kept() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();

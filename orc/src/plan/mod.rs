@@ -25,6 +25,15 @@ impl Ask {
         }
     }
 
+    /// So many times this.
+    #[must_use]
+    pub fn times(self, number: u32) -> Self {
+        Self {
+            cpu_millis: self.cpu_millis.saturating_mul(number.into()),
+            memory_mib: self.memory_mib.saturating_mul(number.into()),
+        }
+    }
+
     /// Whether there is as much of each as in the other.
     #[must_use]
     pub const fn covers(self, other: Self) -> bool {

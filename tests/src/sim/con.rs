@@ -570,5 +570,6 @@ fn new_record(name: String, vertices: Vec<Vertex>, context: &mut Context) -> Wor
         vertices: vertices.into_iter().enumerate().map(vertex).collect(),
         notes: Vec::new(),
         domains: DomainRequirements::default(),
+        update: None,
     }
 }

@@ -160,6 +160,8 @@ impl Orc {
         }
         let cordoned = kept.cordoned.into_iter().collect();
         self.command(Command::Cordoned(cordoned), context);
+        let drained = kept.drained.into_iter().collect();
+        self.command(Command::Drained(drained), context);
         if kept.told {
             let (vertices, ticket) = (kept.vertices, Ticket(context.unique()));
             self.command(Command::Reconcile { vertices, ticket }, context);
@@ -330,9 +332,8 @@ impl Orc {
             return context.reply(place, caller.0, caller.1, reply);
         }
         let difference = match intent {
-            Intent::Cordon { node_id } | Intent::Drain { node_id } => {
-                Difference::cordon(node_id, true)
-            }
+            Intent::Cordon { node_id } => Difference::cordon(node_id, true),
+            Intent::Drain { node_id } => Difference::drain(node_id),
             Intent::Uncordon { node_id } => Difference::cordon(node_id, false),
             Intent::Migrate { .. } | Intent::Rebalance => Difference::default(),
         };

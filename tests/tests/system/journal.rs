@@ -100,7 +100,7 @@ async fn without_the_controller_the_orchestrator_returns_with_all_and_restarts_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stopped_does_not_come_back_without_the_controller() {
+async fn what_was_stopped_does_not_come_back_without_the_controller_and_a_drained_node_stays_so() {
     let (mut cluster, id) = with_pipeline(1, Mirror::Without).await;
     let path = format!("/api/v1/workflows/{id}");
     let stopped = cluster.rest.send(reqwest::Method::DELETE, &path, "");
@@ -112,7 +112,7 @@ async fn what_was_stopped_does_not_come_back_without_the_controller() {
     .unwrap();
     // Whatever is answered later is kept later.
     let node_id = &cluster.nodes[0].node_id;
-    let intent = json!({"key": format!("intent:cordon:{node_id}"), "value": ""});
+    let intent = json!({"key": format!("intent:drain:{node_id}"), "value": ""});
     assert_eq!(send_intent(&cluster, intent.to_string()).await.0, 200);
     cluster.con.kill();
     cluster.orc.kill();
@@ -124,6 +124,10 @@ async fn what_was_stopped_does_not_come_back_without_the_controller() {
     .await
     .unwrap();
     assert_eq!(running(&cluster).await.unwrap(), Vec::<[String; 3]>::new());
+    let nodes = cluster.orc_http.get("/api/v1/nodes").await.unwrap();
+    let mut nodes = nodes.as_array().unwrap().iter();
+    let drained = nodes.find(|node| node["node_id"] == **node_id).unwrap();
+    assert_eq!(drained["closed"], "drained", "{drained}");
 }
 
 async fn send_intent(cluster: &Cluster, intent: String) -> (u16, Value) {

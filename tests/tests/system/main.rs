@@ -18,6 +18,7 @@ mod partition;
 mod placing;
 mod slow;
 mod story;
+mod updates;
 mod zones;
 
 use std::sync::{

@@ -3,7 +3,7 @@
 use edgeless_tests::{
     client::function,
     cluster::{Cluster, Mirror},
-    process::{binary, root},
+    process::binary,
     wait::until,
 };
 use reqwest::{Method, StatusCode};
@@ -22,7 +22,7 @@ async fn dry_run(cluster: &Cluster, document: &Value) -> Value {
 }
 
 /// What the CLI prints to a pipe.
-async fn cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
+pub(super) async fn cli(cluster: &Cluster, arguments: &[&str]) -> Result<String, String> {
     let output = tokio::process::Command::new(binary("edgeless_cli").unwrap())
         .env_clear()
         .args(["--url", &cluster.rest.url])
@@ -159,131 +159,4 @@ async fn a_node_is_drained_under_traffic_and_no_request_is_lost() {
     let path = "/api/v1/nodes/somebody/cordon";
     let (status, problem) = cluster.rest.send(Method::POST, path, "").await.unwrap();
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
-}
-
-/// A core module with the exports of a function, each of which traps.
-fn module_that_traps() -> Vec<u8> {
-    let i32s =
-        |number: usize| [&[u8::try_from(number).unwrap()][..], &[0x7f].repeat(number)].concat();
-    let section = |id: u8, items: &[Vec<u8>]| {
-        let body = [vec![u8::try_from(items.len()).unwrap()], items.concat()].concat();
-        // None is longer than 127 bytes, but for the exports.
-        let (low, high) = ((body.len() & 0x7f) as u8 | 0x80, (body.len() >> 7) as u8);
-        [vec![id, low, high], body].concat()
-    };
-    let shapes = [(1, 1), (2, 0), (4, 0), (6, 1), (0, 0)];
-    let types = shapes.map(|(takes, gives)| [vec![0x60], i32s(takes), i32s(gives)].concat());
-    let functions = [
-        ("edgeless_mem_alloc", 0_u8),
-        ("edgeless_mem_free", 1),
-        ("handle_init_asm", 2),
-        ("handle_cast_asm", 2),
-        ("handle_call_asm", 3),
-        ("handle_stop_asm", 4),
-    ];
-    let export = |name: &str, kind: u8, index: u8| {
-        let length = u8::try_from(name.len()).unwrap();
-        [&[length][..], name.as_bytes(), &[kind, index]].concat()
-    };
-    let mut exports = vec![export("memory", 2, 0)];
-    exports.extend(
-        (0..)
-            .zip(functions)
-            .map(|(index, (name, _))| export(name, 0, index)),
-    );
-    [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, &types),
-        section(3, &functions.map(|(_, shape)| vec![shape])),
-        section(5, &[vec![0, 1]]),
-        section(7, &exports),
-        section(10, &functions.map(|_| vec![3, 0, 0x00, 0x0b])),
-    ]
-    .concat()
-}
-
-/// The pipeline with another version of `double`.
-fn with_double(version: &str) -> Value {
-    let mut document = pipeline("pipe.test");
-    document["functions"][1]["class_specification"]["version"] = json!(version);
-    document
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_function_is_updated_under_traffic_and_one_that_cannot_start_is_taken_back() {
-    let (mut cluster, id) = with_pipeline(2, Mirror::Without).await;
-    let rest = cluster.rest.clone();
-    let path = format!("{WORKFLOWS}/{id}");
-    let publish = async |version: &str, code: Vec<u8>| {
-        let path =
-            format!("/api/v1/functions/double/{version}?function_type=RUST_WASM&outputs=out");
-        let (status, answer) = rest.send(Method::PUT, &path, code).await.unwrap();
-        assert!(status.is_success(), "{answer}");
-    };
-    let code = std::fs::read(root().join("functions/double/double.wasm")).unwrap();
-    publish("0.2", code).await;
-    publish("0.3", module_that_traps()).await;
-    let put = async |document: Value| {
-        let sent = rest.send(Method::PUT, &path, document.to_string());
-        sent.await.unwrap()
-    };
-    let load = Load::start(cluster.nodes[0].ingress_url.clone(), "pipe.test");
-    load.more(20).await;
-    let before = rest.placed(&id).await.unwrap();
-    let lid = super::logical_id(&rest, &id, "double").await;
-
-    let file = cluster.folder().join("updated.json");
-    std::fs::write(&file, with_double("0.2").to_string()).unwrap();
-    let update = ["workflow", "update", &id, file.to_str().unwrap()];
-    let shown = cli(&cluster, &update).await.unwrap();
-    assert_eq!(shown.lines().count(), 4, "{shown}");
-    let after = rest.placed(&id).await.unwrap();
-    for (old, new) in before.iter().zip(&after) {
-        assert_eq!(
-            old == new,
-            old.0 != "double",
-            "only `double` is another copy"
-        );
-    }
-    assert_eq!(super::logical_id(&rest, &id, "double").await, lid);
-    load.more(20).await;
-
-    let (status, problem) = put(with_double("0.3")).await;
-    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
-    let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.contains("the old one runs again"), "{problem}");
-    assert!(detail.contains("unreachable"), "{problem}");
-    load.more(20).await;
-    assert_eq!(
-        rest.placed(&id).await.unwrap(),
-        after,
-        "the old copy was not touched"
-    );
-
-    let mut moon = with_double("0.2");
-    moon["functions"][1]["annotations"] = json!({"label_match_all": "zone=moon"});
-    let (status, problem) = put(moon).await;
-    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
-    let detail = problem["detail"].as_str().unwrap();
-    assert!(
-        detail.contains("label_match_all: 3 of 3 nodes"),
-        "{problem}"
-    );
-
-    let mut rewired = with_double("0.2");
-    rewired["functions"][0]["output_mapping"] = json!({"out": "log"});
-    let (status, problem) = put(rewired).await;
-    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
-    assert_eq!(
-        problem["pointer"], "/functions/0/output_mapping",
-        "{problem}"
-    );
-
-    // What was taken back is not desired by a later life either.
-    cluster.con.kill();
-    cluster.con.restart().unwrap();
-    cluster.all_registered(3).await.unwrap();
-    load.more(20).await;
-    assert_eq!(rest.placed(&id).await.unwrap(), after);
-    all_logged_once(&cluster, &load.end().await).await;
 }

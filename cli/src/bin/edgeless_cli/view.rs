@@ -46,6 +46,7 @@ pub(crate) struct Workflow {
     pub(crate) domain_id: Option<String>,
     pub(crate) waiting: Option<String>,
     pub(crate) notes: Vec<String>,
+    pub(crate) update: Option<Update>,
     pub(crate) functions: Vec<Vertex>,
     pub(crate) resources: Vec<Vertex>,
 }
@@ -59,6 +60,26 @@ pub(crate) struct Vertex {
     pub(crate) logical_id: String,
     pub(crate) workflow_id: String,
     pub(crate) instances: Vec<Instance>,
+    pub(crate) waiting: Option<String>,
+    pub(crate) update: Option<VertexUpdate>,
+}
+
+/// The last update of a workflow.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Update {
+    pub(crate) state: String,
+    pub(crate) vertices: u64,
+    pub(crate) updated: u64,
+    pub(crate) reason: Option<String>,
+}
+
+/// How far the update of a vertex is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct VertexUpdate {
+    pub(crate) copies: u64,
+    pub(crate) updated: u64,
     pub(crate) waiting: Option<String>,
 }
 

@@ -193,8 +193,41 @@ async fn stop(ids: &[WorkflowId], client: &Client, output: &Output) -> Result<()
 
 fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
     let workflow: Workflow = client.view(answer)?;
-    output.notes(&workflow.notes);
+    output.notes(&notes(&workflow));
     output.answer(answer, |style| tell(&workflow, style))
+}
+
+/// What was left out of the document, and what became of the last update.
+fn notes(workflow: &Workflow) -> Vec<String> {
+    let mut notes = workflow.notes.clone();
+    let Some(update) = &workflow.update else {
+        return notes;
+    };
+    let vertices = match update.vertices {
+        1 => "1 vertex".to_owned(),
+        number => format!("{number} vertices"),
+    };
+    notes.push(match (update.state.as_str(), &update.reason) {
+        ("under_way", _) => format!(
+            "an update of {vertices} is under way, {} run their new version",
+            update.updated
+        ),
+        ("taken_back", Some(reason)) => {
+            format!("the last update, of {vertices}, was taken back: {reason}")
+        }
+        (state, _) => format!("the last update, of {vertices}, is {state}"),
+    });
+    for vertex in workflow.functions.iter().chain(&workflow.resources) {
+        if let Some(update) = &vertex.update {
+            let why = update.waiting.as_ref();
+            let why = why.map_or_else(String::new, |reason| format!(", and waits: {reason}"));
+            notes.push(format!(
+                "`{}` has {} of {} copies of its new version{why}",
+                vertex.name, update.updated, update.copies
+            ));
+        }
+    }
+    notes
 }
 
 fn tell(workflow: &Workflow, style: Style) -> String {
@@ -230,8 +263,10 @@ fn tell(workflow: &Workflow, style: Style) -> String {
     let table = table(style, header, rows, "it has no vertices");
     match style {
         Style::Terminal => {
-            let notes = workflow.notes.iter();
-            let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
+            let notes: String = notes(workflow)
+                .iter()
+                .map(|note| format!("note: {note}\n"))
+                .collect();
             format!("workflow {workflow_id}{name} is {state}{place}{why}\n{notes}{table}")
         }
         Style::Pipe | Style::Json => table,
@@ -314,5 +349,34 @@ mod tests {
         let row = shown.lines().last().unwrap();
         let cells: Vec<_> = row.split_whitespace().collect();
         assert_eq!(cells, ["r", "resource", "file-log", "m", "n", "p", "1.0"]);
+    }
+
+    #[test]
+    fn an_update_is_told_with_what_became_of_it() {
+        let check = |update: Value, of_vertex: Value, expected: &[&str]| {
+            let workflow = json!({
+                "update": update, "functions": [{"name": "f", "update": of_vertex}],
+            });
+            assert_eq!(notes(&serde_json::from_value(workflow).unwrap()), expected);
+        };
+        check(Value::Null, Value::Null, &[]);
+        check(
+            json!({"state": "under_way", "vertices": 2, "updated": 1}),
+            json!({"copies": 3, "updated": 1, "waiting": "no node"}),
+            &[
+                "an update of 2 vertices is under way, 1 run their new version",
+                "`f` has 1 of 3 copies of its new version, and waits: no node",
+            ],
+        );
+        check(
+            json!({"state": "taken_back", "vertices": 1, "reason": "a trap"}),
+            Value::Null,
+            &["the last update, of 1 vertex, was taken back: a trap"],
+        );
+        check(
+            json!({"state": "finished", "vertices": 1, "updated": 1}),
+            Value::Null,
+            &["the last update, of 1 vertex, is finished"],
+        );
     }
 }

@@ -272,6 +272,41 @@ fn what_a_domain_was_given_counts_once_before_and_after_its_report() {
 }
 
 #[test]
+fn copies_that_are_to_run_at_least_are_promised_before_their_domain_counts_them() {
+    let mut cluster = Cluster::default();
+    for (name, counter) in [("a", 1), ("a", 2), ("b", 1), ("b", 2)] {
+        let mut update = update(name, 1, counter, "file-log");
+        if let Some(totals) = &mut update.totals {
+            totals.free.cpu_millis = 4_000;
+        }
+        cluster.on_update(update, at(0));
+    }
+    let free = |cluster: &Cluster, name: &str| cluster.available(&domain(name)).cpu_millis;
+    let begin = free(&cluster, "a");
+    let mut record = record(1, "file-log");
+    let annotations = [("cpu_millis", "1000"), ("min_instances", "3")];
+    let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    record.vertices.push(function(9, annotations.into()));
+    record.domain_id = Some(domain("a"));
+    let workflow_id = record.workflow_id;
+    cluster.put(Arc::new(record));
+    assert_eq!(free(&cluster, "a"), begin - 3_000);
+    // The domain has placed all of them.
+    let mut report = update("a", 1, 3, "file-log");
+    if let Some(totals) = &mut report.totals {
+        totals.free.cpu_millis = begin - 3_000;
+        totals.desired.cpu_millis = 3_000;
+    }
+    cluster.on_update(report, at(1));
+    assert_eq!(free(&cluster, "a"), begin - 3_000);
+    // It is lost, and all copies are to run elsewhere.
+    let elsewhere = free(&cluster, "b");
+    cluster.assign(workflow_id, Some(domain("b")));
+    assert_eq!(free(&cluster, "a"), begin, "they will be stopped");
+    assert_eq!(free(&cluster, "b"), elsewhere - 3_000);
+}
+
+#[test]
 fn what_waits_for_an_answer_is_placed_when_it_comes() {
     let id = "7d1b8ba2-6d6b-4b0c-8fd5-4b4a7b9e6b64";
     let mut cluster = Cluster::default();

@@ -7,6 +7,14 @@ use rustc_hash::FxHashMap;
 use super::{ClassKey, Model, ReplicaKey, VertexKey};
 
 impl Model {
+    /// How many kinds classes keep for values of labels.
+    pub(in crate::domain) fn kinds_of_zones(&self) -> usize {
+        self.classes
+            .iter()
+            .map(|(_, class)| class.zones.len())
+            .sum()
+    }
+
     /// Makes every index anew and compares. `shared` has the users of classes beside vertices and updates.
     pub(in crate::domain) fn check(&self, shared: impl Iterator<Item = ClassKey>) {
         let mut users = BTreeMap::<ClassKey, usize>::new();

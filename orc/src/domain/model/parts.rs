@@ -43,6 +43,13 @@ pub(in crate::domain) struct Class {
     pub(super) users: usize,
 }
 
+impl Class {
+    /// What a vertex asks for with the copies it has at least.
+    pub(in crate::domain) fn least_ask(&self) -> Ask {
+        self.ask.times(self.requirements.least_instances())
+    }
+}
+
 /// Where outputs lead: channels and vertices.
 pub(in crate::domain) type Outputs = Box<[(Arc<str>, LogicalId)]>;
 

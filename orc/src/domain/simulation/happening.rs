@@ -83,10 +83,12 @@ impl Simulation {
                 let node_id = node_id(number);
                 let done = self.intent(Intent::Drain { node_id });
                 self.cordoned.extend(done.then_some(node_id));
+                self.drained.extend(done.then_some(node_id));
             }
             Happening::Uncordon(number) => {
                 // Its effects are allowed to use the node already.
                 let was = self.cordoned.remove(&node_id(number));
+                self.drained.remove(&node_id(number));
                 let done = self.intent(Intent::Uncordon {
                     node_id: node_id(number),
                 });

@@ -106,6 +106,51 @@ fn a_node_that_stays_after_all_is_not_drained_any_more() {
 }
 
 #[test]
+fn a_drain_goes_on_after_a_restart_and_when_its_node_comes_back() {
+    for restarts_node in [false, true] {
+        let mut simulation = Simulation::new();
+        simulation.refresh(node_id(0), true);
+        simulation.happen(&Happening::Start(3));
+        simulation.deliver(false);
+        // There is no other node yet.
+        simulation.happen(&Happening::Drain(0));
+        match restarts_node {
+            true => simulation.happen(&Happening::Restart(0)),
+            false => simulation.restart_domain(),
+        }
+        for number in 0..4 {
+            simulation.refresh(node_id(number), true);
+        }
+        let reports = simulation.domain.node_reports();
+        assert!(reports[0].closed.unwrap().starts_with("drain"));
+        run(&mut simulation);
+        let home = homes(&simulation, 3);
+        assert_eq!(home.len(), 1);
+        assert_ne!(home[0], node_id(0), "it has moved");
+        assert_eq!(simulation.domain.node_reports()[0].closed, Some("drained"));
+        simulation.happen(&Happening::Uncordon(0));
+        simulation.restart_domain();
+        simulation.refresh(node_id(0), true);
+        assert!(simulation.domain.drains.is_empty(), "it is over");
+    }
+}
+
+#[test]
+fn a_node_that_is_cordoned_and_stays_after_all_is_not_drained_any_more() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Cordon(0));
+    let leaves = |simulation: &mut Simulation, leaving: bool| {
+        simulation.nodes.get_mut(&node_id(0)).unwrap().leaving = leaving;
+        simulation.refresh(node_id(0), false);
+    };
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    leaves(&mut simulation, true);
+    leaves(&mut simulation, false);
+    assert!(simulation.domain.drains.is_empty());
+}
+
+#[test]
 fn instances_move_by_themselves_though_a_node_has_been_drained() {
     let mut settings = settings(0);
     settings.rebalancing.every = Duration::from_secs(1);

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgeless_types::NodeId;
+use edgeless_types::{NodeId, workflow::VertexSpec};
 
 use crate::domain::{
-    Flapping,
-    simulation::{Happening, Simulation, logical_id, node_id, settings},
+    Command, Flapping,
+    simulation::{Happening, Simulation, logical_id, node_id, request, settings},
 };
 
 const NODES: std::ops::Range<u128> = 0..4;
@@ -149,6 +149,72 @@ fn a_version_that_fails_is_taken_back_and_the_reason_is_told() {
     );
     simulation.settle();
     simulation.check_at_rest();
+}
+
+/// How many copies are updated, why it cannot go on, why it was given up.
+fn progress(
+    simulation: &Simulation,
+    number: u128,
+) -> Option<(u32, Option<String>, Option<String>)> {
+    let report = simulation.domain.vertex_report(logical_id(number)).unwrap();
+    let update = report.update;
+    update.map(|it| (it.updated, it.waiting, it.given_up))
+}
+
+#[test]
+fn whoever_looks_sees_how_far_an_update_is_and_why_it_was_given_up() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(4));
+    run(&mut simulation);
+    let fingerprint = |simulation: &Simulation| {
+        let report = simulation.domain.vertex_report(logical_id(4)).unwrap();
+        report.fingerprint
+    };
+    assert_eq!(progress(&simulation, 4), None);
+    simulation.happen(&Happening::Update(4, 2));
+    assert_eq!(fingerprint(&simulation), request(4, 2).spec.fingerprint());
+    let mut seen = BTreeSet::from([progress(&simulation, 4)]);
+    for _ in 0..60 {
+        for number in NODES {
+            simulation.deliver_to(node_id(number), false);
+            seen.insert(progress(&simulation, 4));
+        }
+        round(&mut simulation);
+    }
+    let expected = [None, Some((0, None, None)), Some((1, None, None))];
+    assert_eq!(seen, BTreeSet::from(expected));
+
+    let (vertices, ticket) = (vec![request(4, 9)], simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    run(&mut simulation);
+    assert_eq!(fingerprint(&simulation), request(4, 2).spec.fingerprint());
+    let (_, _, given_up) = progress(&simulation, 4).unwrap();
+    assert!(given_up.unwrap().contains("a bad version"));
+    // Said again what it is, nothing is to be told any more.
+    let (vertices, ticket) = (vec![request(4, 2)], simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    assert_eq!(progress(&simulation, 4), None);
+}
+
+#[test]
+fn an_update_that_finds_no_room_says_so_until_it_goes_on() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    simulation.happen(&Happening::Start(3));
+    simulation.deliver(false);
+    let mut large = request(3, 2);
+    if let VertexSpec::Function(function) = &mut large.spec {
+        let annotation = ("label_match_all".to_owned(), "zone=1".to_owned());
+        function.annotations.extend([annotation]);
+    }
+    let (vertices, ticket) = (vec![large], simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    let (updated, waiting, given_up) = progress(&simulation, 3).unwrap();
+    assert_eq!((updated, given_up), (0, None));
+    assert!(waiting.unwrap().contains("label_match_all"));
+    simulation.refresh(node_id(1), true);
+    run(&mut simulation);
+    assert_eq!(progress(&simulation, 3), None, "it has finished");
 }
 
 #[test]

@@ -150,6 +150,24 @@ fn a_new_version_that_fails_is_given_up_after_a_restart_as_well_and_the_copy_is_
 }
 
 #[test]
+fn a_copy_that_is_reported_while_its_vertex_gets_another_version_goes_on_when_that_fails() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let before = shown(&simulation, 3);
+    simulation.restart_domain();
+    simulation.happen(&Happening::Update(3, 9));
+    for number in 0..4 {
+        simulation.refresh(node_id(number), true);
+    }
+    run(&mut simulation);
+    assert_eq!(simulation.refused.len(), 1, "{:?}", simulation.refused);
+    assert_eq!(shown(&simulation, 3), before);
+    simulation.settle();
+    simulation.check_at_rest();
+}
+
+#[test]
 fn copies_that_were_asked_for_during_an_update_stay_when_the_old_version_comes_back() {
     let mut simulation = all_nodes();
     simulation.happen(&Happening::Start(3));

@@ -189,3 +189,25 @@ fn annotate(spec: &mut VertexSpec, name: &str, value: &str) {
         annotations.insert(name.to_owned(), value.to_owned());
     }
 }
+
+#[test]
+fn values_of_a_label_that_are_gone_are_forgotten() {
+    let mut domain = domain(true);
+    let mut spread = vertex();
+    annotate(&mut spread.spec, "spread_by", "zone");
+    let mut stays = spread.clone();
+    stays.logical_id = logical_id(1);
+    for number in 0..50_u64 {
+        let mut moved = update(0, number + 1, Some(Vec::new()));
+        let capabilities = Arc::make_mut(&mut moved.profile.as_mut().unwrap().capabilities);
+        capabilities.labels = vec![format!("zone={number}")];
+        domain.on_node_update(moved, BEGIN);
+        for request in [&stays, &spread] {
+            let (vertices, ticket) = (vec![request.clone()], Ticket(number));
+            domain.on_command(Command::Start { vertices, ticket }, BEGIN);
+        }
+        domain.on_command(Command::Stop(vec![spread.logical_id]), BEGIN);
+    }
+    let kinds = domain.model.kinds_of_zones();
+    assert!((1..=2).contains(&kinds), "{kinds}");
+}

@@ -1,7 +1,10 @@
 //! Whoever asks for something is answered.
 
 use super::operations::run;
-use crate::domain::simulation::{Happening, Simulation, node_id};
+use crate::domain::{
+    Command, Effect, StartOutcome,
+    simulation::{Happening, Simulation, node_id, request},
+};
 
 #[test]
 fn a_start_is_answered_when_the_copy_it_waits_for_is_not_desired_any_more() {
@@ -36,4 +39,23 @@ fn an_update_comes_to_an_end_though_one_of_the_copies_finds_no_room() {
     simulation.settle();
     simulation.check_at_rest();
     assert!(simulation.asked.is_empty(), "{:?}", simulation.asked);
+}
+
+#[test]
+fn a_vertex_that_a_request_names_twice_has_one_outcome() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    let ticket = simulation.ticket();
+    let vertices = vec![request(3, 1), request(2, 1), request(3, 1)];
+    simulation.command(Command::Start { vertices, ticket });
+    run(&mut simulation);
+    let answers = simulation.effects.iter().filter_map(|effect| match effect {
+        Effect::Answer { outcomes, .. } => Some(outcomes.clone()),
+        _ => None,
+    });
+    let answers: Vec<Vec<StartOutcome>> = answers.collect();
+    assert_eq!(answers.len(), 1);
+    let is_running = |it: &StartOutcome| matches!(it, StartOutcome::Running(_));
+    assert!(answers[0].iter().all(is_running), "{answers:?}");
+    assert_eq!(answers[0][0], answers[0][2]);
 }
