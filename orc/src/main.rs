@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use edgeless_daemon::{Daemon, run};
 use edgeless_orc::Config;
 
-/// Half of the time of a burst of starts was spent in the allocator of the system, whose free memory was in pieces.
+/// A fifth of the time of a burst of starts went into the allocator of the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -72,7 +72,7 @@ fn add_samples(pipeline: &mut Pipeline, samples: &Samples) -> usize {
         for sample in run {
             text.clear();
             let moment = mirror::write_performance_member(&mut text, sample);
-            add.arg(text[..moment].as_bytes()).arg(text.as_bytes());
+            add.arg(&text.as_bytes()[..moment]).arg(text.as_bytes());
         }
         add.ignore();
     }
