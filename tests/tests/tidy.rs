@@ -19,6 +19,7 @@ const PURE: [&str; 16] = [
     "orc/src/plan/",
     "orc/src/change.rs",
     "orc/src/fence.rs",
+    "orc/src/orders.rs",
     "orc/src/journal/difference.rs",
     "orc/src/mirror/entries.rs",
     "con/src/check/",

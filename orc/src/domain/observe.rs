@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use edgeless_types::{
     DomainId, LogicalId, NodeHealth, NodeId, Timestamp, WorkflowId,
     mirror::{ActiveInstance, RunningSince, Waiting},
+    workflow::VertexSpec,
 };
 
 use super::{
-    Domain, Profile,
+    Domain, Profile, StartOutcome, VertexRequest,
     model::{Vertex, VertexKey},
 };
 use crate::change::{Change, What};
@@ -138,6 +139,26 @@ impl Domain {
     pub fn active_instance(&self, logical_id: LogicalId) -> Option<ActiveInstance> {
         let key = self.model.key_of(logical_id)?;
         Some(self.active(self.model.vertex(key)))
+    }
+
+    /// A vertex as it was asked for; none: it is not desired.
+    pub fn request(&self, logical_id: LogicalId) -> Option<VertexRequest> {
+        let vertex = self.model.vertex(self.model.key_of(logical_id)?);
+        let outputs = vertex.outputs.iter();
+        Some(VertexRequest {
+            logical_id,
+            workflow_id: vertex.workflow_id,
+            spec: VertexSpec::clone(&self.model.class(vertex.class).spec),
+            outputs: outputs
+                .map(|(channel, to)| (channel.to_string(), *to))
+                .collect(),
+        })
+    }
+
+    /// What a vertex has come to so far; none: it is not desired.
+    pub fn outcome(&self, logical_id: LogicalId) -> Option<StartOutcome> {
+        self.model.key_of(logical_id)?;
+        Some(self.outcome_now(logical_id))
     }
 
     /// A vertex that observers are to be told of; none: it is gone.

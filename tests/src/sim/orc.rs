@@ -15,6 +15,7 @@ use edgeless_orc::{
     },
     fence::Fence,
     journal::Difference,
+    orders::{self, Admitted, Left},
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
 use edgeless_types::{DomainId, NodeId, PhysicalId, ProviderId, Timestamp, intent::Intent};
@@ -38,6 +39,7 @@ struct StartWaiting {
     caller: Caller,
     outcomes: Option<Vec<StartOutcome>>,
     is_kept: bool,
+    left: Left,
 }
 
 pub(super) struct Orc {
@@ -188,28 +190,32 @@ impl Orc {
                 context.reply(place, from, call, Reply::Node(reply));
             }
             Request::Start(vertices, epoch) => {
-                if alive.fence.admit(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
                 let difference = Difference::start(&vertices);
+                let (fence, asked) = (&mut alive.fence, (vertices, difference));
+                let Ok(admitted) = orders::start(fence, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
                 let start = |vertices, ticket| Command::Start { vertices, ticket };
-                self.start_vertices((vertices, difference), start, caller, context);
+                self.start_vertices(admitted, start, caller, context);
             }
             Request::Reconcile(vertices, epoch) => {
-                if alive.fence.admit_all(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
-                context.troubled(place, context.now);
                 let difference = Difference::reconcile(&vertices);
+                let (fence, asked) = (&mut alive.fence, (vertices, difference));
+                let Ok(admitted) = orders::reconcile(fence, &alive.domain, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
+                context.troubled(place, context.now);
                 let start = |vertices, ticket| Command::Reconcile { vertices, ticket };
-                self.start_vertices((vertices, difference), start, caller, context);
+                self.start_vertices(admitted, start, caller, context);
             }
             Request::StopVertices(logical_ids, epoch) => {
-                if alive.fence.admit(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
                 let difference = Difference::stop(&logical_ids);
-                self.command(Command::Stop(logical_ids), context);
+                let asked = (Command::Stop(logical_ids), difference);
+                let Ok(admitted) = orders::change(&mut alive.fence, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
+                let (command, difference) = admitted;
+                self.command(command, context);
                 self.keep(difference, Waiting::Answer(caller, Reply::Done), context);
             }
             Request::Lookup(questions) => {
@@ -228,12 +234,13 @@ impl Orc {
 
     fn start_vertices(
         &mut self,
-        (vertices, difference): (Vec<VertexRequest>, Difference),
+        admitted: Admitted,
         command: impl FnOnce(Vec<VertexRequest>, Ticket) -> Command,
         caller: Caller,
         context: &mut Context,
     ) {
         let (place, call) = (self.place(), caller.1);
+        let (vertices, difference) = (admitted.vertices, admitted.difference);
         context.say(|| {
             let names: Vec<_> = vertices.iter().map(|it| it.spec.name()).collect();
             format!("{place:?} takes call {call}: {names:?}")
@@ -246,6 +253,7 @@ impl Orc {
             caller,
             outcomes: None,
             is_kept: difference.is_empty(),
+            left: admitted.left,
         };
         alive.tickets.insert(ticket, waiting);
         if !difference.is_empty() {
@@ -534,7 +542,8 @@ impl Alive {
         if self.tickets.get(&ticket).is_some_and(is_done)
             && let Some(start) = self.tickets.remove(&ticket)
         {
-            let reply = Reply::Started(start.outcomes.unwrap_or_default());
+            let outcomes = start.outcomes.unwrap_or_default();
+            let reply = Reply::Started(start.left.fill(outcomes, &self.domain));
             context.reply(place, start.caller.0, start.caller.1, reply);
         }
     }
