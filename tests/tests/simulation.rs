@@ -63,6 +63,8 @@ fn every_sabotage_is_noticed() {
         Sabotage::NodeIgnoresGenerations,
         Sabotage::StraysStay,
         Sabotage::CordonsAreForgotten,
+        Sabotage::OrdersAreNotFenced,
+        Sabotage::StatesAreForgotten,
         Sabotage::AcknowledgesBeforeDisk,
         Sabotage::JournalForgetsCordons,
         Sabotage::MirrorForgetsDeletes,

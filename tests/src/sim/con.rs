@@ -14,7 +14,7 @@ use edgeless_con::{
     orc_client::Started,
     store::{VertexRecord, WorkflowRecord, Write},
 };
-use edgeless_types::{DomainId, DomainRequirements, LogicalId, WorkflowId};
+use edgeless_types::{DomainId, DomainRequirements, LogicalId, Timestamp, WorkflowId};
 
 use super::{
     Sabotage,
@@ -76,6 +76,10 @@ pub(super) struct Con {
     /// None while the process is dead.
     pub(super) cluster: Option<Cluster>,
     pub(super) disk: Disk,
+    /// How far its clock will be ahead of the true time when it is started again.
+    pub(super) ahead: Duration,
+    /// The same, since it was started.
+    was_ahead: Duration,
     pub(super) links: BTreeMap<DomainId, Link>,
     pub(super) asking: Vec<Asking>,
     /// Workflows that are being put into a domain, until the call is answered.
@@ -88,11 +92,17 @@ impl Con {
         Self {
             cluster: None,
             disk: Disk::default(),
+            ahead: Duration::ZERO,
+            was_ahead: Duration::ZERO,
             links: BTreeMap::new(),
             asking: Vec::new(),
             moving: BTreeMap::new(),
             epochs: Epochs::default(),
         }
+    }
+
+    fn now(&self, context: &Context) -> Timestamp {
+        context.now + self.was_ahead
     }
 
     pub(super) fn crash(&mut self, context: &mut Context) {
@@ -107,10 +117,12 @@ impl Con {
     pub(super) fn start(&mut self, context: &mut Context) {
         let life = context.unique();
         context.set_life(Place::Con, Some(life));
-        self.disk.life = self.disk.life.max(context.now.as_nanos()) + 1;
+        self.was_ahead = self.ahead;
+        let now = self.now(context);
+        self.disk.life = self.disk.life.max(now.as_nanos()) + 1;
         self.epochs = Epochs::new(self.disk.life);
         let workflows = self.disk.workflows.values().cloned().collect();
-        let cluster = Cluster::new(workflows, self.disk.domains.clone(), context.now);
+        let cluster = Cluster::new(workflows, self.disk.domains.clone(), now);
         self.cluster = Some(cluster);
         context.timer(TICK, Place::Con, Timer::Tick);
     }
@@ -122,7 +134,7 @@ impl Con {
         match timer {
             Timer::Tick => {
                 context.timer(TICK, Place::Con, Timer::Tick);
-                let effects = cluster.on_tick(context.now);
+                let effects = cluster.on_tick(context.now + self.was_ahead);
                 self.keep(effects, None, context);
             }
             Timer::Deadline(call) => self.on_reply(call, &Reply::Broken, context),
@@ -172,11 +184,11 @@ impl Con {
         };
         match request {
             Request::UpdateDomain(update) => {
-                let (answer, effects) = cluster.on_update(*update, context.now);
+                let (answer, effects) = cluster.on_update(*update, context.now + self.was_ahead);
                 self.keep(effects, Some((caller, answer)), context);
             }
             Request::Submit(name, vertices, may_wait) => {
-                let record = Arc::new(new_record(name, vertices, context));
+                let record = Arc::new(new_record(name, vertices, self.now(context), context));
                 let begin = Begin {
                     record,
                     may_wait,
@@ -550,7 +562,12 @@ fn logical_ids(record: &WorkflowRecord) -> Vec<LogicalId> {
     vertices.map(|vertex| vertex.logical_id).collect()
 }
 
-fn new_record(name: String, vertices: Vec<Vertex>, context: &mut Context) -> WorkflowRecord {
+fn new_record(
+    name: String,
+    vertices: Vec<Vertex>,
+    accepted: Timestamp,
+    context: &mut Context,
+) -> WorkflowRecord {
     let draw = |_| LogicalId::random(&mut context.rng);
     let ids: Vec<_> = (0..vertices.len()).map(draw).collect();
     let vertex = |(number, vertex): (usize, Vertex)| VertexRecord {
@@ -565,7 +582,7 @@ fn new_record(name: String, vertices: Vec<Vertex>, context: &mut Context) -> Wor
     WorkflowRecord {
         workflow_id: WorkflowId::random(&mut context.rng),
         name,
-        accepted: context.now,
+        accepted,
         domain_id: None,
         vertices: vertices.into_iter().enumerate().map(vertex).collect(),
         notes: Vec::new(),

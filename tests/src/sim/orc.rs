@@ -28,6 +28,7 @@ use super::{
     journal::{Journal, Waiting},
     mirror::{self, Mirror, Redis},
     net::{Call, Context, Place, Reply, Request, Timer},
+    states::States,
     subscription::{Next, SUBSCRIBE, Subscription},
     worker::Worker,
 };
@@ -61,6 +62,7 @@ pub(super) struct Orc {
 pub(super) struct Alive {
     pub(super) domain: Domain,
     pub(super) asked: Asked,
+    states: States,
     ahead: Duration,
     workers: BTreeMap<u64, Worker>,
     current: BTreeMap<NodeId, u64>,
@@ -127,6 +129,7 @@ impl Orc {
         self.alive = Some(Alive {
             domain: Domain::new(settings, false),
             asked: Asked::default(),
+            states: States::default(),
             ahead,
             workers: BTreeMap::new(),
             current: BTreeMap::new(),
@@ -182,10 +185,20 @@ impl Orc {
         };
         let now = context.now + alive.ahead;
         let caller = (from, call);
+        if context.sabotage == Some(Sabotage::OrdersAreNotFenced) {
+            alive.fence = Fence::default();
+        }
         match request {
-            Request::UpdateNode(update) => {
+            Request::UpdateNode(mut update) => {
                 alive.asked.on_update(&update);
+                alive.states.on_update(&update);
+                let (node_id, number) = (update.node_id, (update.nonce, update.sequence));
+                let states = match context.sabotage == Some(Sabotage::StatesAreForgotten) {
+                    true => std::mem::take(&mut update.states),
+                    false => update.states.clone(),
+                };
                 let (reply, effects) = alive.domain.on_node_update(*update, now);
+                alive.states.on_answer(node_id, number, states, reply);
                 self.carry_out(effects, context);
                 context.reply(place, from, call, Reply::Node(reply));
             }
@@ -415,7 +428,15 @@ impl Orc {
 
     fn command(&mut self, command: Command, context: &mut Context) {
         if let Some(alive) = &mut self.alive {
+            let may_drop = matches!(
+                command,
+                Command::Stop(_) | Command::Reconcile { .. } | Command::Reset
+            );
             let effects = alive.domain.on_command(command, context.now + alive.ahead);
+            if may_drop {
+                let domain = &alive.domain;
+                alive.states.retain(|id| domain.outcome(id).is_some());
+            }
             self.carry_out(effects, context);
         }
     }
@@ -456,6 +477,7 @@ impl Orc {
                         )
                     });
                     check::step(&alive.domain, &mut alive.asked, node_id, &step, context);
+                    alive.states.on_step(&step, context);
                     if context.sabotage == Some(Sabotage::StraysStay) && is_stop_of_stray(&step) {
                         continue;
                     }
@@ -520,6 +542,9 @@ impl Orc {
         };
         let node_id = worker.node_id;
         let done = worker.on_answer(place, answer, context);
+        for (key, result) in &done {
+            alive.states.on_outcome(*key, result);
+        }
         for (key, result) in done {
             let outcome = Command::Outcome {
                 node_id,
