@@ -293,6 +293,7 @@ impl Controller {
         if let Err(error) = kept {
             let before = record.domain_id.clone();
             self.state().cluster.assign(workflow_id, before);
+            self.owe(record.domain_id.as_ref());
             return Err(Refusal::Store(error.to_string()));
         }
         self.stop_there(record).await;

@@ -35,6 +35,14 @@ impl Controller {
         }
     }
 
+    /// A workflow stays in a domain after all, which may have been told everything without it meanwhile: it is told
+    /// again.
+    pub(super) fn owe(&self, domain_id: Option<&DomainId>) {
+        if let Some(link) = domain_id.and_then(|domain_id| self.link(domain_id)) {
+            link.reconcile();
+        }
+    }
+
     /// Stops a workflow; when this returns it will not come back.
     ///
     /// # Errors
@@ -52,7 +60,8 @@ impl Controller {
         let record = record.ok_or_else(|| unknown_workflow(workflow_id))?;
         let gone = vec![Write::WorkflowGone(workflow_id)];
         if let Err(error) = self.0.store.write(gone).await {
-            self.state().cluster.put(record);
+            self.state().cluster.put(Arc::clone(&record));
+            self.owe(record.domain_id.as_ref());
             return Err(Refusal::Store(error.to_string()));
         }
         self.stop_there(&record).await;

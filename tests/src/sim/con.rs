@@ -346,7 +346,8 @@ impl Con {
                 self.stop_there(&record, told, context);
             }
             Then::Stop(record, answer) => {
-                cluster.put(record);
+                cluster.put(Arc::clone(&record));
+                self.owe(&record, context);
                 if let Some((caller, _)) = answer {
                     respond(caller, Reply::Broken, context);
                 }
@@ -360,6 +361,7 @@ impl Con {
             }
             Then::Reassigned(before, moving) => {
                 cluster.assign(before.workflow_id, before.domain_id.clone());
+                self.owe(&before, context);
                 match moving {
                     Moving::Begin(begin) => respond(begin.caller, Reply::Broken, context),
                     Moving::Asked(there, caller) => {
@@ -410,6 +412,14 @@ impl Con {
             _ => done.push((order.told(), Err("its domain is not there".to_owned()))),
         }
         self.tell(done, context);
+    }
+
+    /// A workflow stays where it is after all; its domain may have been told everything without it.
+    fn owe(&mut self, record: &WorkflowRecord, context: &mut Context) {
+        let domain_id = record.domain_id.as_ref();
+        if let Some(link) = domain_id.and_then(|id| self.links.get_mut(id)) {
+            link.owe(context);
+        }
     }
 
     fn stop_there(&mut self, record: &WorkflowRecord, told: Told, context: &mut Context) {
