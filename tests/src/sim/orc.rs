@@ -494,6 +494,7 @@ impl Orc {
                 Effect::Forget(node_id) => {
                     context.say(|| format!("{place:?} forgets {}", self.nodes[&node_id]));
                     alive.asked.forget(node_id);
+                    alive.states.forget(node_id);
                     alive.close(node_id);
                 }
                 Effect::Meet { node_id, .. } => {
@@ -543,7 +544,7 @@ impl Orc {
         let node_id = worker.node_id;
         let done = worker.on_answer(place, answer, context);
         for (key, result) in &done {
-            alive.states.on_outcome(*key, result);
+            alive.states.on_outcome(node_id, *key, result);
         }
         for (key, result) in done {
             let outcome = Command::Outcome {

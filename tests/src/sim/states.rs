@@ -1,7 +1,7 @@
 //! What instances save, and what one life of an ε-ORC has learnt of it: a start takes along what its predecessor saved,
 //! of the same vertex, and nothing older than what is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use edgeless_orc::domain::{NodeUpdate, NodeUpdateReply, Step, StepKey, StepResult};
@@ -27,7 +27,7 @@ pub(super) struct States {
     /// The copy that was started last, and the newest state that its successor is to have.
     chains: BTreeMap<LogicalId, (PhysicalId, u64)>,
     /// Copies that are known to have started: nobody sends to the others, so what they save is of no use.
-    started: BTreeSet<PhysicalId>,
+    started: BTreeMap<PhysicalId, NodeId>,
     /// The life of each node, and the last of its updates that was taken.
     taken: BTreeMap<NodeId, (u64, u64)>,
 }
@@ -63,10 +63,10 @@ impl States {
     }
 
     /// A copy has started, or has stopped and said what it saved.
-    pub(super) fn on_outcome(&mut self, key: StepKey, result: &StepResult) {
+    pub(super) fn on_outcome(&mut self, node_id: NodeId, key: StepKey, result: &StepResult) {
         match (key, result) {
             (StepKey::Start(physical_id), StepResult::Done(_)) => {
-                self.started.insert(physical_id);
+                self.started.insert(physical_id, node_id);
             }
             (StepKey::Stop(physical_id), StepResult::Done(Some(state))) => {
                 self.learn(physical_id, state);
@@ -79,10 +79,15 @@ impl States {
         if let Some((logical_id, number)) = read(state)
             && let Some((physical_id, newest)) = self.chains.get_mut(&logical_id)
             && *physical_id == of
-            && self.started.contains(&of)
+            && self.started.contains_key(&of)
         {
             *newest = number.max(*newest);
         }
+    }
+
+    /// A node is lost with its copies: what it says of them later is too late.
+    pub(super) fn forget(&mut self, node_id: NodeId) {
+        self.started.retain(|_, of| *of != node_id);
     }
 
     /// Only what is desired has a state.
