@@ -16,6 +16,7 @@ mod moves;
 mod nodes;
 mod observe;
 mod outcomes;
+mod overfull;
 mod place;
 mod rebalance;
 mod retiring;
@@ -57,6 +58,7 @@ pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers, Part};
+use overfull::Overfull;
 pub use rebalance::Rebalancing;
 use retiring::Retiring;
 use room::Reserved;
@@ -119,6 +121,7 @@ pub struct Domain {
     kept_on: FxHashMap<NodeId, Vec<ReplicaKey>>,
     room_tried: Timestamp,
     rebalanced: Timestamp,
+    overfull: Overfull,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
     drains: BTreeMap<NodeId, Drain>,
@@ -167,6 +170,7 @@ impl Domain {
             kept_on: FxHashMap::default(),
             room_tried: Timestamp::EPOCH,
             rebalanced: Timestamp::EPOCH,
+            overfull: Overfull::default(),
             updating: BTreeSet::new(),
             drains: BTreeMap::new(),
             drained: BTreeSet::new(),
@@ -237,6 +241,7 @@ impl Domain {
         }
         self.retry_drains();
         self.retry_room();
+        self.relieve_overfull();
         self.rebalance_by_itself();
         self.paused = false;
     }

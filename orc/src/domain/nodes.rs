@@ -233,6 +233,7 @@ impl Domain {
             self.change(What::ProviderGone(gone));
         }
         self.announce(node_id);
+        self.note_if_overfull(node_id);
     }
 
     /// Whether a registration comes from the life before the present one: then two processes use one id,

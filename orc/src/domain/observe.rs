@@ -47,6 +47,8 @@ pub struct Numbers {
     pub waiting: usize,
     /// Nodes that get nothing new because they came and went.
     pub flapping: usize,
+    /// Nodes that have more than they have room for.
+    pub overfull: usize,
 }
 
 /// Where a part of the whole state begins.
@@ -72,6 +74,7 @@ impl Domain {
             replicas: self.model.replicas(),
             waiting: self.waiting.len(),
             flapping: self.absences.resting(),
+            overfull: self.overfull.len(),
         }
     }
 
