@@ -119,6 +119,9 @@ impl Con {
         context.set_life(Place::Con, Some(life));
         self.was_ahead = self.ahead;
         let now = self.now(context);
+        if context.sabotage == Some(Sabotage::LivesFollowTheClock) {
+            self.disk.life = 0;
+        }
         self.disk.life = self.disk.life.max(now.as_nanos()) + 1;
         self.epochs = Epochs::new(self.disk.life);
         let workflows = self.disk.workflows.values().cloned().collect();

@@ -223,8 +223,9 @@ impl World {
             context.world(Duration::ZERO, WorldEvent::Restart(Place::Node(number)));
         }
         for orc in &mut self.orcs {
-            orc.ahead = context.micros(0, 10_000_000);
+            orc.ahead = context.micros(0, 60_000_000);
         }
+        self.con.ahead = context.micros(0, 60_000_000);
         context.world(LOOK, WorldEvent::Look);
         context.world(FAULTS, WorldEvent::Heal);
         context.world(FAULTS + QUIET, WorldEvent::End);
@@ -354,11 +355,11 @@ impl World {
         false
     }
 
-    /// By a little or by an hour, forwards or backwards.
+    /// By up to a minute or an hour, forwards or backwards.
     fn set_clock(&mut self, place: Place) {
         let most = match self.context.chance(0.3) {
             true => 3_600_000_000,
-            false => 10_000_000,
+            false => 60_000_000,
         };
         let ahead = self.context.micros(0, most);
         match place {

@@ -62,6 +62,8 @@ pub enum Sabotage {
     OrdersAreNotFenced,
     /// ε-ORC does not keep what instances save.
     StatesAreForgotten,
+    /// ε-CON numbers its lives by its clock alone.
+    LivesFollowTheClock,
     /// ε-CON acknowledges before its disk has.
     AcknowledgesBeforeDisk,
     /// ε-ORC does not read the cordons of its journal.
