@@ -24,12 +24,12 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Those of the seeds whose histories break an invariant, in order; played on all cores.
-fn play_all(seeds: Range<u64>) -> Vec<Box<Broken>> {
+fn play_all(seeds: Range<u64>) -> Vec<Broken> {
     let next = AtomicU64::new(seeds.start);
     let play_some = || {
         let next = || Some(next.fetch_add(1, Relaxed)).filter(|seed| *seed < seeds.end);
         std::iter::from_fn(next)
-            .filter_map(|seed| play(seed, None).err())
+            .filter_map(|seed| play(seed, None).err().map(|it| *it))
             .collect::<Vec<_>>()
     };
     let threads = thread::available_parallelism().map_or(1, NonZero::get);

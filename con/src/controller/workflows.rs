@@ -15,7 +15,7 @@ use super::{
     now, unknown_workflow,
 };
 use crate::{
-    orc_client::NotMoved,
+    orc_client::{NotMoved, Started},
     problem::Refusal,
     status::{self, WorkflowStatus},
     store::{WorkflowRecord, Write},
@@ -148,22 +148,35 @@ impl Controller {
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());
         let there = Arc::new(there);
+        self.state().cluster.begin_move(Arc::clone(&there));
+        let moved = self.move_there(&record, &there, domain_id).await;
+        self.state().cluster.end_move(workflow_id);
+        if moved.is_err() {
+            self.stop_there(&there).await;
+        }
+        let outcomes = moved?;
+        self.0.metrics.moved(1);
+        Ok(status::of_started(&there, outcomes, now()))
+    }
+
+    /// A workflow is started in another domain, and then is in that one.
+    async fn move_there(
+        &self,
+        record: &WorkflowRecord,
+        there: &Arc<WorkflowRecord>,
+        domain_id: DomainId,
+    ) -> Result<Vec<Started>, Refusal> {
         let started = match self.link(&domain_id) {
-            Some(link) => link.start(Arc::clone(&there)).await,
+            Some(link) => link.start(Arc::clone(there)).await,
             None => Err("the domain is not there".to_owned()),
         };
         let outcomes = started.map_err(Refusal::Unreachable)?;
-        if let Outcome::Refused(reason) | Outcome::Infeasible(reason) = judge(&there, &outcomes) {
-            self.stop_there(&there).await;
+        if let Outcome::Refused(reason) | Outcome::Infeasible(reason) = judge(there, &outcomes) {
             let detail = format!("domain `{domain_id}` cannot run it: {reason}");
             return Err(Refusal::fault("/domain_id", detail));
         }
-        if let Err(refusal) = self.reassign(&record, domain_id).await {
-            self.stop_there(&there).await;
-            return Err(refusal);
-        }
-        self.0.metrics.moved(1);
-        Ok(status::of_started(&there, outcomes, now()))
+        self.reassign(record, domain_id).await?;
+        Ok(outcomes)
     }
 
     /// Moves one vertex of a workflow to a node of its domain.

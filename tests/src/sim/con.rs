@@ -276,6 +276,9 @@ impl Con {
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());
         let there = Arc::new(there);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.begin_move(Arc::clone(&there));
+        }
         let told = Told::Move(record, Arc::clone(&there), caller);
         self.order(&domain_id, Order::Start(there, told), context);
     }
@@ -541,8 +544,12 @@ impl Con {
         answer: Result<Vec<Started>, String>,
         context: &mut Context,
     ) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.end_move(before.workflow_id);
+        }
         let Ok(outcomes) = answer else {
-            return respond(caller, Reply::Broken, context);
+            let told = Told::Answer(caller, Reply::Broken);
+            return self.stop_there(&there, told, context);
         };
         if !matches!(judge(&there, &outcomes), Outcome::Good) {
             let reply = Reply::Refused("it cannot run there".to_owned());
