@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgeless_types::{LogicalId, WorkflowId};
+use edgeless_types::{Epoch, LogicalId, WorkflowId};
 use rand::Rng;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -224,34 +224,48 @@ impl Worker {
     fn on_orders(&mut self, batch: &mut Vec<Order>) {
         let mut starts = Vec::new();
         let mut stops = Vec::new();
+        // Drawn in the order in which they are decided, and before it is looked at what is desired.
+        let (start_epoch, stop_epoch) = (self.client.next_epoch(), self.client.next_epoch());
         for order in batch.drain(..) {
             let reason = self.debt.as_ref().map(|debt| debt.reason.clone());
             match (order, reason) {
                 (Order::Start(_, reply), Some(reason)) => answer(reply, Err(reason)),
                 (Order::Stop(_, _, reply), Some(reason)) => answer(reply, Err(reason)),
-                (Order::Start(record, reply), None) => starts.push((record, reply)),
+                (Order::Start(record, reply), None) => {
+                    // It may be put where it was to be stopped by an order before this one.
+                    let this = record.workflow_id;
+                    for (_, _, reply) in stops.extract_if(.., |(it, _, _)| *it == this) {
+                        answer(reply, Ok(()));
+                    }
+                    starts.push((record, reply));
+                }
                 // It may have waited so long that the workflow has come back.
                 (Order::Stop(workflow_id, _, reply), None) if self.desired.has(workflow_id) => {
                     answer(reply, Ok(()));
                 }
-                (Order::Stop(_, logical_ids, reply), None) => stops.push((logical_ids, reply)),
+                (Order::Stop(workflow_id, logical_ids, reply), None) => {
+                    stops.push((workflow_id, logical_ids, reply));
+                }
             }
         }
         if !starts.is_empty() {
-            self.calls.spawn(start(self.client.clone(), starts));
+            let client = self.client.clone();
+            self.calls.spawn(start(client, start_epoch, starts));
         }
         if !stops.is_empty() {
-            self.calls.spawn(stop(self.client.clone(), stops));
+            let client = self.client.clone();
+            self.calls.spawn(stop(client, stop_epoch, stops));
         }
     }
 }
 
 async fn start(
     mut client: OrcClient,
+    epoch: Epoch,
     starts: Vec<(Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>)>,
 ) -> Result<(), String> {
     let (records, replies): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
-    match client.start(&records).await {
+    match client.start(epoch, &records).await {
         Ok(outcomes) => {
             for (reply, outcomes) in replies.into_iter().zip(outcomes) {
                 answer(reply, Ok(outcomes));
@@ -269,11 +283,12 @@ async fn start(
 
 async fn stop(
     mut client: OrcClient,
-    stops: Vec<(Vec<LogicalId>, oneshot::Sender<StopAnswer>)>,
+    epoch: Epoch,
+    stops: Vec<(WorkflowId, Vec<LogicalId>, oneshot::Sender<StopAnswer>)>,
 ) -> Result<(), String> {
-    let (logical_ids, replies): (Vec<_>, Vec<_>) = stops.into_iter().unzip();
-    let outcome = client.stop(&logical_ids.concat()).await;
-    for reply in replies {
+    let logical_ids: Vec<_> = stops.iter().flat_map(|(_, ids, _)| ids).copied().collect();
+    let outcome = client.stop(epoch, &logical_ids).await;
+    for (_, _, reply) in stops {
         answer(reply, outcome.clone());
     }
     outcome

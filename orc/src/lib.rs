@@ -16,6 +16,7 @@ pub mod mirror;
 pub mod node_client;
 pub mod observers;
 pub mod orchestrator;
+pub mod orders;
 pub mod plan;
 mod recent;
 pub mod record;

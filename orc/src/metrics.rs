@@ -15,6 +15,7 @@ pub struct Metrics {
     waiting: Gauge,
     replicas: Gauge,
     flapping: Gauge,
+    overfull: Gauge,
     /// Steps asked of nodes.
     pub steps: Counter,
     /// Steps that nodes refused or failed.
@@ -56,6 +57,11 @@ impl Metrics {
             "flapping_nodes",
             "Nodes that get nothing new for a while, as they came and went too often",
             self.flapping.clone(),
+        );
+        registry.register(
+            "overfull_nodes",
+            "Nodes that have more than they have room for, and from which it goes elsewhere if it can",
+            self.overfull.clone(),
         );
         registry.register(
             "waiting",
@@ -135,5 +141,6 @@ impl Metrics {
         self.waiting.set(gauge(numbers.waiting));
         self.replicas.set(gauge(numbers.replicas));
         self.flapping.set(gauge(numbers.flapping));
+        self.overfull.set(gauge(numbers.overfull));
     }
 }

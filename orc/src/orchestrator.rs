@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     node_client::{NodeClients, Outcomes},
     observers::Observers,
+    orders::{self, Admitted, Left},
 };
 
 /// Outcomes of steps that wait for the owner.
@@ -48,6 +49,7 @@ struct StartWaiting {
     reply: oneshot::Sender<Kept<Vec<StartOutcome>>>,
     outcomes: Option<Vec<StartOutcome>>,
     is_kept: bool,
+    left: Left,
 }
 
 /// The owner, before it runs.
@@ -199,38 +201,20 @@ impl Orchestrator {
                 respond(reply, answer);
             }
             Request::Start(start, vertices, difference, epoch, reply) => {
+                let (fence, asked) = (&mut self.fence, (vertices, difference));
                 let admitted = match start {
-                    Start::More => self.fence.admit(epoch),
-                    Start::All => self.fence.admit_all(epoch),
+                    Start::More => orders::start(fence, asked, epoch),
+                    Start::All => orders::reconcile(fence, &self.domain, asked, epoch),
                 };
-                if let Err(overtaken) = admitted {
-                    return respond(reply, Err(overtaken.into()));
+                match admitted {
+                    Ok(admitted) => self.start(start, admitted, reply),
+                    Err(overtaken) => respond(reply, Err(overtaken.into())),
                 }
-                let ticket = self.ticket();
-                let waiting = StartWaiting {
-                    reply,
-                    outcomes: None,
-                    is_kept: difference.is_empty(),
-                };
-                self.tickets.insert(ticket, waiting);
-                if !difference.is_empty() {
-                    self.keeper.keep(difference, Waiting::Start(ticket));
-                }
-                self.command(match start {
-                    Start::More => Command::Start { vertices, ticket },
-                    Start::All => Command::Reconcile { vertices, ticket },
-                });
             }
             Request::Change(command, difference, epoch, reply) => {
-                if matches!(command, Command::Reset) {
-                    self.fence.reset(epoch.life);
-                } else if let Err(overtaken) = self.fence.admit(epoch) {
-                    return respond(reply, Err(overtaken.into()));
-                }
-                self.command(command);
-                match difference.is_empty() {
-                    true => respond(reply, Ok(())),
-                    false => self.keeper.keep(difference, Waiting::Change(reply)),
+                match orders::change(&mut self.fence, (command, difference), epoch) {
+                    Ok((command, difference)) => self.change(command, difference, reply),
+                    Err(overtaken) => respond(reply, Err(overtaken.into())),
                 }
             }
             Request::Intent(key, value, reply) => self.intent(key, value, reply),
@@ -240,6 +224,43 @@ impl Orchestrator {
                 respond(reply, outcome);
             }
             Request::Read(look) => look(&mut self.domain, now()),
+        }
+    }
+
+    fn start(
+        &mut self,
+        start: Start,
+        admitted: Admitted,
+        reply: oneshot::Sender<Kept<Vec<StartOutcome>>>,
+    ) {
+        let (vertices, difference) = (admitted.vertices, admitted.difference);
+        let ticket = self.ticket();
+        let waiting = StartWaiting {
+            reply,
+            outcomes: None,
+            is_kept: difference.is_empty(),
+            left: admitted.left,
+        };
+        self.tickets.insert(ticket, waiting);
+        if !difference.is_empty() {
+            self.keeper.keep(difference, Waiting::Start(ticket));
+        }
+        self.command(match start {
+            Start::More => Command::Start { vertices, ticket },
+            Start::All => Command::Reconcile { vertices, ticket },
+        });
+    }
+
+    fn change(
+        &mut self,
+        command: Command,
+        difference: Difference,
+        reply: oneshot::Sender<Kept<()>>,
+    ) {
+        self.command(command);
+        match difference.is_empty() {
+            true => respond(reply, Ok(())),
+            false => self.keeper.keep(difference, Waiting::Change(reply)),
         }
     }
 
@@ -324,7 +345,8 @@ impl Orchestrator {
         if self.tickets.get(&ticket).is_some_and(is_done)
             && let Some(start) = self.tickets.remove(&ticket)
         {
-            respond(start.reply, Ok(start.outcomes.unwrap_or_default()));
+            let outcomes = start.outcomes.unwrap_or_default();
+            respond(start.reply, Ok(start.left.fill(outcomes, &self.domain)));
         }
     }
 

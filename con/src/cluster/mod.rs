@@ -5,6 +5,7 @@
 //! told by the next [`Effect::Reconcile`], so no effect is needed twice.
 
 mod choice;
+mod coming;
 mod feasible;
 mod totals;
 
@@ -91,6 +92,8 @@ pub struct Cluster {
     workflows: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     /// The same by where they are; under `None` those in stand-by.
     places: BTreeMap<Option<DomainId>, BTreeSet<WorkflowId>>,
+    /// Workflows that are about to start in another domain, as they are to be there.
+    coming: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     /// What those in each place ask for in sum.
     loads: BTreeMap<Option<DomainId>, Load>,
     /// Domains that have workflows and are not there.
@@ -317,16 +320,6 @@ impl Cluster {
     /// All workflows.
     pub fn workflows(&self) -> impl ExactSizeIterator<Item = &Arc<WorkflowRecord>> {
         self.workflows.values()
-    }
-
-    /// Everything that is desired of a domain.
-    pub fn desired(&self, domain_id: &DomainId) -> Vec<Arc<WorkflowRecord>> {
-        let there = self.places.get(&Some(domain_id.clone()));
-        let records = there.into_iter().flatten();
-        records
-            .filter_map(|workflow_id| self.workflows.get(workflow_id))
-            .cloned()
-            .collect()
     }
 
     /// How many workflows are in a domain.

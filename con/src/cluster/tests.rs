@@ -55,6 +55,28 @@ fn a_domain_is_told_everything_after_each_restart() {
 }
 
 #[test]
+fn a_workflow_that_moves_is_desired_where_it_goes_and_where_it_is() {
+    let mut cluster = cluster(vec![kept(1, "file-log", "a")]);
+    let there = Arc::new(kept(1, "file-log", "b"));
+    let workflow_id = there.workflow_id;
+    let desired = |cluster: &Cluster| {
+        ["a", "b"].map(|it| {
+            let place = domain(it);
+            let is_desired = cluster.is_desired(workflow_id, &place);
+            assert_eq!(is_desired, !cluster.desired(&place).is_empty());
+            cluster.desired(&place).len()
+        })
+    };
+    assert_eq!(desired(&cluster), [1, 0]);
+    cluster.begin_move(there);
+    assert_eq!(desired(&cluster), [1, 1]);
+    cluster.assign(workflow_id, Some(domain("b")));
+    assert_eq!(desired(&cluster), [0, 1]);
+    cluster.end_move(workflow_id);
+    assert_eq!(desired(&cluster), [0, 1]);
+}
+
+#[test]
 fn an_update_that_was_overtaken_changes_nothing() {
     let mut cluster = cluster(vec![]);
     cluster.on_update(update("a", 1, 2, "file-log"), at(0));

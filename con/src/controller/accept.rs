@@ -283,7 +283,11 @@ impl Controller {
         next: DomainId,
     ) -> Result<Arc<WorkflowRecord>, Refusal> {
         let workflow_id = record.workflow_id;
-        let assigned = self.state().cluster.assign(workflow_id, Some(next.clone()));
+        let assigned = {
+            let cluster = &mut self.state().cluster;
+            cluster.end_move(workflow_id);
+            cluster.assign(workflow_id, Some(next.clone()))
+        };
         let assigned = assigned.ok_or_else(|| unknown_workflow(workflow_id))?;
         let kept = self
             .0
@@ -293,6 +297,7 @@ impl Controller {
         if let Err(error) = kept {
             let before = record.domain_id.clone();
             self.state().cluster.assign(workflow_id, before);
+            self.owe(record.domain_id.as_ref());
             return Err(Refusal::Store(error.to_string()));
         }
         self.stop_there(record).await;

@@ -215,8 +215,7 @@ impl Desired for OfDomain {
             return false;
         };
         let state = con.state();
-        let record = state.cluster.workflow(workflow_id);
-        record.is_some_and(|record| record.domain_id.as_ref() == Some(&self.1))
+        state.cluster.is_desired(workflow_id, &self.1)
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
     now, unknown_workflow,
 };
 use crate::{
-    orc_client::NotMoved,
+    orc_client::{NotMoved, Started},
     problem::Refusal,
     status::{self, WorkflowStatus},
     store::{WorkflowRecord, Write},
@@ -32,6 +32,14 @@ impl Controller {
             // The worker owes the domain a reconciliation, which stops it there.
             let workflow_id = record.workflow_id;
             tracing::debug!(%workflow_id, reason, "the domain is told of a stop later");
+        }
+    }
+
+    /// A workflow stays in a domain after all, which may have been told everything without it meanwhile: it is told
+    /// again.
+    pub(super) fn owe(&self, domain_id: Option<&DomainId>) {
+        if let Some(link) = domain_id.and_then(|domain_id| self.link(domain_id)) {
+            link.reconcile();
         }
     }
 
@@ -52,7 +60,8 @@ impl Controller {
         let record = record.ok_or_else(|| unknown_workflow(workflow_id))?;
         let gone = vec![Write::WorkflowGone(workflow_id)];
         if let Err(error) = self.0.store.write(gone).await {
-            self.state().cluster.put(record);
+            self.state().cluster.put(Arc::clone(&record));
+            self.owe(record.domain_id.as_ref());
             return Err(Refusal::Store(error.to_string()));
         }
         self.stop_there(&record).await;
@@ -139,22 +148,35 @@ impl Controller {
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());
         let there = Arc::new(there);
+        self.state().cluster.begin_move(Arc::clone(&there));
+        let moved = self.move_there(&record, &there, domain_id).await;
+        self.state().cluster.end_move(workflow_id);
+        if moved.is_err() {
+            self.stop_there(&there).await;
+        }
+        let outcomes = moved?;
+        self.0.metrics.moved(1);
+        Ok(status::of_started(&there, outcomes, now()))
+    }
+
+    /// A workflow is started in another domain, and then is in that one.
+    async fn move_there(
+        &self,
+        record: &WorkflowRecord,
+        there: &Arc<WorkflowRecord>,
+        domain_id: DomainId,
+    ) -> Result<Vec<Started>, Refusal> {
         let started = match self.link(&domain_id) {
-            Some(link) => link.start(Arc::clone(&there)).await,
+            Some(link) => link.start(Arc::clone(there)).await,
             None => Err("the domain is not there".to_owned()),
         };
         let outcomes = started.map_err(Refusal::Unreachable)?;
-        if let Outcome::Refused(reason) | Outcome::Infeasible(reason) = judge(&there, &outcomes) {
-            self.stop_there(&there).await;
+        if let Outcome::Refused(reason) | Outcome::Infeasible(reason) = judge(there, &outcomes) {
             let detail = format!("domain `{domain_id}` cannot run it: {reason}");
             return Err(Refusal::fault("/domain_id", detail));
         }
-        if let Err(refusal) = self.reassign(&record, domain_id).await {
-            self.stop_there(&there).await;
-            return Err(refusal);
-        }
-        self.0.metrics.moved(1);
-        Ok(status::of_started(&there, outcomes, now()))
+        self.reassign(record, domain_id).await?;
+        Ok(outcomes)
     }
 
     /// Moves one vertex of a workflow to a node of its domain.

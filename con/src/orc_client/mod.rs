@@ -87,12 +87,14 @@ impl OrcClient {
         })
     }
 
-    /// Starts workflows; the answer has one outcome per vertex, in their order.
+    /// Starts workflows; the answer has one outcome per vertex, in their order. The epoch was drawn when that was
+    /// decided.
     ///
     /// # Errors
     /// The domain does not answer, in words.
     pub async fn start(
         &mut self,
+        mut epoch: Epoch,
         records: &[Arc<WorkflowRecord>],
     ) -> Result<Vec<Vec<Started>>, String> {
         let vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
@@ -101,7 +103,8 @@ impl OrcClient {
         let mut sent = BTreeSet::new();
         while !open.is_empty() {
             let wanted = open.iter().map(|&index| vertices[index].clone());
-            let kinds = self.start_unless_overtaken(wanted.collect()).await?;
+            let kinds = self.start_unless_overtaken(&mut epoch, wanted.collect());
+            let kinds = kinds.await?;
             let mut missing = BTreeSet::new();
             let mut still_open = Vec::new();
             for (index, kind) in open.into_iter().zip(kinds) {
@@ -180,14 +183,14 @@ impl OrcClient {
         }
     }
 
-    /// Stops vertices.
+    /// Stops vertices, as far as nothing newer than this decision has been said of them.
     ///
     /// # Errors
     /// The domain does not answer, in words.
-    pub async fn stop(&mut self, logical_ids: &[LogicalId]) -> Result<(), String> {
+    pub async fn stop(&mut self, epoch: Epoch, logical_ids: &[LogicalId]) -> Result<(), String> {
         let request = v1::StopRequest {
             logical_ids: logical_ids.iter().map(id_bytes).collect(),
-            epoch: to_wire(self.epochs.next()),
+            epoch: to_wire(epoch),
         };
         // ε-ORC knows of each vertex what it is; one service stops both kinds.
         within(DEADLINE, self.functions.stop(request))
@@ -199,28 +202,30 @@ impl OrcClient {
     /// well, if they are still desired, and they are asked for as a newer decision.
     async fn start_unless_overtaken(
         &mut self,
+        epoch: &mut Epoch,
         vertices: Vec<v1::Vertex>,
     ) -> Result<Vec<Option<Kind>>, String> {
         for _ in 1..ATTEMPTS {
-            match self.start_by_kind(vertices.clone()).await {
-                Err(status) if status.code() == Code::Aborted => {}
+            match self.start_by_kind(*epoch, vertices.clone()).await {
+                Err(status) if status.code() == Code::Aborted => *epoch = self.epochs.next(),
                 other => return other.map_err(|status| no_answer(&status)),
             }
         }
-        let last = self.start_by_kind(vertices).await;
+        let last = self.start_by_kind(*epoch, vertices).await;
         last.map_err(|status| no_answer(&status))
     }
 
     /// Starts functions and resources, each kind with its own service, at the same time.
     async fn start_by_kind(
         &mut self,
+        epoch: Epoch,
         vertices: Vec<v1::Vertex>,
     ) -> Result<Vec<Option<Kind>>, Status> {
         let is_function: Vec<bool> = vertices.iter().map(|it| code_of(it).is_some()).collect();
         let (functions, resources): (Vec<_>, Vec<_>) = vertices
             .into_iter()
             .partition(|vertex| code_of(vertex).is_some());
-        let epoch = to_wire(self.epochs.next());
+        let epoch = to_wire(epoch);
         let start_functions = async {
             match functions.is_empty() {
                 true => Ok(v1::StartReply::default()),

@@ -131,6 +131,7 @@ impl Domain {
             adopted: Some(running.generation),
         });
         self.host(node_id, physical_id, key);
+        self.note_if_overfull(node_id);
         self.started(physical_id);
         // Its outputs may be those of another time.
         self.patch_sender(vertex_key);

@@ -16,6 +16,7 @@ mod moves;
 mod nodes;
 mod observe;
 mod outcomes;
+mod overfull;
 mod place;
 mod progress;
 mod rebalance;
@@ -59,6 +60,7 @@ pub use flapping::Flapping;
 use model::{Model, ReplicaKey, VertexKey};
 use nodes::Node;
 pub use observe::{NodeReport, Numbers, Part};
+use overfull::Overfull;
 pub use progress::{Progress, VertexReport};
 pub use rebalance::Rebalancing;
 use retiring::Retiring;
@@ -122,6 +124,7 @@ pub struct Domain {
     kept_on: FxHashMap<NodeId, Vec<ReplicaKey>>,
     room_tried: Timestamp,
     rebalanced: Timestamp,
+    overfull: Overfull,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
     /// Vertices whose last update was given up, and why; until something is said of them again.
@@ -174,6 +177,7 @@ impl Domain {
             kept_on: FxHashMap::default(),
             room_tried: Timestamp::EPOCH,
             rebalanced: Timestamp::EPOCH,
+            overfull: Overfull::default(),
             updating: BTreeSet::new(),
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
@@ -247,6 +251,7 @@ impl Domain {
         }
         self.retry_drains();
         self.retry_room();
+        self.relieve_overfull();
         self.rebalance_by_itself();
         self.paused = false;
     }

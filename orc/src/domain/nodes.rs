@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use edgeless_types::{
     Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
 };
@@ -133,6 +134,20 @@ impl Domain {
         }
     }
 
+    /// Takes out what copies have saved that are known.
+    fn keep_states(&mut self, states: &mut Vec<(PhysicalId, Bytes)>) {
+        states.retain_mut(|(physical_id, state)| {
+            // What a copy saves that has a successor already, that one does not know.
+            let key = self.model.replica_of(*physical_id).filter(|&key| {
+                self.is_instance_of(key, *physical_id) || self.retiring.is_working(*physical_id)
+            });
+            if let Some(key) = key {
+                self.model.replica_mut(key).extra_mut().state = Some(std::mem::take(state));
+            }
+            key.is_none()
+        });
+    }
+
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
         let node_id = update.node_id;
         let now = self.now;
@@ -171,6 +186,9 @@ impl Domain {
             }
             self.change(What::Samples(node_id, samples));
         }
+        // Of what has ended and is not reported any more, what it saved still counts.
+        let mut states = update.states;
+        self.keep_states(&mut states);
         if let Some(running) = update.running {
             self.on_running(node_id, running);
         }
@@ -180,14 +198,8 @@ impl Domain {
         for physical_id in update.stopped {
             self.on_stopped(node_id, physical_id);
         }
-        for (physical_id, state) in update.states {
-            // What a copy saves that has a successor already, that one does not know.
-            if let Some(key) = self.model.replica_of(physical_id)
-                && (self.is_instance_of(key, physical_id) || self.retiring.is_working(physical_id))
-            {
-                self.model.replica_mut(key).extra_mut().state = Some(state);
-            }
-        }
+        // Others are known only now.
+        self.keep_states(&mut states);
         for (physical_id, message) in update.failures {
             self.on_failure(node_id, physical_id, &message);
         }
@@ -224,6 +236,7 @@ impl Domain {
             self.change(What::ProviderGone(gone));
         }
         self.announce(node_id);
+        self.note_if_overfull(node_id);
     }
 
     /// Whether a registration comes from the life before the present one: then two processes use one id,

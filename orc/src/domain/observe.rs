@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use edgeless_types::{
     DomainId, LogicalId, NodeHealth, NodeId, Timestamp, WorkflowId,
     mirror::{ActiveInstance, RunningSince, Waiting},
+    workflow::VertexSpec,
 };
 
 use super::{
-    Domain, Profile,
+    Domain, Profile, StartOutcome, VertexRequest,
     model::{Vertex, VertexKey},
 };
 use crate::change::{Change, What};
@@ -46,6 +47,8 @@ pub struct Numbers {
     pub waiting: usize,
     /// Nodes that get nothing new because they came and went.
     pub flapping: usize,
+    /// Nodes that have more than they have room for.
+    pub overfull: usize,
 }
 
 /// Where a part of the whole state begins.
@@ -71,6 +74,7 @@ impl Domain {
             replicas: self.model.replicas(),
             waiting: self.waiting.len(),
             flapping: self.absences.resting(),
+            overfull: self.overfull.len(),
         }
     }
 
@@ -138,6 +142,26 @@ impl Domain {
     pub fn active_instance(&self, logical_id: LogicalId) -> Option<ActiveInstance> {
         let key = self.model.key_of(logical_id)?;
         Some(self.active(self.model.vertex(key)))
+    }
+
+    /// A vertex as it was asked for; none: it is not desired.
+    pub fn request(&self, logical_id: LogicalId) -> Option<VertexRequest> {
+        let vertex = self.model.vertex(self.model.key_of(logical_id)?);
+        let outputs = vertex.outputs.iter();
+        Some(VertexRequest {
+            logical_id,
+            workflow_id: vertex.workflow_id,
+            spec: VertexSpec::clone(&self.model.class(vertex.class).spec),
+            outputs: outputs
+                .map(|(channel, to)| (channel.to_string(), *to))
+                .collect(),
+        })
+    }
+
+    /// What a vertex has come to so far; none: it is not desired.
+    pub fn outcome(&self, logical_id: LogicalId) -> Option<StartOutcome> {
+        self.model.key_of(logical_id)?;
+        Some(self.outcome_now(logical_id))
     }
 
     /// A vertex that observers are to be told of; none: it is gone.

@@ -4,6 +4,7 @@ mod drains;
 mod dry_run;
 mod late;
 mod operations;
+mod overfull;
 mod replaced;
 mod states;
 mod tickets;

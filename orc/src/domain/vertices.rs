@@ -129,7 +129,7 @@ impl Domain {
         self.resolve_if_known(key);
     }
 
-    fn outcome_now(&self, logical_id: LogicalId) -> StartOutcome {
+    pub(super) fn outcome_now(&self, logical_id: LogicalId) -> StartOutcome {
         let Some(key) = self.model.key_of(logical_id) else {
             return StartOutcome::Refused("stopped".to_owned());
         };

@@ -14,7 +14,7 @@ use edgeless_con::{
     orc_client::Started,
     store::{VertexRecord, WorkflowRecord, Write},
 };
-use edgeless_types::{DomainId, DomainRequirements, LogicalId, WorkflowId};
+use edgeless_types::{DomainId, DomainRequirements, LogicalId, Timestamp, WorkflowId};
 
 use super::{
     Sabotage,
@@ -76,6 +76,10 @@ pub(super) struct Con {
     /// None while the process is dead.
     pub(super) cluster: Option<Cluster>,
     pub(super) disk: Disk,
+    /// How far its clock will be ahead of the true time when it is started again.
+    pub(super) ahead: Duration,
+    /// The same, since it was started.
+    was_ahead: Duration,
     pub(super) links: BTreeMap<DomainId, Link>,
     pub(super) asking: Vec<Asking>,
     /// Workflows that are being put into a domain, until the call is answered.
@@ -88,11 +92,17 @@ impl Con {
         Self {
             cluster: None,
             disk: Disk::default(),
+            ahead: Duration::ZERO,
+            was_ahead: Duration::ZERO,
             links: BTreeMap::new(),
             asking: Vec::new(),
             moving: BTreeMap::new(),
             epochs: Epochs::default(),
         }
+    }
+
+    fn now(&self, context: &Context) -> Timestamp {
+        context.now + self.was_ahead
     }
 
     pub(super) fn crash(&mut self, context: &mut Context) {
@@ -107,10 +117,15 @@ impl Con {
     pub(super) fn start(&mut self, context: &mut Context) {
         let life = context.unique();
         context.set_life(Place::Con, Some(life));
-        self.disk.life = self.disk.life.max(context.now.as_nanos()) + 1;
+        self.was_ahead = self.ahead;
+        let now = self.now(context);
+        if context.sabotage == Some(Sabotage::LivesFollowTheClock) {
+            self.disk.life = 0;
+        }
+        self.disk.life = self.disk.life.max(now.as_nanos()) + 1;
         self.epochs = Epochs::new(self.disk.life);
         let workflows = self.disk.workflows.values().cloned().collect();
-        let cluster = Cluster::new(workflows, self.disk.domains.clone(), context.now);
+        let cluster = Cluster::new(workflows, self.disk.domains.clone(), now);
         self.cluster = Some(cluster);
         context.timer(TICK, Place::Con, Timer::Tick);
     }
@@ -122,7 +137,7 @@ impl Con {
         match timer {
             Timer::Tick => {
                 context.timer(TICK, Place::Con, Timer::Tick);
-                let effects = cluster.on_tick(context.now);
+                let effects = cluster.on_tick(context.now + self.was_ahead);
                 self.keep(effects, None, context);
             }
             Timer::Deadline(call) => self.on_reply(call, &Reply::Broken, context),
@@ -172,11 +187,11 @@ impl Con {
         };
         match request {
             Request::UpdateDomain(update) => {
-                let (answer, effects) = cluster.on_update(*update, context.now);
+                let (answer, effects) = cluster.on_update(*update, context.now + self.was_ahead);
                 self.keep(effects, Some((caller, answer)), context);
             }
             Request::Submit(name, vertices, may_wait) => {
-                let record = Arc::new(new_record(name, vertices, context));
+                let record = Arc::new(new_record(name, vertices, self.now(context), context));
                 let begin = Begin {
                     record,
                     may_wait,
@@ -261,6 +276,9 @@ impl Con {
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());
         let there = Arc::new(there);
+        if let Some(cluster) = &mut self.cluster {
+            cluster.begin_move(Arc::clone(&there));
+        }
         let told = Told::Move(record, Arc::clone(&there), caller);
         self.order(&domain_id, Order::Start(there, told), context);
     }
@@ -334,7 +352,8 @@ impl Con {
                 self.stop_there(&record, told, context);
             }
             Then::Stop(record, answer) => {
-                cluster.put(record);
+                cluster.put(Arc::clone(&record));
+                self.owe(&record, context);
                 if let Some((caller, _)) = answer {
                     respond(caller, Reply::Broken, context);
                 }
@@ -348,6 +367,7 @@ impl Con {
             }
             Then::Reassigned(before, moving) => {
                 cluster.assign(before.workflow_id, before.domain_id.clone());
+                self.owe(&before, context);
                 match moving {
                     Moving::Begin(begin) => respond(begin.caller, Reply::Broken, context),
                     Moving::Asked(there, caller) => {
@@ -398,6 +418,14 @@ impl Con {
             _ => done.push((order.told(), Err("its domain is not there".to_owned()))),
         }
         self.tell(done, context);
+    }
+
+    /// A workflow stays where it is after all; its domain may have been told everything without it.
+    fn owe(&mut self, record: &WorkflowRecord, context: &mut Context) {
+        let domain_id = record.domain_id.as_ref();
+        if let Some(link) = domain_id.and_then(|id| self.links.get_mut(id)) {
+            link.owe(context);
+        }
     }
 
     fn stop_there(&mut self, record: &WorkflowRecord, told: Told, context: &mut Context) {
@@ -516,8 +544,12 @@ impl Con {
         answer: Result<Vec<Started>, String>,
         context: &mut Context,
     ) {
+        if let Some(cluster) = &mut self.cluster {
+            cluster.end_move(before.workflow_id);
+        }
         let Ok(outcomes) = answer else {
-            return respond(caller, Reply::Broken, context);
+            let told = Told::Answer(caller, Reply::Broken);
+            return self.stop_there(&there, told, context);
         };
         if !matches!(judge(&there, &outcomes), Outcome::Good) {
             let reply = Reply::Refused("it cannot run there".to_owned());
@@ -550,7 +582,12 @@ fn logical_ids(record: &WorkflowRecord) -> Vec<LogicalId> {
     vertices.map(|vertex| vertex.logical_id).collect()
 }
 
-fn new_record(name: String, vertices: Vec<Vertex>, context: &mut Context) -> WorkflowRecord {
+fn new_record(
+    name: String,
+    vertices: Vec<Vertex>,
+    accepted: Timestamp,
+    context: &mut Context,
+) -> WorkflowRecord {
     let draw = |_| LogicalId::random(&mut context.rng);
     let ids: Vec<_> = (0..vertices.len()).map(draw).collect();
     let vertex = |(number, vertex): (usize, Vertex)| VertexRecord {
@@ -565,7 +602,7 @@ fn new_record(name: String, vertices: Vec<Vertex>, context: &mut Context) -> Wor
     WorkflowRecord {
         workflow_id: WorkflowId::random(&mut context.rng),
         name,
-        accepted: context.now,
+        accepted,
         domain_id: None,
         vertices: vertices.into_iter().enumerate().map(vertex).collect(),
         notes: Vec::new(),

@@ -37,6 +37,9 @@ pub(super) enum WorldEvent {
     RedisStalls(usize, Duration),
     RedisEmpty(usize),
     InstanceFails(usize),
+    Saves(usize),
+    /// The wall clock of ε-CON or an ε-ORC is set, which takes it over with its next start.
+    ClockIsSet(Place),
     Submit,
     Stop,
     Move,
@@ -220,8 +223,9 @@ impl World {
             context.world(Duration::ZERO, WorldEvent::Restart(Place::Node(number)));
         }
         for orc in &mut self.orcs {
-            orc.ahead = context.micros(0, 10_000_000);
+            orc.ahead = context.micros(0, 60_000_000);
         }
+        self.con.ahead = context.micros(0, 60_000_000);
         context.world(LOOK, WorldEvent::Look);
         context.world(FAULTS, WorldEvent::Heal);
         context.world(FAULTS + QUIET, WorldEvent::End);
@@ -294,6 +298,17 @@ impl World {
             let at = context.micros(0, 40_000_000);
             context.world(at, WorldEvent::InstanceFails(node));
         }
+        for _ in 0..number(60, context) {
+            let node = context.rng.random_range(0..nodes);
+            let at = context.micros(0, 60_000_000);
+            context.world(at, WorldEvent::Saves(node));
+        }
+        for place in [Place::Con, Place::Orc(0), Place::Orc(1)] {
+            for _ in 0..number(2, context) {
+                let at = context.micros(0, 40_000_000);
+                context.world(at, WorldEvent::ClockIsSet(place));
+            }
+        }
     }
 
     /// Something happens; true: it was the last.
@@ -320,6 +335,8 @@ impl World {
             }
             WorldEvent::RedisEmpty(number) => self.orcs[number].redis.keys.clear(),
             WorldEvent::InstanceFails(number) => self.nodes[number].lose_one(context),
+            WorldEvent::Saves(number) => self.nodes[number].save_one(context),
+            WorldEvent::ClockIsSet(place) => self.set_clock(place),
             WorldEvent::Submit | WorldEvent::Stop | WorldEvent::Move | WorldEvent::Intent => {
                 self.ask(event);
             }
@@ -336,6 +353,20 @@ impl World {
             }
         }
         false
+    }
+
+    /// By up to a minute or an hour, forwards or backwards.
+    fn set_clock(&mut self, place: Place) {
+        let most = match self.context.chance(0.3) {
+            true => 3_600_000_000,
+            false => 60_000_000,
+        };
+        let ahead = self.context.micros(0, most);
+        match place {
+            Place::Con => self.con.ahead = ahead,
+            Place::Orc(number) => self.orcs[number].ahead = ahead,
+            Place::Client | Place::Node(_) => {}
+        }
     }
 
     fn restart(&mut self, place: Place) {

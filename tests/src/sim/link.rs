@@ -9,7 +9,7 @@ use edgeless_con::{
     store::{VertexRecord, WorkflowRecord},
 };
 use edgeless_orc::domain::{StartOutcome, VertexRequest};
-use edgeless_types::{DomainId, LogicalId, Timestamp, WorkflowId, workflow::VertexSpec};
+use edgeless_types::{DomainId, Epoch, LogicalId, Timestamp, WorkflowId, workflow::VertexSpec};
 use rand::Rng;
 
 use super::{
@@ -144,25 +144,34 @@ impl Link {
             return;
         }
         let (mut starts, mut stops) = (Vec::new(), Vec::new());
+        let (start_epoch, stop_epoch) = (self.epochs.next(), self.epochs.next());
         for order in self.orders.drain(..) {
             if let Some(debt) = &self.debt {
                 done.push((order.told(), Err(debt.reason.clone())));
                 continue;
             }
             match order {
-                Order::Start(record, told) => starts.push((record, told)),
+                Order::Start(record, told) => {
+                    let this = record.workflow_id;
+                    let void = stops.extract_if(.., |(it, _, _)| *it == this);
+                    done.extend(void.map(|(_, _, told)| (told, Ok(Vec::new()))));
+                    starts.push((record, told));
+                }
                 Order::Stop(workflow_id, _, told) if has(desired, workflow_id) => {
                     done.push((told, Ok(Vec::new())));
                 }
-                Order::Stop(_, logical_ids, told) => stops.push((logical_ids, told)),
+                Order::Stop(workflow_id, logical_ids, told) => {
+                    stops.push((workflow_id, logical_ids, told));
+                }
             }
         }
         if !starts.is_empty() {
-            self.start(starts, 1, context);
+            self.start(starts, start_epoch, 1, context);
         }
         if !stops.is_empty() {
-            let (ids, told): (Vec<_>, Vec<_>) = stops.into_iter().unzip();
-            let request = Request::StopVertices(ids.concat(), self.epochs.next());
+            let stops = stops.into_iter().map(|(_, ids, told)| (ids, told));
+            let (ids, told): (Vec<_>, Vec<_>) = stops.unzip();
+            let request = Request::StopVertices(ids.concat(), stop_epoch);
             let call = context.call(Place::Con, self.to, DEADLINE, request);
             context.say(|| format!("Con stops in {}, call {call}: {ids:?}", self.domain_id));
             self.stops.push((call, told));
@@ -172,10 +181,10 @@ impl Link {
     fn start(
         &mut self,
         orders: Vec<(Arc<WorkflowRecord>, Told)>,
+        epoch: Epoch,
         attempts: u32,
         context: &mut Context,
     ) {
-        let epoch = self.epochs.next();
         let mut kinds = [(Vec::new(), Vec::new()), (Vec::new(), Vec::new())];
         for (order, (record, _)) in orders.iter().enumerate() {
             for (index, vertex) in requests(record) {
@@ -255,7 +264,8 @@ impl Link {
         let first_bad = replies.find(|reply| !matches!(reply, Reply::Started(_)));
         // A reconciliation has come first: it is asked for as a newer decision.
         if matches!(first_bad, Some(Reply::Overtaken)) && starting.attempts < ATTEMPTS {
-            return self.start(starting.orders, starting.attempts + 1, context);
+            let epoch = self.epochs.next();
+            return self.start(starting.orders, epoch, starting.attempts + 1, context);
         }
         let empty = |(record, _): &(Arc<WorkflowRecord>, Told)| {
             vec![Started::Waiting(String::new()); record.vertices.len()]

@@ -22,6 +22,7 @@ mod net;
 mod node;
 mod orc;
 mod quiet;
+mod states;
 mod subscription;
 mod worker;
 
@@ -57,6 +58,12 @@ pub enum Sabotage {
     StraysStay,
     /// ε-ORC acknowledges a cordon and goes on as before.
     CordonsAreForgotten,
+    /// ε-ORC carries out orders of ε-CON as they come, late ones and repeated ones as well.
+    OrdersAreNotFenced,
+    /// ε-ORC does not keep what instances save.
+    StatesAreForgotten,
+    /// ε-CON numbers its lives by its clock alone.
+    LivesFollowTheClock,
     /// ε-CON acknowledges before its disk has.
     AcknowledgesBeforeDisk,
     /// ε-ORC does not read the cordons of its journal.

@@ -19,19 +19,6 @@ use super::{Sabotage, faults::WorldEvent};
 /// The first moment of every history.
 const BEGIN: Timestamp = Timestamp::from_nanos(1_000_000_000_000);
 
-/// Whether orders of ε-CON to its domains are repeated as well. The fence tells domains which orders a reconciliation
-/// has overtaken, so that one may be held up for long; it does not tell a start that is repeated after the stop from
-/// one that is meant (seed 82: such a workflow comes back until ε-CON reconciles the domain next). One connection
-/// carries orders, and nothing repeats them but a proxy that tries again.
-const REPEATS_ORDERS: bool = false;
-
-fn is_order(body: &Body) -> bool {
-    matches!(
-        body,
-        Body::Request(Request::Start(..) | Request::Reconcile(..) | Request::StopVertices(..))
-    )
-}
-
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
@@ -272,8 +259,7 @@ impl Context {
             self.trouble_between(ends, delay);
         }
         // A client that asks again does so with an idempotency key; nobody does it for the client.
-        let repeats = ends.0 != Place::Client && (REPEATS_ORDERS || !is_order(&body));
-        if repeats && self.chance(self.weather.twice) {
+        if ends.0 != Place::Client && self.chance(self.weather.twice) {
             let again = delay + self.micros(0, 3_000_000);
             self.say(|| {
                 format!(

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use edgeless_node::{
     agent::{Decision, Failure, Ledger},
     registration::{News, Next, Report},
@@ -14,6 +15,7 @@ use rand::{Rng, seq::IteratorRandom};
 use super::{
     Sabotage,
     net::{Call, Context, Place, Reply, Request, Timer},
+    states,
 };
 
 /// How often a node refreshes; it counts as lost after three times as long.
@@ -27,6 +29,8 @@ pub(super) struct Running {
     pub(super) spec: Arc<VertexSpec>,
     pub(super) outputs: Vec<Output>,
     pub(super) stopping: bool,
+    /// What it last saved, or was given.
+    state: Option<Bytes>,
 }
 
 pub(super) struct Node {
@@ -39,6 +43,8 @@ pub(super) struct Node {
     ledger: Ledger,
     report: Report,
     failures: Vec<Failure>,
+    /// What was saved and has not been said.
+    states: BTreeMap<PhysicalId, Bytes>,
     jobs: BTreeMap<Call, Job>,
     /// The update under way, and whether it repeats another.
     update: Option<(Call, bool)>,
@@ -86,6 +92,7 @@ impl Node {
             ledger: Ledger::default(),
             report: Report::default(),
             failures: Vec::new(),
+            states: BTreeMap::new(),
             jobs: BTreeMap::new(),
             update: None,
             planned: 0,
@@ -103,6 +110,7 @@ impl Node {
         self.ledger = Ledger::default();
         self.report = Report::default();
         self.failures.clear();
+        self.states.clear();
         self.jobs.clear();
         self.update = None;
     }
@@ -123,6 +131,24 @@ impl Node {
         if self.ledger.ended_by_itself(physical_id) {
             self.running.remove(&physical_id);
             self.fail(physical_id, "a trap", context);
+        }
+    }
+
+    /// Some instance saves its state.
+    pub(super) fn save_one(&mut self, context: &mut Context) {
+        let running = self.running.iter().filter(|(_, it)| !it.stopping);
+        if let Some(physical_id) = running.map(|(&id, _)| id).choose(&mut context.rng) {
+            self.save(physical_id, context);
+        }
+    }
+
+    fn save(&mut self, physical_id: PhysicalId, context: &mut Context) {
+        if let Some(running) = self.running.get_mut(&physical_id)
+            && matches!(*running.spec, VertexSpec::Function(_))
+        {
+            let state = states::write(running.instance.logical_id, context);
+            running.state = Some(state.clone());
+            self.states.insert(physical_id, state);
         }
     }
 
@@ -171,6 +197,7 @@ impl Node {
         if !repeated {
             news.failures = std::mem::take(&mut self.failures);
             news.changes = self.ledger.take_changes();
+            news.states = std::mem::take(&mut self.states);
         }
         let update = self.report.next(news);
         let failures = update.news.failures.into_iter();
@@ -188,7 +215,7 @@ impl Node {
             stopped: stopped.map(|(physical_id, _)| *physical_id).collect(),
             started: changes.into_values().flatten().collect(),
             failures: failures.map(|it| (it.physical_id, it.message)).collect(),
-            states: Vec::new(),
+            states: update.news.states.into_iter().collect(),
             demand: Vec::new(),
             leaving: false,
         };
@@ -304,6 +331,7 @@ impl Node {
                 instance,
                 spec,
                 outputs,
+                state,
                 ..
             } => {
                 let decision = self.ledger.begin_start(instance);
@@ -316,6 +344,7 @@ impl Node {
                             spec: Arc::clone(spec),
                             outputs: outputs.clone(),
                             stopping: false,
+                            state: state.clone(),
                         };
                         self.running.insert(instance.physical_id, running);
                     }
@@ -378,9 +407,12 @@ impl Node {
             }
             Step::Stop { .. } => {
                 context.say(|| format!("node {} has stopped {physical_id}", self.number));
+                if context.chance(0.5) {
+                    self.save(physical_id, context);
+                }
                 self.ledger.finish_stop(physical_id);
-                self.running.remove(&physical_id);
-                StepResult::Done(None)
+                let running = self.running.remove(&physical_id);
+                StepResult::Done(running.and_then(|it| it.state))
             }
             Step::Patch { .. } => StepResult::Done(None),
         };

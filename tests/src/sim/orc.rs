@@ -15,6 +15,7 @@ use edgeless_orc::{
     },
     fence::Fence,
     journal::Difference,
+    orders::{self, Admitted, Left},
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
 use edgeless_types::{DomainId, NodeId, PhysicalId, ProviderId, Timestamp, intent::Intent};
@@ -27,6 +28,7 @@ use super::{
     journal::{Journal, Waiting},
     mirror::{self, Mirror, Redis},
     net::{Call, Context, Place, Reply, Request, Timer},
+    states::States,
     subscription::{Next, SUBSCRIBE, Subscription},
     worker::Worker,
 };
@@ -38,6 +40,7 @@ struct StartWaiting {
     caller: Caller,
     outcomes: Option<Vec<StartOutcome>>,
     is_kept: bool,
+    left: Left,
 }
 
 pub(super) struct Orc {
@@ -59,6 +62,7 @@ pub(super) struct Orc {
 pub(super) struct Alive {
     pub(super) domain: Domain,
     pub(super) asked: Asked,
+    states: States,
     ahead: Duration,
     workers: BTreeMap<u64, Worker>,
     current: BTreeMap<NodeId, u64>,
@@ -125,6 +129,7 @@ impl Orc {
         self.alive = Some(Alive {
             domain: Domain::new(settings, false),
             asked: Asked::default(),
+            states: States::default(),
             ahead,
             workers: BTreeMap::new(),
             current: BTreeMap::new(),
@@ -182,36 +187,50 @@ impl Orc {
         };
         let now = context.now + alive.ahead;
         let caller = (from, call);
+        if context.sabotage == Some(Sabotage::OrdersAreNotFenced) {
+            alive.fence = Fence::default();
+        }
         match request {
-            Request::UpdateNode(update) => {
+            Request::UpdateNode(mut update) => {
                 alive.asked.on_update(&update);
+                alive.states.on_update(&update);
+                let (node_id, number) = (update.node_id, (update.nonce, update.sequence));
+                let states = match context.sabotage == Some(Sabotage::StatesAreForgotten) {
+                    true => std::mem::take(&mut update.states),
+                    false => update.states.clone(),
+                };
                 let (reply, effects) = alive.domain.on_node_update(*update, now);
+                alive.states.on_answer(node_id, number, states, reply);
                 self.carry_out(effects, context);
                 context.reply(place, from, call, Reply::Node(reply));
             }
             Request::Start(vertices, epoch) => {
-                if alive.fence.admit(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
                 let difference = Difference::start(&vertices);
+                let (fence, asked) = (&mut alive.fence, (vertices, difference));
+                let Ok(admitted) = orders::start(fence, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
                 let start = |vertices, ticket| Command::Start { vertices, ticket };
-                self.start_vertices((vertices, difference), start, caller, context);
+                self.start_vertices(admitted, start, caller, context);
             }
             Request::Reconcile(vertices, epoch) => {
-                if alive.fence.admit_all(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
-                context.troubled(place, context.now);
                 let difference = Difference::reconcile(&vertices);
+                let (fence, asked) = (&mut alive.fence, (vertices, difference));
+                let Ok(admitted) = orders::reconcile(fence, &alive.domain, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
+                context.troubled(place, context.now);
                 let start = |vertices, ticket| Command::Reconcile { vertices, ticket };
-                self.start_vertices((vertices, difference), start, caller, context);
+                self.start_vertices(admitted, start, caller, context);
             }
             Request::StopVertices(logical_ids, epoch) => {
-                if alive.fence.admit(epoch).is_err() {
-                    return context.reply(place, from, call, Reply::Overtaken);
-                }
                 let difference = Difference::stop(&logical_ids);
-                self.command(Command::Stop(logical_ids), context);
+                let asked = (Command::Stop(logical_ids), difference);
+                let Ok(admitted) = orders::change(&mut alive.fence, asked, epoch) else {
+                    return context.reply(place, from, call, Reply::Overtaken);
+                };
+                let (command, difference) = admitted;
+                self.command(command, context);
                 self.keep(difference, Waiting::Answer(caller, Reply::Done), context);
             }
             Request::Lookup(questions) => {
@@ -230,12 +249,13 @@ impl Orc {
 
     fn start_vertices(
         &mut self,
-        (vertices, difference): (Vec<VertexRequest>, Difference),
+        admitted: Admitted,
         command: impl FnOnce(Vec<VertexRequest>, Ticket) -> Command,
         caller: Caller,
         context: &mut Context,
     ) {
         let (place, call) = (self.place(), caller.1);
+        let (vertices, difference) = (admitted.vertices, admitted.difference);
         context.say(|| {
             let names: Vec<_> = vertices.iter().map(|it| it.spec.name()).collect();
             format!("{place:?} takes call {call}: {names:?}")
@@ -248,6 +268,7 @@ impl Orc {
             caller,
             outcomes: None,
             is_kept: difference.is_empty(),
+            left: admitted.left,
         };
         alive.tickets.insert(ticket, waiting);
         if !difference.is_empty() {
@@ -408,7 +429,15 @@ impl Orc {
 
     fn command(&mut self, command: Command, context: &mut Context) {
         if let Some(alive) = &mut self.alive {
+            let may_drop = matches!(
+                command,
+                Command::Stop(_) | Command::Reconcile { .. } | Command::Reset
+            );
             let effects = alive.domain.on_command(command, context.now + alive.ahead);
+            if may_drop {
+                let domain = &alive.domain;
+                alive.states.retain(|id| domain.outcome(id).is_some());
+            }
             self.carry_out(effects, context);
         }
     }
@@ -449,6 +478,7 @@ impl Orc {
                         )
                     });
                     check::step(&alive.domain, &mut alive.asked, node_id, &step, context);
+                    alive.states.on_step(&step, context);
                     if context.sabotage == Some(Sabotage::StraysStay) && is_stop_of_stray(&step) {
                         continue;
                     }
@@ -465,6 +495,7 @@ impl Orc {
                 Effect::Forget(node_id) => {
                     context.say(|| format!("{place:?} forgets {}", self.nodes[&node_id]));
                     alive.asked.forget(node_id);
+                    alive.states.forget(node_id);
                     alive.close(node_id);
                 }
                 Effect::Meet { node_id, .. } => {
@@ -513,6 +544,9 @@ impl Orc {
         };
         let node_id = worker.node_id;
         let done = worker.on_answer(place, answer, context);
+        for (key, result) in &done {
+            alive.states.on_outcome(node_id, *key, result);
+        }
         for (key, result) in done {
             let outcome = Command::Outcome {
                 node_id,
@@ -535,7 +569,8 @@ impl Alive {
         if self.tickets.get(&ticket).is_some_and(is_done)
             && let Some(start) = self.tickets.remove(&ticket)
         {
-            let reply = Reply::Started(start.outcomes.unwrap_or_default());
+            let outcomes = start.outcomes.unwrap_or_default();
+            let reply = Reply::Started(start.left.fill(outcomes, &self.domain));
             context.reply(place, start.caller.0, start.caller.1, reply);
         }
     }

@@ -9,6 +9,7 @@ use super::{
     World,
     check::{ask, fits, leads_to, unmet, wanted},
     mirror,
+    node::Node,
 };
 
 /// Every vertex that ε-CON desires of a domain, and of which.
@@ -119,7 +120,7 @@ fn nodes(world: &World, expected: &Expected<'_>) -> Result<Running, String> {
         let asks = node.running.values().map(|it| ask(&it.spec));
         let alive = world.orcs[node.domain].alive.as_ref();
         let asked = alive.map(|it| &it.asked);
-        // What runs already is adopted, also where an earlier life was about to make room: nothing healthy is restarted.
+        // What runs already is adopted, also where an earlier life was about to make room: it goes if it fits elsewhere.
         let was_asked = |id| asked.is_some_and(|it| it.has(node.node_id, id));
         let is_own = node.running.keys().all(|&id| was_asked(id));
         if is_own && !fits(asks, &node.profile.capabilities) {
@@ -131,6 +132,9 @@ fn nodes(world: &World, expected: &Expected<'_>) -> Result<Running, String> {
             return Err(format!(
                 "node {number} has more than it has room for: {shown:?}"
             ));
+        }
+        if !is_own {
+            could_leave(world, node)?;
         }
         for (&physical_id, it) in &node.running {
             let logical_id = it.instance.logical_id;
@@ -148,6 +152,25 @@ fn nodes(world: &World, expected: &Expected<'_>) -> Result<Running, String> {
         }
     }
     Ok(running)
+}
+
+/// What a node has no room for fits nowhere else.
+fn could_leave(world: &World, node: &Node) -> Result<(), String> {
+    let asks = node.running.values().map(|it| ask(&it.spec));
+    if fits(asks, &node.profile.capabilities) {
+        return Ok(());
+    }
+    let leaving = node.running.values().filter(|it| ask(&it.spec) != (0, 0));
+    for it in leaving {
+        if let Some(other) = could_take(world, node.domain, &it.spec) {
+            let name = it.spec.name();
+            return Err(format!(
+                "node {} has more than it has room for, and {name} could go to node {}",
+                node.number, other.number
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Senders know where their targets are.
@@ -215,21 +238,7 @@ fn check_vertex(
     if is.len() == wanted {
         return Ok(());
     }
-    let reports = alive.domain.node_reports();
-    let could = world
-        .nodes
-        .iter()
-        .filter(|node| node.domain == domain)
-        .find(|node| {
-            let (capabilities, providers) = (&node.profile.capabilities, &node.profile.providers);
-            let mut reports = reports.iter();
-            let is_open = reports.any(|it| it.node_id == node.node_id && !it.cordoned);
-            let asks = node.running.values().map(|it| ask(&it.spec));
-            is_open
-                && unmet(spec, node.node_id, capabilities, providers).is_none()
-                && fits(asks.chain([ask(spec)]), capabilities)
-        });
-    match could {
+    match could_take(world, domain, spec) {
         Some(node) => Err(format!(
             "{} ({logical_id}) has {} of {wanted} copies ({:?}), though node {} could take one",
             spec.name(),
@@ -239,4 +248,20 @@ fn check_vertex(
         )),
         None => Ok(()),
     }
+}
+
+/// A node of a domain that takes something new, meets what a vertex wants, and has room for it.
+fn could_take<'a>(world: &'a World, domain: usize, spec: &VertexSpec) -> Option<&'a Node> {
+    let alive = world.orcs[domain].alive.as_ref()?;
+    let reports = alive.domain.node_reports();
+    let mut of_domain = world.nodes.iter().filter(|node| node.domain == domain);
+    of_domain.find(|node| {
+        let (capabilities, providers) = (&node.profile.capabilities, &node.profile.providers);
+        let mut reports = reports.iter();
+        let is_open = reports.any(|it| it.node_id == node.node_id && !it.cordoned);
+        let asks = node.running.values().map(|it| ask(&it.spec));
+        is_open
+            && unmet(spec, node.node_id, capabilities, providers).is_none()
+            && fits(asks.chain([ask(spec)]), capabilities)
+    })
 }

@@ -76,6 +76,30 @@ fn a_state_is_kept_until_a_newer_one_is_saved() {
     assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
 }
 
+#[test]
+fn what_a_copy_saved_before_it_ended_counts_though_its_node_says_all_that_runs() {
+    let mut domain = domain(true);
+    restart(&mut domain, 0, 1);
+    let first = started(&start(&mut domain)).unwrap().physical_id;
+    done(&mut domain, 0, StepKey::Start(first));
+    let mut all = update(0, 2, Some(Vec::new()));
+    all.states = vec![(first, Bytes::from_static(b"saved"))];
+    all.failures = vec![(first, "a trap".to_owned())];
+    let effects = domain.on_node_update(all, BEGIN).1;
+    assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
+}
+
+#[test]
+fn what_an_adopted_copy_saved_counts_from_the_update_that_tells_of_it() {
+    let mut domain = domain(true);
+    start(&mut domain);
+    let mut all = update(0, 1, Some(vec![copy(7)]));
+    all.states = vec![(copy(7).physical_id, Bytes::from_static(b"saved"))];
+    domain.on_node_update(all, BEGIN);
+    let effects = restart(&mut domain, 0, 2);
+    assert_eq!(state_of(&effects).as_deref(), Some(&b"saved"[..]));
+}
+
 /// A domain in which a copy on the second node has taken the place of one on the first, as a newer version.
 fn replaced() -> (Domain, PhysicalId, PhysicalId) {
     let mut domain = domain(true);
