@@ -31,7 +31,7 @@ impl Overfull {
 impl Domain {
     /// A node has got something that nobody placed there, or has become another.
     pub(super) fn note_if_overfull(&mut self, node_id: NodeId) {
-        if !self.fleet.is_within(node_id) && self.overfull.nodes.insert(node_id) {
+        if self.fleet.excess(node_id) != Ask::default() && self.overfull.nodes.insert(node_id) {
             tracing::warn!(%node_id, "a node has more than it has room for: some of it goes elsewhere if it can");
         }
     }
@@ -43,7 +43,8 @@ impl Domain {
         }
         self.overfull.tried = self.now;
         let (nodes, fleet) = (&self.nodes, &self.fleet);
-        let is_overfull = |it: &NodeId| nodes.contains_key(it) && !fleet.is_within(*it);
+        let is_overfull =
+            |it: &NodeId| nodes.contains_key(it) && fleet.excess(*it) != Ask::default();
         self.overfull.nodes.retain(is_overfull);
         for node_id in self.overfull.nodes.clone() {
             self.relieve(node_id);
@@ -59,12 +60,13 @@ impl Domain {
         }
     }
 
-    /// Copies that ask for something, the least priority first and of one priority the largest; none while one is
+    /// Copies that ask for something of which there is too little, the least priority first and of one priority the largest; none while one is
     /// about to leave.
     fn who_may_leave(&self, node_id: NodeId) -> Vec<ReplicaKey> {
         let Some(node) = self.nodes.get(&node_id) else {
             return Vec::new();
         };
+        let excess = self.fleet.excess(node_id);
         let mut all = Vec::new();
         for (&physical_id, &class) in &node.instances {
             if self.retiring.contains(physical_id) {
@@ -78,7 +80,7 @@ impl Domain {
                 .is_some_and(|it| it.physical_id == physical_id && it.phase == Phase::Running);
             let vertex = self.model.vertex(self.model.replica(key).vertex);
             let class = self.model.class(class);
-            if runs && vertex.update.is_none() && class.ask != Ask::default() {
+            if runs && vertex.update.is_none() && class.ask.overlaps(excess) {
                 all.push((class.requirements.priority, Reverse(class.ask), key));
             }
         }

@@ -149,7 +149,7 @@ impl Domain {
         for key in self.kept_on.get(&node_id).cloned().unwrap_or_default() {
             // Of one that gives way to its successor the last copy has to stop first.
             let is_free = self.model.replica(key).instance.is_none();
-            if is_free && self.fleet.is_within(node_id) {
+            if is_free && self.fleet.excess(node_id) == Ask::default() {
                 let class = self.model.class_of(key);
                 let (kind, ask) = (class.kind, class.ask);
                 self.release(key);

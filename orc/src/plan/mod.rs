@@ -40,6 +40,13 @@ impl Ask {
         self.cpu_millis >= other.cpu_millis && self.memory_mib >= other.memory_mib
     }
 
+    /// Whether both are about the same amounts, at least one of them.
+    #[must_use]
+    pub const fn overlaps(self, other: Self) -> bool {
+        (self.cpu_millis > 0 && other.cpu_millis > 0)
+            || (self.memory_mib > 0 && other.memory_mib > 0)
+    }
+
     /// What is left without the other; nothing where that is more.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {

@@ -105,8 +105,19 @@ pub(super) fn fits(
     asks: impl Iterator<Item = (u64, u64)>,
     capabilities: &NodeCapabilities,
 ) -> bool {
+    excess(asks, capabilities) == (0, 0)
+}
+
+/// How much more is asked than there is: thousandths of a core, and MiB of memory.
+pub(super) fn excess(
+    asks: impl Iterator<Item = (u64, u64)>,
+    capabilities: &NodeCapabilities,
+) -> (u64, u64) {
     let (cpu, memory) = asks.fold((0, 0), |sum, ask| (sum.0 + ask.0, sum.1 + ask.1));
-    cpu <= u64::from(capabilities.num_cores) * 1_000 && memory <= u64::from(capabilities.mem_size)
+    (
+        cpu.saturating_sub(u64::from(capabilities.num_cores) * 1_000),
+        memory.saturating_sub(u64::from(capabilities.mem_size)),
+    )
 }
 
 fn requirements(spec: &VertexSpec) -> Requirements {

@@ -7,7 +7,7 @@ use edgeless_types::{InstanceId, LogicalId, workflow::VertexSpec};
 
 use super::{
     World,
-    check::{ask, fits, leads_to, unmet, wanted},
+    check::{ask, excess, fits, leads_to, unmet, wanted},
     mirror,
     node::Node,
 };
@@ -157,10 +157,9 @@ fn nodes(world: &World, expected: &Expected<'_>) -> Result<Running, String> {
 /// What a node has no room for fits nowhere else.
 fn could_leave(world: &World, node: &Node) -> Result<(), String> {
     let asks = node.running.values().map(|it| ask(&it.spec));
-    if fits(asks, &node.profile.capabilities) {
-        return Ok(());
-    }
-    let leaving = node.running.values().filter(|it| ask(&it.spec) != (0, 0));
+    let short = excess(asks, &node.profile.capabilities);
+    let takes = |it: (u64, u64)| (it.0 > 0 && short.0 > 0) || (it.1 > 0 && short.1 > 0);
+    let leaving = node.running.values().filter(|it| takes(ask(&it.spec)));
     for it in leaving {
         if let Some(other) = could_take(world, node.domain, &it.spec) {
             let name = it.spec.name();

@@ -88,6 +88,27 @@ fn the_least_priority_leaves_a_node_that_has_no_room_for_it() {
 }
 
 #[test]
+fn who_takes_nothing_of_what_is_short_does_not_go() {
+    let mut small = asking(2, -1);
+    if let VertexSpec::Function(function) = &mut small.spec {
+        function.annotations.remove("cpu_millis");
+        function
+            .annotations
+            .insert("memory_mib".to_owned(), "1".to_owned());
+    }
+    let mut domain = domain(false);
+    let (vertices, ticket) = (vec![asking(0, 1), asking(1, 0), small], Ticket(1));
+    domain.on_command(Command::Reconcile { vertices, ticket }, BEGIN);
+    let all = [0, 1, 2].map(running).to_vec();
+    domain.on_node_update(update(0, 1, Some(all)), BEGIN);
+    domain.on_node_update(update(1, 1, Some(Vec::new())), BEGIN);
+    assert_eq!(
+        moves(&mut domain),
+        ["stop Some(1)", "start Some(1) on true"]
+    );
+}
+
+#[test]
 fn what_fits_nowhere_else_stays_and_is_reported() {
     let mut domain = overfull();
     let mut small = update(1, 1, Some(Vec::new()));

@@ -120,10 +120,10 @@ impl Fleet {
         }
     }
 
-    /// Whether no more was asked of a node than it has.
-    pub fn is_within(&self, node_id: NodeId) -> bool {
+    /// How much more was asked of a node than it has.
+    pub fn excess(&self, node_id: NodeId) -> Ask {
         let member = self.members.get(&node_id);
-        member.is_some_and(|it| it.capacity.covers(it.asked))
+        member.map_or(Ask::default(), |it| it.asked.minus(it.capacity))
     }
 
     /// Whether a node has fewer unanswered starts of lost instances than this.
