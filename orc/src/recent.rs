@@ -18,7 +18,7 @@ use crate::{
 /// How long measurements are remembered.
 const REMEMBERED: Duration = Duration::from_secs(120);
 /// Samples remembered, of all instances together; a health report counts as four.
-const SAMPLES: usize = 2_000_000;
+const SAMPLES: usize = 250_000;
 /// Elements in one answer: the newest.
 const PER_KEY: usize = 2_000;
 /// Outcomes of intents remembered.

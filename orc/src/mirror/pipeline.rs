@@ -71,8 +71,8 @@ fn add_samples(pipeline: &mut Pipeline, samples: &Samples) -> usize {
         let add = pipeline.cmd("ZADD").arg(key);
         for sample in run {
             text.clear();
-            let moment = mirror::write_performance_member(&mut text, sample);
-            add.arg(&text.as_bytes()[..moment]).arg(text.as_bytes());
+            let score = mirror::write_performance_member(&mut text, sample);
+            add.arg(&text.as_bytes()[..score]).arg(text.as_bytes());
         }
         add.ignore();
     }
