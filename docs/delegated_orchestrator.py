@@ -10,7 +10,10 @@ import json
 import sys
 import time
 
-import redis
+try:
+    import redis
+except ImportError:
+    sys.exit("redis-py is missing: install python3-redis (Debian), or `pip install redis`")
 
 Running = collections.namedtuple("Running", "logical_id name node_id busy")
 
