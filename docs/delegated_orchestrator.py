@@ -13,7 +13,7 @@ import time
 try:
     import redis
 except ImportError:
-    sys.exit("redis-py is missing: install python3-redis (Debian), or `pip install redis`")
+    sys.exit(f"{sys.executable} has no redis-py: use one that has (Debian: python3-redis for /usr/bin/python3)")
 
 Running = collections.namedtuple("Running", "logical_id name node_id busy")
 
