@@ -10,7 +10,10 @@ import json
 import sys
 import time
 
-import redis
+try:
+    import redis
+except ImportError:
+    sys.exit(f"{sys.executable} has no redis-py: use one that has (Debian: python3-redis for /usr/bin/python3)")
 
 Running = collections.namedtuple("Running", "logical_id name node_id busy")
 

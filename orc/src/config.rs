@@ -53,11 +53,14 @@ pub struct General {
     pub data_dir: PathBuf,
 }
 
+/// In milliseconds.
+const WEEK: u64 = 604_800_000;
+
 /// How nodes are chosen.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Baseline {
-    /// `Random`, `RoundRobin`, `LeastLoaded` or `BinPack`.
+    /// `Random`, `RoundRobin`, `LeastLoaded`, `BinPack`, `Spread` or `Affine`.
     #[serde(default)]
     pub orchestration_strategy: StrategyKind,
     /// How much processor time may be promised, as a multiple of the cores of a node.
@@ -70,7 +73,10 @@ pub struct Baseline {
     pub seed: Option<u64>,
     /// After a restart, how long what is desired may wait to be reported by a node before it is
     /// placed anew.
-    #[serde(default = "three_seconds", with = "humantime_serde")]
+    #[serde(
+        default = "three_seconds",
+        deserialize_with = "ranges::millis::<_, 0, 3_600_000>"
+    )]
     pub adoption_grace: Duration,
     /// Starts of lost instances that a node may have unanswered at a time.
     #[serde(
@@ -82,14 +88,30 @@ pub struct Baseline {
     #[serde(default = "five")]
     pub flap_times: usize,
     /// See `flap_times`.
-    #[serde(default = "ten_minutes", with = "humantime_serde")]
+    #[serde(
+        default = "ten_minutes",
+        deserialize_with = "ranges::millis::<_, 0, WEEK>"
+    )]
     pub flap_within: Duration,
     /// See `flap_times`.
-    #[serde(default = "five_minutes", with = "humantime_serde")]
+    #[serde(
+        default = "five_minutes",
+        deserialize_with = "ranges::millis::<_, 0, WEEK>"
+    )]
     pub flap_rest: Duration,
     /// One instance moves to an emptier node this often, if that pays; zero: only when it is asked for.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(default, deserialize_with = "ranges::millis::<_, 0, WEEK>")]
     pub rebalance_every: Duration,
+}
+
+impl Baseline {
+    /// Why `rebalance_every` does not go with the other settings.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        let is_kept_full = self.orchestration_strategy == StrategyKind::BinPack;
+        (is_kept_full && !self.rebalance_every.is_zero()).then_some(
+            "has to be \"0s\" with the strategy `BinPack`, which keeps nodes full on purpose",
+        )
+    }
 }
 
 impl Default for Baseline {
@@ -233,5 +255,49 @@ mod tests {
         let config: Config =
             edgeless_daemon::config::parse(text, path, Default::default()).unwrap();
         assert_eq!(config.proxy.proxy_type, ProxyType::None);
+    }
+
+    /// The template with other lines in `[baseline]`, as far as it is wrong.
+    fn fault(lines: &str) -> Option<String> {
+        let text = include_str!("../../configs/orchestrator.toml");
+        let mut kept: Vec<&str> = text.lines().collect();
+        for key in lines.lines().filter_map(|line| line.split_once(" =")) {
+            kept.retain(|line| !line.starts_with(key.0));
+        }
+        let text = kept
+            .join("\n")
+            .replace("[baseline]", &format!("[baseline]\n{lines}"));
+        let path = std::path::Path::new("orchestrator.toml");
+        let parsed: Result<Config, _> =
+            edgeless_daemon::config::parse(&text, path, Default::default());
+        match parsed {
+            Ok(config) => config.baseline.contradiction().map(str::to_owned),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn nodes_that_are_kept_full_are_not_rebalanced() {
+        let fault_of = |strategy: &str, every: &str| {
+            fault(&format!(
+                "orchestration_strategy = \"{strategy}\"\nrebalance_every = \"{every}\""
+            ))
+        };
+        assert_eq!(fault_of("BinPack", "0s"), None);
+        assert_eq!(fault_of("Spread", "10s"), None);
+        assert!(fault_of("BinPack", "10s").unwrap().contains("BinPack"));
+    }
+
+    #[test]
+    fn what_would_wait_for_ever_is_refused() {
+        for key in [
+            "adoption_grace",
+            "flap_within",
+            "flap_rest",
+            "rebalance_every",
+        ] {
+            let fault = fault(&format!("{key} = \"100y\"")).unwrap();
+            assert!(fault.contains(key) && fault.contains("must lie"), "{fault}");
+        }
     }
 }

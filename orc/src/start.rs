@@ -44,6 +44,9 @@ pub enum StartError {
     /// The address of Redis is of no use.
     #[error("key `proxy.redis_url`: {0}")]
     Redis(String),
+    /// The domain is to be rebalanced though that is against its strategy.
+    #[error("key `baseline.rebalance_every`: {0}")]
+    Rebalancing(&'static str),
     /// The datasets cannot be opened.
     #[error("section `proxy.dataset_settings`")]
     Dataset(#[from] DatasetError),
@@ -99,6 +102,9 @@ impl Running {
 /// # Errors
 /// An address cannot be bound, Redis' address is malformed, or files cannot be opened or are damaged.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    if let Some(problem) = config.baseline.contradiction() {
+        return Err(StartError::Rebalancing(problem));
+    }
     let redis = match config.proxy.proxy_type {
         ProxyType::None => None,
         ProxyType::Redis => {

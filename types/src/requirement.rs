@@ -32,7 +32,7 @@ pub struct Requirements {
     pub tee: Presence,
     /// `tpm`: a trusted platform module is present.
     pub tpm: Presence,
-    /// `min_instances`: never fewer copies than this are desired; none: 1.
+    /// `min_instances`: never fewer copies than this are desired, at most 1,000; none: 1.
     pub min_instances: Option<NonZeroU32>,
     /// `max_instances`: never more running copies than this.
     pub max_instances: Option<NonZeroU32>,
@@ -54,6 +54,9 @@ pub struct Requirements {
     /// `zone=a` and `zone=b`.
     pub spread_by: Option<String>,
 }
+
+/// The most copies that a function may have at least: those who send to it know all of them.
+const MOST_COPIES: u32 = 1_000;
 
 /// The least and the greatest priority.
 const PRIORITIES: std::ops::RangeInclusive<i32> = -1_000..=1_000;
@@ -114,7 +117,7 @@ impl Requirements {
                 "tee" => requirements.tee = presence(value).map_err(error)?,
                 "tpm" => requirements.tpm = presence(value).map_err(error)?,
                 "min_instances" => {
-                    requirements.min_instances = Some(number(value).map_err(error)?);
+                    requirements.min_instances = Some(copies(value).map_err(error)?);
                 }
                 "max_instances" => {
                     requirements.max_instances = Some(number(value).map_err(error)?);
@@ -167,6 +170,14 @@ pub(crate) fn list(value: &str) -> Result<Vec<String>, String> {
 fn number(value: &str) -> Result<NonZeroU32, String> {
     let number = value.trim().parse();
     number.map_err(|_| format!("`{value}` is not a whole number of at least 1"))
+}
+
+fn copies(value: &str) -> Result<NonZeroU32, String> {
+    let copies = number(value)?;
+    match copies.get() <= MOST_COPIES {
+        true => Ok(copies),
+        false => Err(format!("`{value}` is more than {MOST_COPIES}")),
+    }
 }
 
 fn priority(value: &str) -> Result<i32, String> {
@@ -239,6 +250,7 @@ mod tests {
             ("max_instances", "0"),
             ("max_instances", "-1"),
             ("min_instances", "0"),
+            ("min_instances", "1001"),
             ("priority", "1001"),
             ("priority", "high"),
             ("spread_by", "zone=a"),

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_dataflow::graph::{Compiled, Kinds, Output, Problem, Role, Shape, Vertex, compile};
 use edgeless_types::{
-    delivery, routing,
+    Requirements, delivery, routing,
     workflow::{
         AT_LEAST_ONCE, GIVES, GRAPH, ROLE, TAKES, Workflow, WorkflowFunction, at_least_once,
     },
 };
 
-use super::{Checker, escape};
+use super::{Checker, MAX_VERTICES, escape};
 use crate::problem::Fault;
 
 type Annotations = BTreeMap<String, String>;
@@ -29,13 +29,36 @@ impl Checker<'_> {
     pub(super) fn check_company(
         &mut self,
         pointer: &str,
-        key: &str,
-        company: &[String],
+        requirements: &Requirements,
         names: &BTreeSet<&str>,
     ) {
-        for name in company.iter().filter(|name| !names.contains(name.as_str())) {
-            let place = format!("{pointer}/annotations/{key}");
-            self.fault(place, format!("`{name}` is no vertex of the workflow"));
+        let (with, without) = (
+            &requirements.affinity_with,
+            &requirements.anti_affinity_with,
+        );
+        for (key, company) in [("affinity_with", with), ("anti_affinity_with", without)] {
+            for name in company.iter().filter(|name| !names.contains(name.as_str())) {
+                let place = format!("{pointer}/annotations/{key}");
+                self.fault(place, format!("`{name}` is no vertex of the workflow"));
+            }
+        }
+        for name in without.iter().filter(|name| with.contains(name)) {
+            let place = format!("{pointer}/annotations/anti_affinity_with");
+            self.fault(place, format!("`{name}` is in `affinity_with` as well"));
+        }
+    }
+
+    /// No more copies run at least than one workflow may have vertices.
+    pub(super) fn check_copies(&mut self, workflow: &Workflow) {
+        let (vertices, copies) = (
+            workflow.functions.len() + workflow.resources.len(),
+            self.copies,
+        );
+        if vertices <= MAX_VERTICES && copies > MAX_VERTICES {
+            let detail = format!(
+                "the workflow has {copies} vertices, counted with their `min_instances`; at most {MAX_VERTICES}"
+            );
+            self.fault(String::new(), detail);
         }
     }
 

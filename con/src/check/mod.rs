@@ -29,7 +29,7 @@ use crate::problem::Fault;
 pub use document::{Format, parse};
 pub use runtime::{RUNTIMES, check_code};
 
-/// Vertices of one workflow.
+/// Vertices of one workflow, each counted as often as it runs at least.
 const MAX_VERTICES: usize = 10_000;
 
 /// What is known of code and classes when a workflow is checked.
@@ -73,6 +73,7 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
         known,
         faults: Vec::new(),
         checked: Checked::default(),
+        copies: workflow.resources.len(),
     };
     checker.check_names(workflow);
     let names = all_names(workflow);
@@ -82,6 +83,7 @@ pub fn check(workflow: &Workflow, known: &dyn Known) -> Result<Checked, Vec<Faul
     for (index, resource) in workflow.resources.iter().enumerate() {
         checker.check_resource(&format!("/resources/{index}"), resource, &names);
     }
+    checker.check_copies(workflow);
     checker.check_graph(workflow, &names);
     checker.checked.domains = domains::requirements(workflow, &mut checker.faults);
     if checker.faults.is_empty() {
@@ -128,6 +130,8 @@ struct Checker<'a> {
     known: &'a dyn Known,
     faults: Vec<Fault>,
     checked: Checked,
+    /// How many copies run at least.
+    copies: usize,
 }
 
 impl Checker<'_> {
@@ -201,9 +205,8 @@ impl Checker<'_> {
     ) {
         match Requirements::from_annotations(&function.annotations) {
             Ok(requirements) => {
-                self.check_company(pointer, "affinity_with", &requirements.affinity_with, names);
-                let apart = &requirements.anti_affinity_with;
-                self.check_company(pointer, "anti_affinity_with", apart, names);
+                self.copies += requirements.least_instances() as usize;
+                self.check_company(pointer, &requirements, names);
             }
             Err(error) => {
                 let place = format!("{pointer}/annotations/{}", escape(&error.key));

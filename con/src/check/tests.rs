@@ -323,3 +323,38 @@ fn what_is_required_of_the_domain_must_be_possible() {
         ["/functions/0/annotations/domain_match_any"]
     );
 }
+
+#[test]
+fn all_copies_of_a_workflow_are_counted() {
+    let of_copies = |functions: usize, copies: &str| {
+        let mut document = good();
+        let mut function = document["functions"][0].clone();
+        function["annotations"] = json!({ "min_instances": copies });
+        let named = (0..functions).map(|number| {
+            let mut function = function.clone();
+            function["name"] = json!(format!("f{number}"));
+            function
+        });
+        document["functions"] = named.collect();
+        faults(&document)
+    };
+    assert!(of_copies(9, "1000").is_empty());
+    assert_eq!(
+        of_copies(10, "1000"),
+        [""],
+        "with the resource one too many"
+    );
+    assert_eq!(
+        of_copies(1, "100000000"),
+        ["/functions/0/annotations/min_instances"]
+    );
+}
+
+#[test]
+fn nothing_is_to_run_near_a_vertex_and_apart_from_it() {
+    wrong(
+        "/functions/0/annotations",
+        json!({"affinity_with": "log", "anti_affinity_with": "f,log"}),
+        "/functions/0/annotations/anti_affinity_with",
+    );
+}

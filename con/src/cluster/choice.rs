@@ -6,7 +6,7 @@ use edgeless_types::DomainId;
 
 use super::{
     Cluster, Domain, Effect,
-    feasible::{Load, Needs, Verdict},
+    feasible::{Load, Needs, Room, Verdict},
     totals::{Amounts, Ask, Lookup, Question},
 };
 use crate::store::WorkflowRecord;
@@ -45,7 +45,7 @@ impl Cluster {
             }
             let assigned = self.assigned(domain_id);
             let available = available(domain, assigned);
-            match needs.look(domain_id, domain, available) {
+            match needs.look(domain_id, domain, self.room(&needs, domain_id, domain)) {
                 Verdict::Could => {
                     let share = share_after(domain, available, assigned, needs.load);
                     if best.is_none_or(|(most, _)| share > most) {
@@ -88,8 +88,8 @@ impl Cluster {
         };
         let domain = self.domains.get(domain_id);
         let domain = domain.ok_or_else(|| no(format!("domain `{domain_id}` is not registered")))?;
-        let available = available(domain, self.assigned(domain_id));
-        match Needs::of(record).look(domain_id, domain, available) {
+        let needs = Needs::of(record);
+        match needs.look(domain_id, domain, self.room(&needs, domain_id, domain)) {
             Verdict::Could => Ok(()),
             Verdict::Lacks(reason) => {
                 Err(no(format!("domain `{domain_id}` cannot run it: {reason}")))
@@ -169,6 +169,16 @@ impl Cluster {
         domain.map_or_else(Amounts::default, |domain| {
             available(domain, self.assigned(domain_id))
         })
+    }
+
+    fn room(&self, needs: &Needs<'_>, domain_id: &DomainId, domain: &Domain) -> Room {
+        let assigned = self.assigned(domain_id);
+        let lower = |priority| self.ranks.lower(domain_id, priority);
+        Room {
+            available: available(domain, assigned),
+            lower: needs.priority.map_or_else(Amounts::default, lower),
+            going: domain.totals.desired.minus(assigned.ask),
+        }
     }
 
     fn assigned(&self, domain_id: &DomainId) -> Load {

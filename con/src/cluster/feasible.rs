@@ -54,6 +54,36 @@ impl Load {
     }
 }
 
+/// What the functions of a workflow ask for that ask for something, with the copies they have at least, and with
+/// what priority.
+pub(super) fn asks(record: &WorkflowRecord) -> impl Iterator<Item = (i32, Amounts)> {
+    record.vertices.iter().filter_map(|vertex| {
+        let requirements = requirements(&vertex.spec);
+        let ask = ask(&requirements).times(requirements.least_instances());
+        (ask != Amounts::default()).then_some((requirements.priority, ask))
+    })
+}
+
+/// What a domain has for a workflow.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    /// What is free and not promised to anything.
+    pub(super) available: Amounts,
+    /// What those of lower priority have, who make room.
+    pub(super) lower: Amounts,
+    /// What of the available is still held by what is going.
+    pub(super) going: Amounts,
+}
+
+impl From<Amounts> for Room {
+    fn from(available: Amounts) -> Self {
+        Self {
+            available,
+            ..Self::default()
+        }
+    }
+}
+
 /// Whether a domain could run a workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -74,6 +104,8 @@ pub(super) struct Needs<'a> {
     pub(super) load: Load,
     /// What its functions ask for, each once: with a copy of each it runs.
     once: Amounts,
+    /// The highest priority among those that ask for something.
+    pub(super) priority: Option<i32>,
 }
 
 impl<'a> Needs<'a> {
@@ -85,6 +117,7 @@ impl<'a> Needs<'a> {
             functions: Vec::new(),
             load: Load::of(record),
             once: Amounts::default(),
+            priority: asks(record).map(|(priority, _)| priority).max(),
         };
         for vertex in &record.vertices {
             match &vertex.spec {
@@ -104,9 +137,9 @@ impl<'a> Needs<'a> {
         needs
     }
 
-    /// Whether a domain could run it, of whose free amounts `available` is not promised yet.
-    pub(super) fn look(&self, id: &DomainId, domain: &Domain, available: Amounts) -> Verdict {
-        if let Some(reason) = self.unmet(id, domain, available) {
+    /// Whether a domain could run it that has this for it.
+    pub(super) fn look(&self, id: &DomainId, domain: &Domain, room: impl Into<Room>) -> Verdict {
+        if let Some(reason) = self.unmet(id, domain, room.into()) {
             return Verdict::Lacks(reason);
         }
         let mut open = BTreeSet::new();
@@ -122,7 +155,7 @@ impl<'a> Needs<'a> {
     }
 
     /// The first thing that its totals tell a domain lacks.
-    fn unmet(&self, id: &DomainId, domain: &Domain, available: Amounts) -> Option<String> {
+    fn unmet(&self, id: &DomainId, domain: &Domain, room: Room) -> Option<String> {
         let DomainRequirements {
             match_any,
             label_match_all,
@@ -144,18 +177,19 @@ impl<'a> Needs<'a> {
             return Some(format!("no node has the runtime `{runtime}`"));
         }
         let unmet = self.functions.iter().find_map(|(name, requirements)| {
-            let reason = unmet(requirements, totals)?;
+            let reason = unmet(requirements, totals, room.lower.plus(room.going))?;
             Some(format!("function `{name}`: {reason}"))
         });
         unmet.or_else(|| {
-            let lack = lack(self.once, available)?;
+            let lack = lack(self.once, room.available.plus(room.lower))?;
             Some(format!("its functions ask for {lack} is free there"))
         })
     }
 }
 
-/// Why no single node could run a function, whatever nodes there are.
-fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
+/// Why no single node could run a function, whatever nodes there are. On which of them others hold what they will
+/// give up is for ε-ORC to find.
+fn unmet(requirements: &Requirements, totals: &Totals, held: Amounts) -> Option<String> {
     let Requirements {
         label_match_all,
         node_id_match_any: _, // Nodes and providers are not in the totals.
@@ -184,7 +218,7 @@ fn unmet(requirements: &Requirements, totals: &Totals) -> Option<String> {
     if *tpm == Presence::Required && totals.num_tpm == 0 {
         return Some("no node has a trusted platform module".to_owned());
     }
-    let lack = lack(ask(requirements), totals.largest_free)?;
+    let lack = lack(ask(requirements), totals.largest_free.plus(held))?;
     Some(format!("asks for {lack} is free on any one node"))
 }
 

@@ -7,6 +7,7 @@
 mod choice;
 mod coming;
 mod feasible;
+mod ranks;
 mod totals;
 
 use std::{
@@ -20,6 +21,7 @@ use edgeless_types::{DomainId, Timestamp, WorkflowId};
 use crate::store::WorkflowRecord;
 pub use choice::NoDomain;
 use feasible::Load;
+use ranks::Ranks;
 use totals::Facts;
 pub use totals::{Amounts, Ask, DomainUpdate, Lookup, Question, Totals};
 
@@ -96,6 +98,8 @@ pub struct Cluster {
     coming: BTreeMap<WorkflowId, Arc<WorkflowRecord>>,
     /// What those in each place ask for in sum.
     loads: BTreeMap<Option<DomainId>, Load>,
+    /// The same by priorities.
+    ranks: Ranks,
     /// Domains that have workflows and are not there.
     lost: BTreeSet<DomainId>,
     /// Some workflow may have a place since the last look.
@@ -264,6 +268,7 @@ impl Cluster {
         // It may have been lost, or another may have come, while the workflow was made durable.
         self.look_again = true;
         self.reserve(&record);
+        self.ranks.put(&record);
         let there = self.places.entry(place).or_default();
         there.insert(record.workflow_id);
         self.workflows.insert(record.workflow_id, record);
@@ -275,6 +280,7 @@ impl Cluster {
         // What it asked for is free for others.
         self.look_again = true;
         self.release(&record);
+        self.ranks.remove(&record);
         if let Some(there) = self.places.get_mut(&record.domain_id) {
             there.remove(&workflow_id);
             if there.is_empty() {

@@ -138,17 +138,44 @@ impl Domain {
             .senders_told(physical_id, &senders, linger, confirm);
     }
 
-    /// A copy that may go is stopped.
+    /// A copy that may go is stopped, unless it would have to wait for a node then.
     pub(super) fn stop_retired(&mut self, physical_id: PhysicalId) {
         let Some(node_id) = self.retiring.get(physical_id).map(|it| it.instance.node_id) else {
             return;
         };
+        if self.stays_after_all(physical_id) {
+            return;
+        }
         let step = Step::Stop {
             physical_id,
             generation: self.decide(),
             drain: DRAIN,
         };
         self.effects.push(Effect::Step { node_id, step });
+    }
+
+    /// All nodes to which a copy could go have been closed since it began to move, as its own is: it goes on
+    /// where it is. Whether that is so.
+    fn stays_after_all(&mut self, physical_id: PhysicalId) -> bool {
+        let Some(key) = self.model.replica_of(physical_id) else {
+            return false;
+        };
+        let replica = self.model.replica(key);
+        let moves = |it: Instance| it.physical_id == physical_id && it.phase == Phase::Handing;
+        let Some(old) = replica.instance.filter(|it| moves(*it)) else {
+            return false;
+        };
+        if replica.extra.as_ref().is_some_and(|it| it.superfluous) {
+            return false;
+        }
+        let class = self.model.class_of(key);
+        let (kind, ask) = (class.kind, class.ask);
+        if self.fleet.has_room(kind, ask, &[]) || !self.fleet.is_closed(old.node_id) {
+            return false;
+        }
+        self.model.replica_mut(key).extra_mut().wanted_node = None;
+        self.restore(key, physical_id);
+        true
     }
 
     /// A copy that nobody sends to is stopped at once.

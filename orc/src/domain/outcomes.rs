@@ -158,7 +158,7 @@ impl Domain {
     }
 
     /// A move failed: the old copy goes on.
-    fn restore(&mut self, key: ReplicaKey, physical_id: PhysicalId) {
+    pub(super) fn restore(&mut self, key: ReplicaKey, physical_id: PhysicalId) {
         let Some(old) = self.retiring.remove(physical_id) else {
             return;
         };

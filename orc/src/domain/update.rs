@@ -22,6 +22,8 @@ pub(super) struct Update {
     pub(super) before: ClassKey,
     /// How many copies of it are to come back.
     copies: u32,
+    /// How many copies of the new version stay.
+    wanted: u32,
     /// Instances of the new version that failed.
     failures: u32,
     /// Not to go on before.
@@ -35,10 +37,11 @@ pub(super) struct Update {
 }
 
 impl Update {
-    fn new(before: ClassKey, copies: u32, now: Timestamp) -> Box<Self> {
+    fn new(before: ClassKey, copies: u32, wanted: u32, now: Timestamp) -> Box<Self> {
         Box::new(Self {
             before,
             copies,
+            wanted,
             failures: 0,
             not_before: now,
             failed: None,
@@ -84,7 +87,14 @@ impl Domain {
             }
             None => (old, self.copies_of(key)),
         };
-        let update = Update::new(before, copies, self.now);
+        // As many as the new version wants, unless somebody has asked for more than the old one wanted.
+        let least = |class| self.model.class(class).requirements.least_instances();
+        let wanted = if copies > least(before) {
+            copies
+        } else {
+            least(class)
+        };
+        let update = Update::new(before, copies, wanted, self.now);
         self.model.vertex_mut(key).update = Some(update);
         self.updating.insert(key);
         self.scale(logical_id, self.copies_of(key));
@@ -98,7 +108,7 @@ impl Domain {
         if let Some(key) = self.model.key_of(logical_id)
             && let Some(update) = &mut self.model.vertex_mut(key).update
         {
-            update.copies = copies;
+            (update.copies, update.wanted) = (copies, copies);
         }
     }
 
@@ -111,7 +121,7 @@ impl Domain {
         }
         // What it was before is not known here: if the new version fails, the copy is kept.
         let copies = self.copies_of(key);
-        let update = Update::new(class, copies, self.now);
+        let update = Update::new(class, copies, copies, self.now);
         self.model.vertex_mut(key).update = Some(update);
         self.model.share_class(class);
         self.updating.insert(key);
@@ -239,7 +249,7 @@ impl Domain {
         match update.failed {
             None => {
                 tracing::info!(%logical_id, "all copies are of the new version");
-                self.resolve_if_known(key);
+                self.scale(logical_id, update.wanted);
             }
             Some(reason) => {
                 let text = format!("the new version failed and the old one runs again: {reason}");

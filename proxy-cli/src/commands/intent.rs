@@ -36,6 +36,8 @@ pub(crate) enum Ask {
         /// Its id, or the beginning of it
         node: String,
     },
+    /// Moves instances from the fullest nodes to those that are emptier by a fifth or more
+    Rebalance,
     /// What became of intents, newest first
     List,
 }
@@ -63,6 +65,7 @@ pub(crate) async fn ask(source: &mut Source, ask: &Ask) -> Result<Rows, CommandE
         Ask::Uncordon { node } => Intent::Uncordon {
             node_id: Domain::load(source).await?.node(node)?,
         },
+        Ask::Rebalance => Intent::Rebalance,
     };
     let outcome = source.intent(&intent).await?;
     match outcome.refused {
@@ -104,6 +107,14 @@ mod tests {
         };
         let error = ask(&mut source, &migrate).await.unwrap_err();
         assert_eq!(error.to_string(), "refused: the node is not feasible");
+    }
+
+    #[tokio::test]
+    async fn a_domain_is_asked_to_rebalance_itself() {
+        let url = testing::status_port().await;
+        let mut source = Source::http(&url).await.unwrap();
+        let error = ask(&mut source, &Ask::Rebalance).await.unwrap_err();
+        assert!(error.to_string().starts_with("refused"), "it was asked");
     }
 
     #[tokio::test]

@@ -337,3 +337,49 @@ fn what_waits_for_an_answer_is_placed_when_it_comes() {
     let assigned = Effect::Assigned(domain("b"), vec![workflow_id]);
     assert!(effects.contains(&assigned), "{effects:?}");
 }
+
+#[test]
+fn those_of_lower_priority_and_those_that_go_make_room() {
+    let mut cluster = Cluster::default();
+    let report = |cluster: &mut Cluster, counter: u64, free: u64| {
+        let mut update = update("a", 1, counter, "file-log");
+        if let Some(totals) = &mut update.totals {
+            totals.runtimes = [("RUST_WASM".to_owned(), 1)].into();
+            totals.free.cpu_millis = free;
+            totals.largest_free.cpu_millis = free;
+            totals.desired.cpu_millis = 4_000 - free;
+        }
+        cluster.on_update(update, at(0));
+    };
+    report(&mut cluster, 1, 4_000);
+    report(&mut cluster, 2, 4_000);
+    let asking = |number: u128, cpu_millis: &str, priority: &str| {
+        let mut record = record(number, "file-log");
+        let annotations = [("cpu_millis", cpu_millis), ("priority", priority)];
+        let annotations = annotations.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let named = function(number, annotations.into());
+        record.vertices.push(named);
+        record
+    };
+    let mut low = asking(1, "4000", "0");
+    low.domain_id = Some(domain("a"));
+    cluster.put(Arc::new(low.clone()));
+    report(&mut cluster, 3, 0);
+    let finds = |cluster: &Cluster, record: &WorkflowRecord| {
+        let found = cluster.choose(record, &BTreeSet::new()).is_ok();
+        assert_eq!(cluster.could_run(record, &domain("a")).is_ok(), found);
+        found
+    };
+    assert!(
+        !finds(&cluster, &asking(2, "4000", "0")),
+        "of the same priority"
+    );
+    assert!(finds(&cluster, &asking(3, "4000", "1")));
+    assert!(
+        !finds(&cluster, &asking(4, "4001", "1")),
+        "more than there is"
+    );
+    // It is stopped, which the domain has not said yet.
+    cluster.remove(low.workflow_id);
+    assert!(finds(&cluster, &asking(2, "4000", "0")));
+}

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use edgeless_types::NodeId;
+
 use super::{
     late::{BEGIN, copy, domain, update, vertex},
     operations::{all_nodes, homes, round, run},
@@ -165,4 +167,32 @@ fn instances_move_by_themselves_though_a_node_has_been_drained() {
     run(&mut simulation);
     let moved = [2, 3].map(|number| homes(&simulation, number));
     assert_ne!(moved[0], moved[1]);
+}
+
+#[test]
+fn what_is_on_its_way_stays_after_all_when_every_other_node_is_drained_meanwhile() {
+    let mut simulation = all_nodes();
+    simulation.happen(&Happening::Start(3));
+    run(&mut simulation);
+    let before = homes(&simulation, 3);
+    // As `node drain A B C D` asks: one after the other, with no time between them.
+    let number = |id: NodeId| id.uuid().as_u128() - node_id(0).uuid().as_u128();
+    let first = number(before[0]);
+    for number in std::iter::once(first).chain((0..4).filter(|it| *it != first)) {
+        simulation.happen(&Happening::Drain(number));
+    }
+    for _ in 0..60 {
+        round(&mut simulation);
+        assert_eq!(homes(&simulation, 3), before, "it runs all the time");
+    }
+    let number = (first + 1) % 4;
+    simulation.happen(&Happening::Uncordon(number));
+    run(&mut simulation);
+    assert_eq!(
+        homes(&simulation, 3),
+        [node_id(number)],
+        "it is tried again"
+    );
+    simulation.settle();
+    simulation.check_at_rest();
 }

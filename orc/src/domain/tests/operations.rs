@@ -303,3 +303,38 @@ fn instances_move_to_nodes_that_are_emptier_until_it_does_not_pay_any_more() {
         "no further"
     );
 }
+
+/// Vertex 3 is started with so many copies at least, or updated to them.
+fn start_copies(simulation: &mut Simulation, version: u8, least: &str) {
+    let mut request = request(3, version);
+    if let VertexSpec::Function(function) = &mut request.spec {
+        let annotations = &mut function.annotations;
+        annotations.insert("min_instances".to_owned(), least.to_owned());
+    }
+    let (vertices, ticket) = (vec![request], simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    run(simulation);
+}
+
+#[test]
+fn an_update_to_fewer_copies_leaves_no_more_of_them_unless_somebody_asked_for_more() {
+    let mut simulation = all_nodes();
+    start_copies(&mut simulation, 1, "3");
+    assert_eq!(homes(&simulation, 3).len(), 3);
+    start_copies(&mut simulation, 1, "2");
+    assert_eq!(homes(&simulation, 3).len(), 2);
+    start_copies(&mut simulation, 9, "1");
+    assert_eq!(
+        homes(&simulation, 3).len(),
+        2,
+        "a bad version changes nothing"
+    );
+    start_copies(&mut simulation, 2, "1");
+    assert_eq!(homes(&simulation, 3).len(), 1);
+
+    let (logical_id, copies) = (logical_id(3), 3);
+    simulation.command(Command::Scale { logical_id, copies });
+    run(&mut simulation);
+    start_copies(&mut simulation, 3, "2");
+    assert_eq!(homes(&simulation, 3).len(), 3);
+}

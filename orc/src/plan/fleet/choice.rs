@@ -126,6 +126,12 @@ impl Fleet {
         member.map_or(Ask::default(), |it| it.asked.minus(it.capacity))
     }
 
+    /// Whether a node is there and takes nothing new.
+    pub fn is_closed(&self, node_id: NodeId) -> bool {
+        let member = self.members.get(&node_id);
+        member.is_some_and(|it| it.closed.is_some())
+    }
+
     /// Whether a node has fewer unanswered starts of lost instances than this.
     pub fn is_calm(&self, node_id: NodeId, calm: Option<u32>) -> bool {
         let healing = self.members.get(&node_id).map_or(0, |it| it.healing);
