@@ -177,6 +177,10 @@ pub(super) async fn run<K: Kind>(mut birth: Birth<K>, io: Io) {
 
 /// Why an event failed, in words.
 fn reason(error: &wasmtime::Error) -> String {
+    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
+        return "its node has as many instances as `max_instances` of [wasm_runtime] allows"
+            .to_owned();
+    }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) => "the event took too long".to_owned(),
         Some(trap) => trap.to_string(),

@@ -25,18 +25,33 @@ pub(crate) fn tell(dry_run: &DryRun, style: Style) -> String {
     if style != Style::Terminal {
         return shown;
     }
-    let verdict = match (dry_run.fits, &dry_run.domain) {
-        (true, Some(domain)) => format!("it would run in {domain}\n"),
-        (_, Some(domain)) => format!("it would not run; the nodes of {domain} are counted\n"),
-        (_, None) => "it would not run: no domain answers\n".to_owned(),
-    };
+    let verdict = verdict(dry_run);
     let notes = dry_run.notes.iter();
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     let others = dry_run.domains.iter();
     let others: String = others
         .map(|(domain, reason)| format!("not in {domain}: {reason}\n"))
         .collect();
-    format!("{verdict}{notes}{shown}{others}")
+    format!("{verdict}\n{notes}{shown}{others}")
+}
+
+/// What somebody should know who reads only the table from a pipe.
+pub(crate) fn notes(dry_run: &DryRun) -> Vec<String> {
+    let others = dry_run.domains.iter().filter(|_| !dry_run.fits);
+    let others = others.map(|(domain, reason)| format!("not in {domain}: {reason}"));
+    let verdict = std::iter::once(verdict(dry_run));
+    verdict.chain(others).chain(dry_run.notes.clone()).collect()
+}
+
+fn verdict(dry_run: &DryRun) -> String {
+    match (dry_run.fits, &dry_run.domain) {
+        (true, Some(domain)) => format!("it would run in {domain}"),
+        (_, Some(domain)) => format!("it would not run; the nodes of {domain} are counted"),
+        (_, None) if dry_run.domains.is_empty() => {
+            "it would not run: no domain is registered at ε-CON".to_owned()
+        }
+        (_, None) => "it would not run: no domain answers".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +84,22 @@ mod tests {
             tell(&dry_run, Style::Pipe),
             "f\tn\t-\ng\t-\ttpm: 1 of 2 nodes; cordoned: 1 of 2 nodes\n"
         );
+        assert_eq!(
+            notes(&dry_run),
+            [
+                "it would not run; the nodes of domain-1 are counted",
+                "not in domain-1: `g`: ...",
+                "not in domain-2: no node provides `redis`",
+            ]
+        );
+    }
+
+    #[test]
+    fn whoever_reads_from_a_pipe_learns_that_there_is_no_domain() {
+        let dry_run: DryRun =
+            serde_json::from_value(json!({"fits": false, "vertices": [], "domains": {}})).unwrap();
+        let expected = "it would not run: no domain is registered at ε-CON";
+        assert_eq!(notes(&dry_run), [expected]);
+        assert!(tell(&dry_run, Style::Terminal).starts_with(expected));
     }
 }

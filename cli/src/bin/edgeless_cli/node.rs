@@ -64,11 +64,22 @@ async fn list(domain: Option<String>, client: &Client, output: &Output) -> Resul
     };
     let mut answer = Vec::new();
     let mut rows = Vec::new();
+    let mut outcome = Ok(());
     for domain_id in domains {
-        for node in nodes_of(&domain_id, client).await? {
-            rows.push(row(&domain_id, &client.view(&node)?));
-            answer.push(node);
+        match nodes_of(&domain_id, client).await {
+            Ok(nodes) => {
+                for node in nodes {
+                    rows.push(row(&domain_id, &client.view(&node)?));
+                    answer.push(node);
+                }
+            }
+            // The nodes of the others are shown all the same.
+            Err(failure) if outcome.is_ok() => outcome = Err(in_domain(failure, &domain_id)?),
+            Err(failure) => drop(output.failure(&in_domain(failure, &domain_id)?)),
         }
+    }
+    if answer.is_empty() && outcome.is_err() {
+        return outcome;
     }
     let header = [
         "NODE",
@@ -80,12 +91,39 @@ async fn list(domain: Option<String>, client: &Client, output: &Output) -> Resul
         "LABELS",
     ];
     let empty = "no node is registered";
-    output.answer(&json!(answer), |style| table(style, header, rows, empty))
+    output.answer(&json!(answer), |style| table(style, header, rows, empty))?;
+    outcome
+}
+
+/// That a domain refuses to answer, with its name.
+///
+/// # Errors
+/// Something is wrong that is not a matter of this domain.
+fn in_domain(failure: Failure, domain_id: &str) -> Result<Failure, Failure> {
+    match failure {
+        Failure::Refused(mut problem) => {
+            problem.detail = format!("{domain_id}: {}", problem.detail);
+            Ok(Failure::Refused(problem))
+        }
+        other => Err(other),
+    }
 }
 
 async fn inspect(id: NodeId, client: &Client, output: &Output) -> Result<(), Failure> {
+    let mut outcome = Err(Failure::Unknown {
+        what: "node",
+        id: id.to_string(),
+    });
     for domain_id in domain_ids(client).await? {
-        for mut answer in nodes_of(&domain_id, client).await? {
+        let nodes = match nodes_of(&domain_id, client).await {
+            Ok(nodes) => nodes,
+            // It may be in another.
+            Err(failure) => {
+                outcome = Err(in_domain(failure, &domain_id)?);
+                continue;
+            }
+        };
+        for mut answer in nodes {
             let node: Node = client.view(&answer)?;
             if node.node_id != id.to_string() {
                 continue;
@@ -97,10 +135,7 @@ async fn inspect(id: NodeId, client: &Client, output: &Output) -> Result<(), Fai
             return output.answer(&answer, |style| tell(&node, &domain_id, &vertices, style));
         }
     }
-    Err(Failure::Unknown {
-        what: "node",
-        id: id.to_string(),
-    })
+    outcome
 }
 
 /// Does it to all of them, and fails with the first that could not be done.
@@ -213,6 +248,19 @@ mod tests {
         let drained = json!({"cordoned": true, "closed": "drained"});
         assert_eq!(shown(drained), "no, drained");
         assert_eq!(shown(json!({"cordoned": true})), "no, cordoned");
+    }
+
+    #[test]
+    fn a_domain_that_does_not_answer_is_named_and_hides_no_other() {
+        let problem = json!({"title": "No answer", "status": 502, "detail": "it is away"});
+        let problem = serde_json::from_value(problem).unwrap();
+        let named = in_domain(Failure::Refused(Box::new(problem)), "domain-1").unwrap();
+        let Failure::Refused(problem) = named else {
+            panic!("it goes on with the next domain");
+        };
+        assert_eq!(problem.detail, "domain-1: it is away");
+        let away = Failure::Usage("ε-CON is away".to_owned());
+        assert!(in_domain(away, "domain-1").is_err(), "so are all others");
     }
 
     #[test]

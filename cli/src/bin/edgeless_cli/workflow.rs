@@ -87,7 +87,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
             let request = request.query(&[("dry_run", true)]).json(&document);
             let answer = client.send(request).await?;
             let dry_run: DryRun = client.view(&answer)?;
-            output.notes(&dry_run.notes);
+            output.notes(&dry_run::notes(&dry_run));
             output.answer(&answer, |style| dry_run::tell(&dry_run, style))
         }
         Command::Start(start) => {
@@ -273,7 +273,7 @@ fn tell(workflow: &Workflow, style: Style) -> String {
     }
 }
 
-/// One row per running copy; one with the reason where there is none.
+/// One row per running copy; one with the reason where there is none, or not as many as there are to be.
 fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
     let row = |node: String, physical_id: String, since: String| {
         let of_vertex = [
@@ -285,14 +285,12 @@ fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
         let [name, kind, class, logical_id] = of_vertex;
         [name, kind, class, logical_id, node, physical_id, since]
     };
-    if vertex.instances.is_empty() {
-        let reason = vertex.waiting.as_deref().unwrap_or("it is starting");
-        return vec![row(
-            format!("waits: {reason}"),
-            String::new(),
-            String::new(),
-        )];
-    }
+    let why = match (&vertex.waiting, vertex.instances.as_slice()) {
+        (Some(reason), _) => Some(reason.as_str()),
+        (None, []) => Some("it is starting"),
+        (None, _) => None,
+    };
+    let waits = why.map(|why| row(format!("waits: {why}"), String::new(), String::new()));
     let copy = |instance: &crate::view::Instance| {
         row(
             instance.node_id.clone(),
@@ -300,7 +298,7 @@ fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
             instance.since.clone(),
         )
     };
-    vertex.instances.iter().map(copy).collect()
+    vertex.instances.iter().map(copy).chain(waits).collect()
 }
 
 fn tell_list(workflows: &[Workflow], style: Style) -> String {
@@ -349,6 +347,20 @@ mod tests {
         let row = shown.lines().last().unwrap();
         let cells: Vec<_> = row.split_whitespace().collect();
         assert_eq!(cells, ["r", "resource", "file-log", "m", "n", "p", "1.0"]);
+    }
+
+    #[test]
+    fn a_copy_that_waits_is_told_beside_those_that_run() {
+        let workflow: Workflow = serde_json::from_value(json!({
+            "state": "waiting",
+            "functions": [{"name": "f", "waiting": "no feasible node",
+                "instances": [{"node_id": "n", "physical_id": "p", "since": "1.0"}]}],
+        }))
+        .unwrap();
+        let shown = tell(&workflow, Style::Terminal);
+        let rows: Vec<_> = shown.lines().skip(2).collect();
+        assert_eq!(rows.len(), 2, "{shown}");
+        assert!(rows[1].contains("waits: no feasible node"), "{shown}");
     }
 
     #[test]

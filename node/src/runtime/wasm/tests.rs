@@ -272,3 +272,13 @@ async fn code_that_is_no_function_is_refused_with_the_reason() {
     let error = guests.spawn(1, factory, 1).await.unwrap_err();
     assert!(error.to_string().contains("memory"), "{error}");
 }
+
+#[tokio::test]
+async fn a_guest_for_which_there_is_no_room_says_which_setting_gives_more() {
+    let guests = Guests::start();
+    for number in 1..=20 {
+        guests.guest(number, "", "", ECHO, number).await.unwrap();
+    }
+    let refused = guests.guest(21, "", "", ECHO, 21).await.unwrap_err();
+    assert!(refused.to_string().contains("`max_instances`"), "{refused}");
+}
