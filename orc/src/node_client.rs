@@ -56,7 +56,7 @@ pub type Outcomes = (NodeId, Vec<(StepKey, StepResult)>);
 
 /// The workers of all nodes.
 pub struct NodeClients {
-    workers: HashMap<NodeId, mpsc::Sender<Step>>,
+    workers: HashMap<NodeId, mpsc::Sender<Box<Step>>>,
     tasks: JoinSet<()>,
     outcomes: mpsc::Sender<Outcomes>,
     code: CodeStore,
@@ -121,7 +121,7 @@ impl NodeClients {
     pub fn send(&self, node_id: NodeId, step: Step) -> Option<StepKey> {
         let key = step.key();
         match self.workers.get(&node_id) {
-            Some(worker) => worker.try_send(step).is_err().then_some(key),
+            Some(worker) => worker.try_send(Box::new(step)).is_err().then_some(key),
             None => Some(key),
         }
     }
@@ -130,7 +130,8 @@ impl NodeClients {
 /// What is to be done on one node.
 struct Queue {
     node_id: NodeId,
-    steps: mpsc::Receiver<Step>,
+    /// In boxes, as a queue has room for some from its beginning, and there are many of them.
+    steps: mpsc::Receiver<Box<Step>>,
     outcomes: mpsc::Sender<Outcomes>,
     /// Taken from the queue while the node was silent: no starts, at most [`QUEUE`].
     behind: Vec<Step>,
@@ -192,18 +193,20 @@ impl Queue {
         if !batch.is_empty() {
             return Ok(());
         }
+        let mut taken = Vec::new();
         if line.is_open() {
-            let soon = tokio::time::timeout(IDLE, self.steps.recv_many(batch, BATCH));
+            let soon = tokio::time::timeout(IDLE, self.steps.recv_many(&mut taken, BATCH));
             match soon.await {
                 Ok(0) => return Err(Gone),
-                Ok(_) => return Ok(()),
+                Ok(_) => {}
                 Err(_) => line.close(),
             }
         }
-        match self.steps.recv_many(batch, BATCH).await {
-            0 => Err(Gone),
-            _ => Ok(()),
+        if taken.is_empty() && self.steps.recv_many(&mut taken, BATCH).await == 0 {
+            return Err(Gone);
         }
+        batch.extend(taken.into_iter().map(|it| *it));
+        Ok(())
     }
 
     /// Waits for something while the node is silent: starts that come meanwhile fail at once.
@@ -215,7 +218,7 @@ impl Queue {
                 done = &mut waiting => return Ok(done),
                 step = self.steps.recv(), if self.behind.len() < QUEUE => match step {
                     Some(step) => {
-                        let refused = self.sort(step);
+                        let refused = self.sort(*step);
                         self.tell(refused.into_iter().collect()).await?;
                     }
                     None => return Err(Gone),
@@ -229,7 +232,7 @@ impl Queue {
         let mut refused = Vec::new();
         while self.behind.len() < QUEUE {
             match self.steps.try_recv() {
-                Ok(step) => refused.extend(self.sort(step)),
+                Ok(step) => refused.extend(self.sort(*step)),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Err(Gone),
             }
