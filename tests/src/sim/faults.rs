@@ -212,6 +212,7 @@ impl World {
             twice: maybe(0.05),
             slow: maybe(0.3),
             late: maybe(0.02),
+            torn: maybe(0.4),
             failing: maybe(0.3),
         };
         context.weather = weather;

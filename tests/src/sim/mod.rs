@@ -62,6 +62,8 @@ pub enum Sabotage {
     OrdersAreNotFenced,
     /// ε-ORC does not keep what instances save.
     StatesAreForgotten,
+    /// Nodes answer a stop that is repeated as if nothing had been saved.
+    StopsAreNotRepeated,
     /// ε-CON numbers its lives by its clock alone.
     LivesFollowTheClock,
     /// ε-CON acknowledges before its disk has.

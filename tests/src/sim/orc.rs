@@ -545,7 +545,7 @@ impl Orc {
         let node_id = worker.node_id;
         let done = worker.on_answer(place, answer, context);
         for (key, result) in &done {
-            alive.states.on_outcome(node_id, *key, result);
+            alive.states.on_outcome(node_id, *key, result, context);
         }
         for (key, result) in done {
             let outcome = Command::Outcome {

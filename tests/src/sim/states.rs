@@ -62,14 +62,22 @@ impl States {
         }
     }
 
-    /// A copy has started, or has stopped and said what it saved.
-    pub(super) fn on_outcome(&mut self, node_id: NodeId, key: StepKey, result: &StepResult) {
+    /// A copy has started, or has stopped: then what it had saved is to be known, whether or not it is in this answer.
+    pub(super) fn on_outcome(
+        &mut self,
+        node_id: NodeId,
+        key: StepKey,
+        result: &StepResult,
+        context: &Context,
+    ) {
         match (key, result) {
             (StepKey::Start(physical_id), StepResult::Done(_)) => {
                 self.started.insert(physical_id, node_id);
             }
-            (StepKey::Stop(physical_id), StepResult::Done(Some(state))) => {
-                self.learn(physical_id, state);
+            (StepKey::Stop(physical_id), StepResult::Done(_)) => {
+                if let Some((_, state)) = context.saved.get(&physical_id) {
+                    self.learn(physical_id, state);
+                }
             }
             _ => {}
         }
