@@ -88,6 +88,8 @@ fn every_sabotage_is_noticed() {
         Sabotage::NodeIgnoresGenerations,
         Sabotage::StraysStay,
         Sabotage::CordonsAreForgotten,
+        Sabotage::NothingIsScaled,
+        Sabotage::NobodyRests,
         Sabotage::OrdersAreNotFenced,
         Sabotage::StatesAreForgotten,
         Sabotage::StopsAreNotRepeated,
