@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use edgeless_types::{Epoch, LogicalId, WorkflowId};
+use edgeless_types::{Epoch, LogicalId, WaitReason, WorkflowId};
 use rand::Rng;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    orc_client::{OrcClient, Started},
+    orc_client::{NotStarted, OrcClient, Started},
     store::WorkflowRecord,
 };
 
@@ -26,6 +26,8 @@ const QUEUE: usize = 4_096;
 const BATCH: usize = 256;
 /// Calls under way at the same time: a slow start does not hold up the others.
 const CALLS: usize = 16;
+/// How often a start that was overtaken is asked for.
+const ATTEMPTS: u32 = 3;
 /// Bounds of the pause before a domain that did not answer is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
@@ -39,6 +41,8 @@ pub type StartAnswer = Result<Vec<Started>, String>;
 pub trait Desired: Send + Sync + 'static {
     /// All of it.
     fn all(&self) -> Vec<Arc<WorkflowRecord>>;
+    /// A workflow, or part of its vertices, as they are in it; none: it is not part of it.
+    fn now(&self, record: &Arc<WorkflowRecord>) -> Option<Arc<WorkflowRecord>>;
     /// Whether a workflow is part of it.
     fn has(&self, workflow_id: WorkflowId) -> bool;
 }
@@ -64,7 +68,7 @@ impl Link {
     pub fn new(
         url: String,
         client: OrcClient,
-        desired: Box<dyn Desired>,
+        desired: Arc<dyn Desired>,
         shutdown: CancellationToken,
     ) -> (Self, impl Future<Output = ()>) {
         let (sender, orders) = mpsc::channel(QUEUE);
@@ -130,9 +134,12 @@ fn ending() -> String {
     "ε-CON is ending".to_owned()
 }
 
+/// A workflow to be started, and who waits for what comes of it.
+type Start = (Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>);
+
 struct Worker {
     client: OrcClient,
-    desired: Box<dyn Desired>,
+    desired: Arc<dyn Desired>,
     orders: mpsc::Receiver<Order>,
     owe: Arc<Notify>,
     debt: Option<Debt>,
@@ -232,12 +239,16 @@ impl Worker {
                 (Order::Start(_, reply), Some(reason)) => answer(reply, Err(reason)),
                 (Order::Stop(_, _, reply), Some(reason)) => answer(reply, Err(reason)),
                 (Order::Start(record, reply), None) => {
+                    // It may be something else by now.
+                    let Some(start) = as_desired(&*self.desired, (record, reply)) else {
+                        continue;
+                    };
                     // It may be put where it was to be stopped by an order before this one.
-                    let this = record.workflow_id;
+                    let this = start.0.workflow_id;
                     for (_, _, reply) in stops.extract_if(.., |(it, _, _)| *it == this) {
                         answer(reply, Ok(()));
                     }
-                    starts.push((record, reply));
+                    starts.push(start);
                 }
                 // It may have waited so long that the workflow has come back.
                 (Order::Stop(workflow_id, _, reply), None) if self.desired.has(workflow_id) => {
@@ -250,7 +261,9 @@ impl Worker {
         }
         if !starts.is_empty() {
             let client = self.client.clone();
-            self.calls.spawn(start(client, start_epoch, starts));
+            let desired = Arc::clone(&self.desired);
+            self.calls
+                .spawn(start(client, desired, start_epoch, starts));
         }
         if !stops.is_empty() {
             let client = self.client.clone();
@@ -259,25 +272,50 @@ impl Worker {
     }
 }
 
+/// A start, as far as it is still desired; what is not is answered.
+fn as_desired(desired: &dyn Desired, (record, reply): Start) -> Option<Start> {
+    if let Some(now) = desired.now(&record) {
+        return Some((now, reply));
+    }
+    // If it is desired again by the time that is looked at, another order has seen to it.
+    let withdrawn = Started::Waiting(WaitReason::Starting.to_string());
+    answer(reply, Ok(vec![withdrawn; record.vertices.len()]));
+    None
+}
+
 async fn start(
     mut client: OrcClient,
-    epoch: Epoch,
-    starts: Vec<(Arc<WorkflowRecord>, oneshot::Sender<StartAnswer>)>,
+    desired: Arc<dyn Desired>,
+    mut epoch: Epoch,
+    mut starts: Vec<Start>,
 ) -> Result<(), String> {
-    let (records, replies): (Vec<_>, Vec<_>) = starts.into_iter().unzip();
-    match client.start(epoch, &records).await {
-        Ok(outcomes) => {
-            for (reply, outcomes) in replies.into_iter().zip(outcomes) {
-                answer(reply, Ok(outcomes));
+    let mut attempts = 1;
+    loop {
+        let records: Vec<_> = starts
+            .iter()
+            .map(|(record, _)| Arc::clone(record))
+            .collect();
+        let reason = match client.start(epoch, &records).await {
+            Ok(outcomes) => {
+                for ((_, reply), outcomes) in starts.into_iter().zip(outcomes) {
+                    answer(reply, Ok(outcomes));
+                }
+                return Ok(());
             }
-            Ok(())
-        }
-        Err(reason) => {
-            for reply in replies {
-                answer(reply, Err(reason.clone()));
+            // A reconciliation that was sent later has come first. What is desired is asked for as a newer decision.
+            Err(NotStarted::Overtaken(_)) if attempts < ATTEMPTS => {
+                attempts += 1;
+                epoch = client.next_epoch();
+                let again = starts.into_iter();
+                starts = again.filter_map(|it| as_desired(&*desired, it)).collect();
+                continue;
             }
-            Err(reason)
+            Err(NotStarted::Overtaken(reason) | NotStarted::Unreachable(reason)) => reason,
+        };
+        for (_, reply) in starts {
+            answer(reply, Err(reason.clone()));
         }
+        return Err(reason);
     }
 }
 
@@ -305,3 +343,6 @@ async fn until(moment: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

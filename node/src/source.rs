@@ -1,6 +1,6 @@
 //! What the node says about itself in its registration, gathered from engine, agent and system.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use edgeless_types::{NodeHealth, RunningInstance, Samples};
 
@@ -44,6 +44,9 @@ impl Source for NodeSource {
         self.collect_failures();
         let engine = &self.agent.host().engine;
         let samples = engine.drain_samples().await;
+        // Of what has stopped, the last it saved is among those as well.
+        let mut states: BTreeMap<_, _> = engine.drain_states().into_iter().collect();
+        states.extend(self.agent.tell_saved());
         News {
             samples: if self.samples {
                 samples
@@ -52,9 +55,13 @@ impl Source for NodeSource {
             },
             failures: self.agent.take_failures(),
             changes: self.agent.take_changes(),
-            states: engine.drain_states().into_iter().collect(),
+            states,
             demand: engine.demand().await,
         }
+    }
+
+    fn states_acknowledged(&mut self) {
+        self.agent.states_acknowledged();
     }
 
     async fn urgent(&self) {

@@ -88,14 +88,17 @@ fn every_sabotage_is_noticed() {
         Sabotage::NodeIgnoresGenerations,
         Sabotage::StraysStay,
         Sabotage::CordonsAreForgotten,
+        Sabotage::NothingIsScaled,
+        Sabotage::NobodyRests,
         Sabotage::OrdersAreNotFenced,
         Sabotage::StatesAreForgotten,
+        Sabotage::StopsAreNotRepeated,
         Sabotage::LivesFollowTheClock,
         Sabotage::AcknowledgesBeforeDisk,
         Sabotage::JournalForgetsCordons,
         Sabotage::MirrorForgetsDeletes,
     ] {
-        let noticed = (0..200).find(|&seed| play(seed, Some(sabotage)).is_err());
+        let noticed = (0..500).find(|&seed| play(seed, Some(sabotage)).is_err());
         assert!(noticed.is_some(), "{sabotage:?} goes unnoticed");
     }
 }

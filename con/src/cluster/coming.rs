@@ -1,7 +1,7 @@
 //! Workflows on their way into another domain: until they are there they are desired in both, so that neither stops them
 //! when it is told everything.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use edgeless_types::{DomainId, WorkflowId};
 
@@ -36,9 +36,37 @@ impl Cluster {
 
     /// Whether a workflow is part of that.
     pub fn is_desired(&self, workflow_id: WorkflowId, domain_id: &DomainId) -> bool {
+        self.of_domain(workflow_id, domain_id).is_some()
+    }
+
+    /// A workflow, or part of its vertices, as they are in that; none: it is not part of that.
+    pub fn as_desired(
+        &self,
+        record: &Arc<WorkflowRecord>,
+        domain_id: &DomainId,
+    ) -> Option<Arc<WorkflowRecord>> {
+        let now = self.of_domain(record.workflow_id, domain_id)?;
+        if Arc::ptr_eq(now, record) {
+            return Some(Arc::clone(now));
+        }
+        let vertices = now.vertices.iter();
+        let by_id: BTreeMap<_, _> = vertices.map(|it| (it.logical_id, it)).collect();
+        let vertices = record.vertices.iter();
+        let vertices = vertices.map(|it| by_id.get(&it.logical_id).copied().cloned());
+        Some(Arc::new(WorkflowRecord {
+            vertices: vertices.collect::<Option<_>>()?,
+            ..WorkflowRecord::clone(now)
+        }))
+    }
+
+    fn of_domain(
+        &self,
+        workflow_id: WorkflowId,
+        domain_id: &DomainId,
+    ) -> Option<&Arc<WorkflowRecord>> {
         let (there, coming) = (&self.workflows, &self.coming);
         let records = [there.get(&workflow_id), coming.get(&workflow_id)];
-        let mut places = records.into_iter().flatten().map(|it| &it.domain_id);
-        places.any(|it| it.as_ref() == Some(domain_id))
+        let is_there = |it: &&Arc<WorkflowRecord>| it.domain_id.as_ref() == Some(domain_id);
+        records.into_iter().flatten().find(is_there)
     }
 }

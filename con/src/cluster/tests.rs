@@ -77,6 +77,25 @@ fn a_workflow_that_moves_is_desired_where_it_goes_and_where_it_is() {
 }
 
 #[test]
+fn a_part_of_a_workflow_is_desired_as_it_is_now_and_where_it_is() {
+    let was = Arc::new(kept(1, "file-log", "a"));
+    let mut cluster = cluster(vec![WorkflowRecord::clone(&was)]);
+    let now = kept(1, "redis", "a");
+    cluster.update(&now);
+    let seen = cluster.as_desired(&was, &domain("a"));
+    assert_eq!(seen.as_deref(), Some(&now));
+    let none = Arc::new(WorkflowRecord {
+        vertices: vec![],
+        ..WorkflowRecord::clone(&was)
+    });
+    let seen = cluster.as_desired(&none, &domain("a")).unwrap();
+    assert_eq!(seen.vertices, []);
+    assert_eq!(cluster.as_desired(&was, &domain("b")), None);
+    cluster.begin_move(Arc::new(kept(1, "redis", "b")));
+    assert!(cluster.as_desired(&was, &domain("b")).is_some());
+}
+
+#[test]
 fn an_update_that_was_overtaken_changes_nothing() {
     let mut cluster = cluster(vec![]);
     cluster.on_update(update("a", 1, 2, "file-log"), at(0));

@@ -189,7 +189,7 @@ impl Controller {
             }
         };
         tracing::info!(%domain_id, url, "a domain is there");
-        let desired = Box::new(OfDomain(Arc::downgrade(&self.0), domain_id.clone()));
+        let desired = Arc::new(OfDomain(Arc::downgrade(&self.0), domain_id.clone()));
         let shutdown = self.0.shutdown.clone();
         let (link, worker) = Link::new(url.to_owned(), client, desired, shutdown);
         self.0.tasks.spawn(worker);
@@ -208,6 +208,12 @@ impl Desired for OfDomain {
             Some(inner) => Controller(inner).state().cluster.desired(&self.1),
             None => Vec::new(),
         }
+    }
+
+    fn now(&self, record: &Arc<WorkflowRecord>) -> Option<Arc<WorkflowRecord>> {
+        let con = Controller(self.0.upgrade()?);
+        let state = con.state();
+        state.cluster.as_desired(record, &self.1)
     }
 
     fn has(&self, workflow_id: WorkflowId) -> bool {

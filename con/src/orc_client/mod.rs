@@ -35,8 +35,6 @@ pub use look::NotMoved;
 const START: Duration = Duration::from_secs(20);
 /// How long it may take for anything else.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// How often a start that was overtaken is asked for.
-const ATTEMPTS: u32 = 3;
 /// The longest answer: the state of a large domain.
 const ANSWER_BYTES: usize = 64 << 20;
 
@@ -49,6 +47,15 @@ pub enum Started {
     Waiting(String),
     /// It is refused, and why.
     Refused(String),
+}
+
+/// Why nothing was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStarted {
+    /// The domain was told something newer before.
+    Overtaken(String),
+    /// The domain does not answer.
+    Unreachable(String),
 }
 
 /// The calls to one domain; cheap to clone.
@@ -87,24 +94,24 @@ impl OrcClient {
         })
     }
 
-    /// Starts workflows; the answer has one outcome per vertex, in their order. The epoch was drawn when that was
-    /// decided.
+    /// Starts workflows; the answer has one outcome per vertex, in their order. The epoch was drawn before it was
+    /// looked what is desired.
     ///
     /// # Errors
-    /// The domain does not answer, in words.
+    /// The domain does not answer, or was told something newer before.
     pub async fn start(
         &mut self,
-        mut epoch: Epoch,
+        epoch: Epoch,
         records: &[Arc<WorkflowRecord>],
-    ) -> Result<Vec<Vec<Started>>, String> {
+    ) -> Result<Vec<Vec<Started>>, NotStarted> {
         let vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
         let mut outcomes: Vec<Option<Started>> = vec![None; vertices.len()];
         let mut open: Vec<usize> = (0..vertices.len()).collect();
         let mut sent = BTreeSet::new();
         while !open.is_empty() {
             let wanted = open.iter().map(|&index| vertices[index].clone());
-            let kinds = self.start_unless_overtaken(&mut epoch, wanted.collect());
-            let kinds = kinds.await?;
+            let kinds = self.start_by_kind(epoch, wanted.collect()).await;
+            let kinds = kinds.map_err(|status| not_started(&status))?;
             let mut missing = BTreeSet::new();
             let mut still_open = Vec::new();
             for (index, kind) in open.into_iter().zip(kinds) {
@@ -116,7 +123,8 @@ impl OrcClient {
                     other => outcomes[index] = outcome(other),
                 }
             }
-            let unkept = self.send_code(missing, &mut sent).await?;
+            let unkept = self.send_code(missing, &mut sent).await;
+            let unkept = unkept.map_err(NotStarted::Unreachable)?;
             if let Some(problem) = unkept.into_values().next() {
                 for index in still_open.drain(..) {
                     outcomes[index] = Some(Started::Waiting(problem.clone()));
@@ -196,23 +204,6 @@ impl OrcClient {
         within(DEADLINE, self.functions.stop(request))
             .await
             .map(drop)
-    }
-
-    /// Starts vertices. A reconciliation that was sent later may have come first: then it named them as
-    /// well, if they are still desired, and they are asked for as a newer decision.
-    async fn start_unless_overtaken(
-        &mut self,
-        epoch: &mut Epoch,
-        vertices: Vec<v1::Vertex>,
-    ) -> Result<Vec<Option<Kind>>, String> {
-        for _ in 1..ATTEMPTS {
-            match self.start_by_kind(*epoch, vertices.clone()).await {
-                Err(status) if status.code() == Code::Aborted => *epoch = self.epochs.next(),
-                other => return other.map_err(|status| no_answer(&status)),
-            }
-        }
-        let last = self.start_by_kind(*epoch, vertices).await;
-        last.map_err(|status| no_answer(&status))
     }
 
     /// Starts functions and resources, each kind with its own service, at the same time.
@@ -317,6 +308,14 @@ async fn reply<T>(
         Err(_) => Err(Status::deadline_exceeded(format!(
             "nothing within {limit:?}"
         ))),
+    }
+}
+
+fn not_started(status: &Status) -> NotStarted {
+    let reason = no_answer(status);
+    match status.code() {
+        Code::Aborted => NotStarted::Overtaken(reason),
+        _ => NotStarted::Unreachable(reason),
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use bytes::Bytes;
 use edgeless_types::{Generation, PhysicalId, RunningInstance};
+
+use super::saved::Saved;
 
 /// So many ended instances are remembered, lest a start that was overtaken by its stop revives one.
 const REMEMBERED: usize = 1 << 16;
@@ -14,6 +17,7 @@ pub struct Ledger {
     entries: HashMap<PhysicalId, Entry>,
     ended: HashMap<PhysicalId, Generation>,
     ended_order: VecDeque<PhysicalId>,
+    saved: Saved,
     changes: Changes,
 }
 
@@ -42,6 +46,8 @@ pub enum Decision {
     Go,
     /// It is so already.
     Already,
+    /// It is to be stopped and does not run; what it had saved, unless ε-ORC has that.
+    Ended(Option<Bytes>),
     /// It runs already, by an older decision: lead its outputs as this one says.
     PatchInstead,
     /// Another step about the same instance is under way: ask again when that has finished.
@@ -97,7 +103,7 @@ impl Ledger {
     pub fn begin_stop(&mut self, physical_id: PhysicalId, generation: Generation) -> Decision {
         let Some(entry) = self.entries.get_mut(&physical_id) else {
             self.remember(physical_id, generation);
-            return Decision::Already;
+            return Decision::Ended(self.saved.of(physical_id));
         };
         match entry.phase {
             Phase::Starting | Phase::Stopping => Decision::Wait,
@@ -112,17 +118,30 @@ impl Ledger {
         }
     }
 
-    /// A stop that went ahead has finished.
-    pub fn finish_stop(&mut self, physical_id: PhysicalId) {
+    /// A stop that went ahead has finished, and this is what the instance had saved.
+    pub fn finish_stop(&mut self, physical_id: PhysicalId, state: Option<Bytes>) {
         if let Some(entry) = self.entries.remove(&physical_id) {
             self.remember(physical_id, entry.running.generation);
             self.changes.insert(physical_id, None);
+            if let Some(state) = state {
+                self.saved.keep(physical_id, state);
+            }
         }
     }
 
     /// Takes what steps have started and stopped since the last call.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
+    }
+
+    /// What was saved by instances that were stopped since the last call: it goes with the next update.
+    pub fn tell_saved(&mut self) -> Vec<(PhysicalId, Bytes)> {
+        self.saved.tell()
+    }
+
+    /// ε-ORC has all states that were told.
+    pub fn states_acknowledged(&mut self) {
+        self.saved.acknowledged();
     }
 
     /// A patch: `Go` needs no finish.
@@ -155,7 +174,7 @@ impl Ledger {
         };
         let was_running = entry.phase == Phase::Running;
         if was_running {
-            self.finish_stop(physical_id);
+            self.finish_stop(physical_id, None);
         }
         was_running
     }
@@ -245,7 +264,7 @@ mod tests {
         assert_eq!(ledger.take_changes(), [(pid, Some(instance(2)))].into());
         assert!(ledger.take_changes().is_empty());
         assert_eq!(ledger.begin_stop(pid, Generation(2)), Decision::Go);
-        ledger.finish_stop(pid);
+        ledger.finish_stop(pid, None);
         assert_eq!(ledger.take_changes(), [(pid, None)].into());
     }
 
@@ -258,8 +277,24 @@ mod tests {
         assert_eq!(ledger.begin_patch(pid, Generation(2)), Decision::Go);
         assert_eq!(ledger.begin_stop(pid, Generation(2)), Decision::Go);
         assert!(ledger.running().is_empty());
-        ledger.finish_stop(pid);
-        assert_eq!(ledger.begin_stop(pid, Generation(2)), Decision::Already);
+        ledger.finish_stop(pid, None);
+        let again = ledger.begin_stop(pid, Generation(2));
+        assert_eq!(again, Decision::Ended(None));
+    }
+
+    #[test]
+    fn a_stop_that_is_repeated_gives_the_state_again_until_it_is_known() {
+        let (mut ledger, pid) = started(2);
+        assert_eq!(ledger.begin_stop(pid, Generation(3)), Decision::Go);
+        assert_eq!(ledger.begin_stop(pid, Generation(3)), Decision::Wait);
+        let state = Some(Bytes::from_static(b"saved"));
+        ledger.finish_stop(pid, state.clone());
+        let again = ledger.begin_stop(pid, Generation(3));
+        assert_eq!(again, Decision::Ended(state));
+        assert_eq!(ledger.tell_saved().len(), 1);
+        ledger.states_acknowledged();
+        let again = ledger.begin_stop(pid, Generation(3));
+        assert_eq!(again, Decision::Ended(None));
     }
 
     #[test]
@@ -267,7 +302,7 @@ mod tests {
         let mut ledger = Ledger::default();
         let it = instance(1);
         let stop = ledger.begin_stop(it.physical_id, it.generation);
-        assert_eq!(stop, Decision::Already);
+        assert_eq!(stop, Decision::Ended(None));
         assert!(matches!(ledger.begin_start(&it), Decision::Refuse(_)));
     }
 

@@ -3,6 +3,7 @@
 //! How an instance really runs is left to a [`Host`]: the engine with its runtimes and resources.
 
 mod ledger;
+mod saved;
 mod step;
 
 use std::{
@@ -152,6 +153,16 @@ impl<H: Host> Agent<H> {
         self.state().ledger.take_changes()
     }
 
+    /// What was saved by instances that were stopped since the last call.
+    pub fn tell_saved(&self) -> Vec<(PhysicalId, Bytes)> {
+        self.state().ledger.tell_saved()
+    }
+
+    /// ε-ORC has all states that were told.
+    pub fn states_acknowledged(&self) {
+        self.state().ledger.states_acknowledged();
+    }
+
     /// Waits until something must be reported at once.
     pub async fn urgent(&self) {
         self.0.urgent.notified().await;
@@ -246,7 +257,9 @@ impl<H: Host> Agent<H> {
             return already(decided);
         }
         let state = self.0.host.stop(stop.physical_id, stop.drain).await;
-        self.state().ledger.finish_stop(stop.physical_id);
+        let mut agent = self.state();
+        agent.ledger.finish_stop(stop.physical_id, state.clone());
+        drop(agent);
         self.0.finished.notify_waiters();
         Outcome::Done { state }
     }
@@ -269,7 +282,10 @@ impl<H: Host> Agent<H> {
             match decision {
                 Decision::Go => return Ok(()),
                 Decision::Wait => finished.await,
-                Decision::Already | Decision::PatchInstead | Decision::Refuse(_) => {
+                Decision::Already
+                | Decision::Ended(_)
+                | Decision::PatchInstead
+                | Decision::Refuse(_) => {
                     return Err(decision);
                 }
             }
@@ -310,6 +326,7 @@ fn outcome(done: Result<(), String>) -> Outcome {
 fn already(decision: Decision) -> Outcome {
     match decision {
         Decision::Refuse(reason) => Outcome::Failed(reason),
+        Decision::Ended(state) => Outcome::Done { state },
         Decision::Go | Decision::Already | Decision::PatchInstead | Decision::Wait => Outcome::DONE,
     }
 }
@@ -437,6 +454,17 @@ mod tests {
             log,
             "start 1, start 2, started 1, started 2, patch 1, stop 2"
         );
+    }
+
+    #[tokio::test]
+    async fn a_stop_that_is_repeated_is_answered_with_the_same_state() {
+        let agent = agent(1);
+        agent.apply(vec![start(1, "a")]).await;
+        let first = agent.apply(vec![stop(1)]).await;
+        assert_eq!(agent.apply(vec![stop(1)]).await, first);
+        assert_eq!(agent.tell_saved().len(), 1);
+        agent.states_acknowledged();
+        assert_eq!(agent.apply(vec![stop(1)]).await, [Outcome::DONE]);
     }
 
     #[tokio::test]

@@ -44,6 +44,8 @@ pub trait Source: Send + 'static {
     fn running(&mut self) -> Vec<RunningInstance>;
     /// Takes what is to be reported once.
     fn news(&mut self) -> impl Future<Output = News> + Send;
+    /// ε-ORC has all states that were among what was taken.
+    fn states_acknowledged(&mut self);
     /// Waits until something must be reported before the next refresh is due.
     fn urgent(&self) -> impl Future<Output = ()> + Send;
 }
@@ -234,10 +236,11 @@ impl<S: Source> Registration<S> {
                 if self.readiness.restore(PART) {
                     tracing::info!("registered");
                 }
-                Ok((
-                    reply.may_leave,
-                    self.report.answered(reply.want_full, repeated),
-                ))
+                let next = self.report.answered(reply.want_full, repeated);
+                if self.report.has_told_states() {
+                    self.source.states_acknowledged();
+                }
+                Ok((reply.may_leave, next))
             }
             Err(status) => {
                 self.failed(&status);
@@ -434,6 +437,8 @@ mod tests {
         async fn news(&mut self) -> News {
             std::mem::take(&mut self.news.lock().unwrap())
         }
+
+        fn states_acknowledged(&mut self) {}
 
         async fn urgent(&self) {
             self.urgent.notified().await;

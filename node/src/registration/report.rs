@@ -82,6 +82,12 @@ impl Report {
         self.acknowledged == 0
     }
 
+    /// Whether ε-ORC has all states that were among any news.
+    pub fn has_told_states(&self) -> bool {
+        let unanswered = self.unanswered.as_ref();
+        self.waiting.states.is_empty() && unanswered.is_none_or(|it| it.news.states.is_empty())
+    }
+
     /// The next update, with `news` unless it [repeats](Self::repeats) another.
     pub fn next(&mut self, news: News) -> Update {
         merge(&mut self.waiting, news);
@@ -245,6 +251,12 @@ mod tests {
         assert_eq!(update.news.states[&pid(0)].len(), 1 << 20);
         assert_eq!(report.answered(false, false), Next::AtOnce);
         assert_eq!(report.next(News::default()).news.states.len(), 1);
+        assert!(!report.has_told_states());
+        report.answered(true, false);
+        assert!(!report.has_told_states());
+        report.next(News::default());
+        report.answered(false, false);
+        assert!(report.has_told_states());
 
         let mut report = Report::default();
         let giant = report.next(saved(0..1, 3 << 20));

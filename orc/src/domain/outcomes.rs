@@ -25,7 +25,10 @@ impl Domain {
             }
             (StepKey::Stop(physical_id), StepResult::Failed(message)) => {
                 tracing::warn!(%node_id, %physical_id, message, "a stop failed");
-                self.stopped(node_id, physical_id, None);
+                // Its node was lost and came back with it since that was decided: it goes on.
+                if !self.is_running(physical_id) {
+                    self.stopped(node_id, physical_id, None);
+                }
             }
             (StepKey::Patch(physical_id), StepResult::Done(_)) => {
                 let linger = self.now + self.settings.linger;
@@ -199,6 +202,13 @@ impl Domain {
             self.waiting.for_moment(key, priority, until);
         }
         self.wait(key, WaitReason::Failed { message });
+    }
+
+    /// Whether a copy runs and is to go on.
+    fn is_running(&self, physical_id: PhysicalId) -> bool {
+        let key = self.model.replica_of(physical_id);
+        let running = key.and_then(|key| self.model.replica(key).running());
+        running.is_some_and(|it| it.physical_id == physical_id)
     }
 
     /// A copy was stopped. What was handed over starts at its new place.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use edgeless_orc::domain::{Domain, NodeUpdate, Output, Step};
+use edgeless_orc::domain::{Domain, Flapping, NodeUpdate, Output, Step};
 use edgeless_types::{
     InstanceId, LogicalId, NodeCapabilities, NodeId, PhysicalId, Presence, Requirements,
     ResourceProvider, Timestamp, workflow::VertexSpec,
@@ -15,6 +15,8 @@ use edgeless_types::{
 use super::{
     World,
     net::{Context, Place},
+    node::Running,
+    orc::Orc,
 };
 
 /// The fencing window: how long a vertex may have more copies than it wants when nothing is wrong with its nodes, their ε-ORC
@@ -28,9 +30,22 @@ const DEAD: Duration = Duration::from_secs(12);
 pub(super) struct Asked {
     pub(super) cordoned: BTreeSet<NodeId>,
     hosted: BTreeMap<NodeId, BTreeMap<PhysicalId, (u64, u64)>>,
+    /// When nodes were lost, and until when those rest that were lost too often.
+    losses: BTreeMap<NodeId, Vec<Timestamp>>,
+    resting: BTreeMap<NodeId, Timestamp>,
 }
 
 impl Asked {
+    /// A node has come: it may have been lost too often.
+    pub(super) fn meet(&mut self, node_id: NodeId, flapping: Flapping, now: Timestamp) {
+        self.end_rest(node_id, now);
+        let losses = self.losses.get(&node_id).map_or(&[][..], Vec::as_slice);
+        let oldest = losses.iter().nth_back(flapping.times.saturating_sub(1));
+        if flapping.times > 0 && oldest.is_some_and(|at| now.since(*at) <= flapping.within) {
+            self.resting.insert(node_id, now + flapping.rest);
+        }
+    }
+
     pub(super) fn on_update(&mut self, update: &NodeUpdate) {
         let hosted = self.hosted.entry(update.node_id).or_default();
         for (physical_id, _) in &update.failures {
@@ -44,8 +59,21 @@ impl Asked {
         hosted.is_some_and(|it| it.contains_key(&physical_id))
     }
 
-    pub(super) fn forget(&mut self, node_id: NodeId) {
+    pub(super) fn forget(&mut self, node_id: NodeId, now: Timestamp) {
         self.hosted.remove(&node_id);
+        if !self.end_rest(node_id, now) {
+            self.losses.entry(node_id).or_default().push(now);
+        }
+    }
+
+    /// Whoever has rested begins anew: whether it does now.
+    fn end_rest(&mut self, node_id: NodeId, now: Timestamp) -> bool {
+        let is_over = self.resting.get(&node_id).is_some_and(|end| *end <= now);
+        if is_over {
+            self.resting.remove(&node_id);
+            self.losses.remove(&node_id);
+        }
+        is_over
     }
 }
 
@@ -83,6 +111,13 @@ pub(super) fn step(
             if asked.cordoned.contains(&node_id) {
                 context
                     .break_with(|| format!("{} goes to {node_id}, which is cordoned", spec.name()));
+            }
+            if asked
+                .resting
+                .get(&node_id)
+                .is_some_and(|end| *end > context.now)
+            {
+                context.break_with(|| format!("{} goes to {node_id}, which rests", spec.name()));
             }
             hosted.insert(instance.physical_id, ask(spec));
             if !fits(hosted.values().copied(), capabilities) {
@@ -128,9 +163,18 @@ fn requirements(spec: &VertexSpec) -> Requirements {
     Requirements::from_annotations(&annotations).unwrap_or_default()
 }
 
-/// How many copies of a vertex are desired.
+/// How many copies of a vertex are desired when nobody asks for more.
 pub(super) fn wanted(spec: &VertexSpec) -> usize {
     requirements(spec).least_instances() as usize
+}
+
+/// How many copies of a vertex are desired when so many are asked for.
+pub(super) fn allowed(spec: &VertexSpec, copies: usize) -> usize {
+    let requirements = requirements(spec);
+    let most = requirements
+        .max_instances
+        .map_or(copies, |it| it.get() as usize);
+    copies.min(most).max(wanted(spec))
 }
 
 /// Thousandths of a core and MiB of memory that a vertex asks for.
@@ -183,6 +227,7 @@ pub(super) fn now_and_then(world: &mut World) {
     let World {
         context,
         nodes,
+        orcs,
         watch,
         ..
     } = world;
@@ -198,7 +243,7 @@ pub(super) fn now_and_then(world: &mut World) {
         for (&physical_id, running) in node.running.iter().filter(|(_, it)| !it.stopping) {
             let of_vertex = copies.entry(running.instance.logical_id);
             let (wanted, numbers) = of_vertex.or_default();
-            *wanted = self::wanted(&running.spec);
+            *wanted = world_wants(orcs, node.domain, running);
             numbers.push(node.number);
             for output in &running.outputs {
                 for target in leads_to(output) {
@@ -240,6 +285,14 @@ pub(super) fn now_and_then(world: &mut World) {
     }
     (watch.twice, watch.dead) = (twice, dead);
     acknowledged(world);
+}
+
+/// How many copies of a vertex its domain desires.
+fn world_wants(orcs: &[Orc], domain: usize, running: &Running) -> usize {
+    let alive = orcs[domain].alive.as_ref();
+    let logical_id = running.instance.logical_id;
+    let asked = alive.map_or(0, |it| it.scaled(logical_id));
+    allowed(&running.spec, asked)
 }
 
 /// What clients were told is on disk.

@@ -172,7 +172,7 @@ impl Con {
         }
         let mut done = Vec::new();
         for (domain_id, link) in &mut self.links {
-            if link.on_reply(call, reply, &mut done, context) {
+            if link.on_reply(call, reply, cluster, &mut done, context) {
                 let desired = cluster.desired(domain_id);
                 link.turn(&desired, &mut done, context);
                 break;

@@ -38,6 +38,7 @@ pub(super) enum WorldEvent {
     RedisEmpty(usize),
     InstanceFails(usize),
     Saves(usize),
+    Scales(usize),
     /// The wall clock of ε-CON or an ε-ORC is set, which takes it over with its next start.
     ClockIsSet(Place),
     Submit,
@@ -212,6 +213,7 @@ impl World {
             twice: maybe(0.05),
             slow: maybe(0.3),
             late: maybe(0.02),
+            torn: maybe(0.4),
             failing: maybe(0.3),
         };
         context.weather = weather;
@@ -303,6 +305,11 @@ impl World {
             let at = context.micros(0, 60_000_000);
             context.world(at, WorldEvent::Saves(node));
         }
+        for _ in 0..number(6, context) {
+            let domain = context.rng.random_range(0..2);
+            let at = context.micros(0, 60_000_000);
+            context.world(at, WorldEvent::Scales(domain));
+        }
         for place in [Place::Con, Place::Orc(0), Place::Orc(1)] {
             for _ in 0..number(2, context) {
                 let at = context.micros(0, 40_000_000);
@@ -335,6 +342,7 @@ impl World {
             }
             WorldEvent::RedisEmpty(number) => self.orcs[number].redis.keys.clear(),
             WorldEvent::InstanceFails(number) => self.nodes[number].lose_one(context),
+            WorldEvent::Scales(number) => self.orcs[number].scale_one(context),
             WorldEvent::Saves(number) => self.nodes[number].save_one(context),
             WorldEvent::ClockIsSet(place) => self.set_clock(place),
             WorldEvent::Submit | WorldEvent::Stop | WorldEvent::Move | WorldEvent::Intent => {

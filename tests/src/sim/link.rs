@@ -4,12 +4,15 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use edgeless_con::{
+    cluster::Cluster,
     epoch::Epochs,
     orc_client::Started,
     store::{VertexRecord, WorkflowRecord},
 };
 use edgeless_orc::domain::{StartOutcome, VertexRequest};
-use edgeless_types::{DomainId, Epoch, LogicalId, Timestamp, WorkflowId, workflow::VertexSpec};
+use edgeless_types::{
+    DomainId, Epoch, LogicalId, Timestamp, WaitReason, WorkflowId, workflow::VertexSpec,
+};
 use rand::Rng;
 
 use super::{
@@ -151,6 +154,9 @@ impl Link {
                 continue;
             }
             match order {
+                Order::Start(record, told) if !has(desired, record.workflow_id) => {
+                    done.push((told, Ok(withdrawn(&record))));
+                }
                 Order::Start(record, told) => {
                     let this = record.workflow_id;
                     let void = stops.extract_if(.., |(it, _, _)| *it == this);
@@ -193,6 +199,9 @@ impl Link {
                 kind.1.push(vertex);
             }
         }
+        if orders.is_empty() {
+            return;
+        }
         let mut calls = Vec::new();
         for (places, vertices) in kinds {
             if !vertices.is_empty() {
@@ -220,6 +229,7 @@ impl Link {
         &mut self,
         call: Call,
         reply: &Reply,
+        cluster: &Cluster,
         done: &mut Answers,
         context: &mut Context,
     ) -> bool {
@@ -251,7 +261,7 @@ impl Link {
                 part.reply = Some(reply.clone());
                 if self.starts[index].calls.iter().all(|it| it.reply.is_some()) {
                     let starting = self.starts.swap_remove(index);
-                    self.started(starting, done, context);
+                    self.started(starting, cluster, done, context);
                 }
                 return true;
             }
@@ -259,17 +269,26 @@ impl Link {
         false
     }
 
-    fn started(&mut self, starting: Starting, done: &mut Answers, context: &mut Context) {
+    fn started(
+        &mut self,
+        mut starting: Starting,
+        cluster: &Cluster,
+        done: &mut Answers,
+        context: &mut Context,
+    ) {
         let mut replies = starting.calls.iter().filter_map(|part| part.reply.as_ref());
         let first_bad = replies.find(|reply| !matches!(reply, Reply::Started(_)));
-        // A reconciliation has come first: it is asked for as a newer decision.
+        // A reconciliation has come first: what is desired is asked for as a newer decision.
         if matches!(first_bad, Some(Reply::Overtaken)) && starting.attempts < ATTEMPTS {
             let epoch = self.epochs.next();
+            let is_void = |(record, _): &mut (Arc<WorkflowRecord>, Told)| {
+                !cluster.is_desired(record.workflow_id, &self.domain_id)
+            };
+            let void = starting.orders.extract_if(.., is_void);
+            done.extend(void.map(|(record, told)| (told, Ok(withdrawn(&record)))));
             return self.start(starting.orders, epoch, starting.attempts + 1, context);
         }
-        let empty = |(record, _): &(Arc<WorkflowRecord>, Told)| {
-            vec![Started::Waiting(String::new()); record.vertices.len()]
-        };
+        let empty = |(record, _): &(Arc<WorkflowRecord>, Told)| withdrawn(record);
         let mut outcomes: Vec<_> = starting.orders.iter().map(empty).collect();
         for Part { places, reply, .. } in starting.calls {
             let Some(Reply::Started(of_vertices)) = reply else {
@@ -307,6 +326,12 @@ impl Link {
 fn has(desired: &[Arc<WorkflowRecord>], workflow_id: WorkflowId) -> bool {
     let mut workflow_ids = desired.iter().map(|record| record.workflow_id);
     workflow_ids.any(|it| it == workflow_id)
+}
+
+/// Of each of its vertices: another order sees to it, if it is still desired.
+fn withdrawn(record: &WorkflowRecord) -> Vec<Started> {
+    let on_its_way = Started::Waiting(WaitReason::Starting.to_string());
+    vec![on_its_way; record.vertices.len()]
 }
 
 /// The vertices of a workflow as the domain is told of them, with their numbers.

@@ -58,10 +58,16 @@ pub enum Sabotage {
     StraysStay,
     /// ε-ORC acknowledges a cordon and goes on as before.
     CordonsAreForgotten,
+    /// Other numbers of copies are asked for in vain.
+    NothingIsScaled,
+    /// Nodes that come and go get new copies at once.
+    NobodyRests,
     /// ε-ORC carries out orders of ε-CON as they come, late ones and repeated ones as well.
     OrdersAreNotFenced,
     /// ε-ORC does not keep what instances save.
     StatesAreForgotten,
+    /// Nodes answer a stop that is repeated as if nothing had been saved.
+    StopsAreNotRepeated,
     /// ε-CON numbers its lives by its clock alone.
     LivesFollowTheClock,
     /// ε-CON acknowledges before its disk has.

@@ -5,12 +5,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use edgeless_con::cluster::{Answer, DomainUpdate, Lookup, Question};
 use edgeless_orc::domain::{
     NodeUpdate, NodeUpdateReply, StartOutcome, Step, StepResult, VertexRequest,
 };
 use edgeless_types::{
-    DomainId, Epoch, LogicalId, Timestamp, WorkflowId, intent::Intent, workflow::VertexSpec,
+    DomainId, Epoch, LogicalId, PhysicalId, Timestamp, WorkflowId, intent::Intent,
+    workflow::VertexSpec,
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -124,6 +126,8 @@ pub(super) struct Weather {
     pub(super) twice: f64,
     pub(super) slow: f64,
     pub(super) late: f64,
+    /// Of the answer of a node to steps: the connection breaks.
+    pub(super) torn: f64,
     /// Of a start on a node, and of a write of ε-CON and ε-ORC.
     pub(super) failing: f64,
 }
@@ -139,6 +143,8 @@ pub(super) struct Context {
     pub(super) events: u64,
     /// Calls that ε-CON has answered.
     pub(super) answered: BTreeSet<Call>,
+    /// What copies had saved that have stopped, and the number of their node, which still lives.
+    pub(super) saved: BTreeMap<PhysicalId, (usize, Bytes)>,
     queue: BTreeMap<(Timestamp, u64), Event>,
     next: u64,
     lives: BTreeMap<Place, Option<u64>>,
@@ -160,6 +166,7 @@ impl Context {
             broken: None,
             events: 0,
             answered: BTreeSet::new(),
+            saved: BTreeMap::new(),
             queue: BTreeMap::new(),
             next: 0,
             lives: BTreeMap::from([(Place::Client, Some(0))]),
@@ -240,11 +247,22 @@ impl Context {
             return;
         };
         let ends = (from.min(to.0), from.max(to.0));
-        if self.cuts.get(&ends).is_some_and(|until| *until > self.now)
-            || self.chance(self.weather.lost)
-        {
+        let is_cut = self.cuts.get(&ends).is_some_and(|until| *until > self.now);
+        let of_steps = matches!(body, Body::Reply(Reply::Applied(_)));
+        let is_torn = of_steps && self.chance(self.weather.torn);
+        if is_cut || is_torn || self.chance(self.weather.lost) {
             self.say(|| format!("lost: {from:?} to {:?}, call {call}", to.0));
             self.trouble_between(ends, Duration::ZERO);
+            // Often it is the connection that breaks: who asked learns that much.
+            if is_torn || (!is_cut && self.chance(0.5)) {
+                let broken = Body::Reply(Reply::Broken);
+                let (other, who) = match body {
+                    Body::Request(_) => ((to.0, 0), (from, Some(life))),
+                    Body::Reply(_) => ((from, life), to),
+                };
+                let delay = self.micros(200, 5_000);
+                self.deliver(delay, other, who, call, broken);
+            }
             return;
         }
         let mut delay = self.micros(200, 5_000);

@@ -106,6 +106,9 @@ impl Node {
     /// The process ends at once; what it ran is gone.
     pub(super) fn crash(&mut self, context: &mut Context) {
         context.set_life(self.place(), None);
+        context
+            .saved
+            .retain(|_, (number, _)| *number != self.number);
         self.running.clear();
         self.ledger = Ledger::default();
         self.report = Report::default();
@@ -198,6 +201,7 @@ impl Node {
             news.failures = std::mem::take(&mut self.failures);
             news.changes = self.ledger.take_changes();
             news.states = std::mem::take(&mut self.states);
+            news.states.extend(self.ledger.tell_saved());
         }
         let update = self.report.next(news);
         let failures = update.news.failures.into_iter();
@@ -242,7 +246,11 @@ impl Node {
             return self.unanswered(context);
         };
         self.update = None;
-        match self.report.answered(*want_full, repeated) {
+        let next = self.report.answered(*want_full, repeated);
+        if self.report.has_told_states() {
+            self.ledger.states_acknowledged();
+        }
+        match next {
             Next::AtOnce => self.plan(URGENT, context),
             Next::WhenDue if !self.failures.is_empty() => self.plan(URGENT, context),
             Next::WhenDue => self.plan(INTERVAL, context),
@@ -298,6 +306,11 @@ impl Node {
                         Decision::Already | Decision::PatchInstead => {
                             job.outcomes[index] = Some(StepResult::Done(None));
                         }
+                        Decision::Ended(state) => {
+                            let forgets = context.sabotage == Some(Sabotage::StopsAreNotRepeated);
+                            let state = state.filter(|_| !forgets);
+                            job.outcomes[index] = Some(StepResult::Done(state));
+                        }
                         Decision::Refuse(reason) => {
                             job.outcomes[index] = Some(StepResult::Failed(reason));
                         }
@@ -349,7 +362,10 @@ impl Node {
                         self.running.insert(instance.physical_id, running);
                     }
                     Decision::PatchInstead => self.lead(instance.physical_id, outputs),
-                    Decision::Already | Decision::Wait | Decision::Refuse(_) => {}
+                    Decision::Already
+                    | Decision::Ended(_)
+                    | Decision::Wait
+                    | Decision::Refuse(_) => {}
                 }
                 decision
             }
@@ -410,9 +426,14 @@ impl Node {
                 if context.chance(0.5) {
                     self.save(physical_id, context);
                 }
-                self.ledger.finish_stop(physical_id);
                 let running = self.running.remove(&physical_id);
-                StepResult::Done(running.and_then(|it| it.state))
+                let state = running.and_then(|it| it.state);
+                self.ledger.finish_stop(physical_id, state.clone());
+                if let Some(state) = &state {
+                    let saved = (self.number, state.clone());
+                    context.saved.insert(physical_id, saved);
+                }
+                StepResult::Done(state)
             }
             Step::Patch { .. } => StepResult::Done(None),
         };

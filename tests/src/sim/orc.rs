@@ -18,8 +18,10 @@ use edgeless_orc::{
     orders::{self, Admitted, Left},
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
-use edgeless_types::{DomainId, NodeId, PhysicalId, ProviderId, Timestamp, intent::Intent};
-use rand::Rng;
+use edgeless_types::{
+    DomainId, LogicalId, NodeId, PhysicalId, ProviderId, Timestamp, intent::Intent,
+};
+use rand::{Rng, seq::IteratorRandom};
 
 use super::{
     Sabotage,
@@ -64,6 +66,10 @@ pub(super) struct Alive {
     pub(super) asked: Asked,
     states: States,
     ahead: Duration,
+    /// So many copies were asked for, of vertices that are desired.
+    scaled: BTreeMap<LogicalId, usize>,
+    /// When nodes get nothing new for a while.
+    flapping: Flapping,
     workers: BTreeMap<u64, Worker>,
     current: BTreeMap<NodeId, u64>,
     fence: Fence,
@@ -106,6 +112,11 @@ impl Orc {
             StrategyKind::LeastLoaded,
             StrategyKind::BinPack,
         ];
+        let flapping = Flapping {
+            times: if context.chance(0.4) { 2 } else { 0 },
+            within: Duration::from_secs(20),
+            rest: Duration::from_secs(8),
+        };
         let settings = Settings {
             domain_id: self.domain_id.clone(),
             strategy: strategies[context.rng.random_range(0..strategies.len())],
@@ -115,9 +126,12 @@ impl Orc {
             adoption_grace: Duration::from_secs(3),
             linger: Duration::from_millis(250),
             healing_per_node: 4,
-            flapping: Flapping {
-                times: 0,
-                ..Flapping::default()
+            flapping: match context.sabotage == Some(Sabotage::NobodyRests) {
+                true => Flapping {
+                    times: 0,
+                    ..flapping
+                },
+                false => flapping,
             },
             rebalancing: Rebalancing::default(),
         };
@@ -131,6 +145,8 @@ impl Orc {
             asked: Asked::default(),
             states: States::default(),
             ahead,
+            scaled: BTreeMap::new(),
+            flapping,
             workers: BTreeMap::new(),
             current: BTreeMap::new(),
             fence: Fence::default(),
@@ -427,6 +443,27 @@ impl Orc {
         self.settle(context);
     }
 
+    /// So many copies of some vertex are asked for.
+    pub(super) fn scale_one(&mut self, context: &mut Context) {
+        let Some(alive) = &mut self.alive else {
+            return;
+        };
+        let known = alive.domain.active_instances().into_iter();
+        let Some(vertex) = known.choose(&mut context.rng) else {
+            return;
+        };
+        let (logical_id, copies) = (vertex.logical_id, context.rng.random_range(1..=3));
+        context.say(|| format!("{copies} copies of {logical_id} are asked for"));
+        alive.scaled.insert(logical_id, copies);
+        alive.states.scale(logical_id);
+        context.troubled(Place::Orc(self.number), context.now);
+        let copies = u32::try_from(copies).unwrap_or(u32::MAX);
+        if context.sabotage != Some(Sabotage::NothingIsScaled) {
+            self.command(Command::Scale { logical_id, copies }, context);
+        }
+        self.settle(context);
+    }
+
     fn command(&mut self, command: Command, context: &mut Context) {
         if let Some(alive) = &mut self.alive {
             let may_drop = matches!(
@@ -437,6 +474,7 @@ impl Orc {
             if may_drop {
                 let domain = &alive.domain;
                 alive.states.retain(|id| domain.outcome(id).is_some());
+                alive.scaled.retain(|id, _| domain.outcome(*id).is_some());
             }
             self.carry_out(effects, context);
         }
@@ -494,12 +532,13 @@ impl Orc {
                 }
                 Effect::Forget(node_id) => {
                     context.say(|| format!("{place:?} forgets {}", self.nodes[&node_id]));
-                    alive.asked.forget(node_id);
+                    alive.asked.forget(node_id, context.now);
                     alive.states.forget(node_id);
                     alive.close(node_id);
                 }
                 Effect::Meet { node_id, .. } => {
                     alive.close(node_id);
+                    alive.asked.meet(node_id, alive.flapping, context.now);
                     let name = context.unique();
                     alive.workers.insert(name, Worker::new(name, node_id));
                     alive.current.insert(node_id, name);
@@ -545,7 +584,7 @@ impl Orc {
         let node_id = worker.node_id;
         let done = worker.on_answer(place, answer, context);
         for (key, result) in &done {
-            alive.states.on_outcome(node_id, *key, result);
+            alive.states.on_outcome(node_id, *key, result, context);
         }
         for (key, result) in done {
             let outcome = Command::Outcome {
@@ -562,6 +601,11 @@ impl Orc {
 impl Alive {
     pub(super) fn now(&self, context: &Context) -> Timestamp {
         context.now + self.ahead
+    }
+
+    /// How many copies of a vertex were asked for; 0: as many as it wants.
+    pub(super) fn scaled(&self, logical_id: LogicalId) -> usize {
+        self.scaled.get(&logical_id).copied().unwrap_or_default()
     }
 
     fn answer_start(&mut self, place: Place, ticket: Ticket, context: &mut Context) {

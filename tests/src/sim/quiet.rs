@@ -7,7 +7,7 @@ use edgeless_types::{InstanceId, LogicalId, workflow::VertexSpec};
 
 use super::{
     World,
-    check::{ask, excess, fits, leads_to, unmet, wanted},
+    check::{allowed, ask, excess, fits, leads_to, unmet},
     mirror,
     node::Node,
 };
@@ -206,7 +206,7 @@ fn check_vertex(
         .as_ref()
         .ok_or("an ε-ORC is not there")?;
     let copies = running.get(&logical_id).cloned().unwrap_or_default();
-    let wanted = wanted(spec);
+    let wanted = allowed(spec, alive.scaled(logical_id));
     if copies.len() > wanted {
         return Err(format!(
             "{} runs {} times, not {wanted}: {copies:?}",

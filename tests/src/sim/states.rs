@@ -1,7 +1,7 @@
 //! What instances save, and what one life of an ε-ORC has learnt of it: a start takes along what its predecessor saved,
 //! of the same vertex, and nothing older than what is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use edgeless_orc::domain::{NodeUpdate, NodeUpdateReply, Step, StepKey, StepResult};
@@ -30,6 +30,8 @@ pub(super) struct States {
     started: BTreeMap<PhysicalId, NodeId>,
     /// The life of each node, and the last of its updates that was taken.
     taken: BTreeMap<NodeId, (u64, u64)>,
+    /// Vertices that had several copies.
+    several: BTreeSet<LogicalId>,
 }
 
 impl States {
@@ -62,17 +64,31 @@ impl States {
         }
     }
 
-    /// A copy has started, or has stopped and said what it saved.
-    pub(super) fn on_outcome(&mut self, node_id: NodeId, key: StepKey, result: &StepResult) {
+    /// A copy has started, or has stopped: then what it had saved is to be known, whether or not it is in this answer.
+    pub(super) fn on_outcome(
+        &mut self,
+        node_id: NodeId,
+        key: StepKey,
+        result: &StepResult,
+        context: &Context,
+    ) {
         match (key, result) {
             (StepKey::Start(physical_id), StepResult::Done(_)) => {
                 self.started.insert(physical_id, node_id);
             }
-            (StepKey::Stop(physical_id), StepResult::Done(Some(state))) => {
-                self.learn(physical_id, state);
+            (StepKey::Stop(physical_id), StepResult::Done(_)) => {
+                if let Some((_, state)) = context.saved.get(&physical_id) {
+                    self.learn(physical_id, state);
+                }
             }
             _ => {}
         }
+    }
+
+    /// Other numbers of copies are asked for: which of them goes on with a state is not said.
+    pub(super) fn scale(&mut self, logical_id: LogicalId) {
+        self.chains.remove(&logical_id);
+        self.several.insert(logical_id);
     }
 
     fn learn(&mut self, of: PhysicalId, state: &Bytes) {
@@ -111,7 +127,8 @@ impl States {
         if state.is_some_and(|(of, _)| of != logical_id) {
             context.break_with(|| format!("{logical_id} gets the state of another: {state:?}"));
         }
-        if wanted(spec) != 1 || matches!(**spec, VertexSpec::Resource(_)) {
+        let several = wanted(spec) != 1 || self.several.contains(&logical_id);
+        if several || matches!(**spec, VertexSpec::Resource(_)) {
             return;
         }
         let number = state.map_or(0, |(_, number)| number);

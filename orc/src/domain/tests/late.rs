@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::domain::{
     Command, Domain, Effect, Flapping, NodeUpdate, Overcommit, Profile, Rebalancing, Settings,
-    Step, StepResult, StrategyKind, Ticket, VertexRequest,
+    Step, StepKey, StepResult, StrategyKind, Ticket, VertexRequest,
     simulation::{logical_id, node_id},
 };
 
@@ -126,7 +126,7 @@ fn what_late_steps_have_done_is_undone() {
     let first = started(&start(&mut domain)).unwrap();
     let done = Command::Outcome {
         node_id: node_id(0),
-        key: crate::domain::StepKey::Start(first.physical_id),
+        key: StepKey::Start(first.physical_id),
         result: StepResult::Done(None),
     };
     domain.on_command(done, BEGIN);
@@ -138,6 +138,27 @@ fn what_late_steps_have_done_is_undone() {
     late.stopped = vec![first.physical_id];
     let (_, effects) = domain.on_node_update(late, BEGIN);
     assert!(started(&effects).is_some(), "it is started anew");
+}
+
+#[test]
+fn a_copy_that_was_found_again_before_its_stop_goes_on_when_that_is_refused() {
+    let mut domain = domain(true);
+    domain.on_node_update(update(0, 1, Some(Vec::new())), BEGIN);
+    let first = started(&start(&mut domain)).unwrap();
+    let outcome = |key, message: &str| Command::Outcome {
+        node_id: node_id(0),
+        key,
+        result: StepResult::Failed(message.to_owned()),
+    };
+    let start = StepKey::Start(first.physical_id);
+    let effects = domain.on_command(outcome(start, "the node does not answer"), BEGIN);
+    assert_eq!(stopped(&effects), Some(first.physical_id));
+    domain.on_node_update(update(0, 2, Some(vec![first])), BEGIN);
+    let stop = StepKey::Stop(first.physical_id);
+    domain.on_command(outcome(stop, "it is older than a patch"), BEGIN);
+    let active = domain.active_instance(logical_id(0)).unwrap();
+    let shown = active.instances.iter().map(|it| it.physical_id);
+    assert_eq!(shown.collect::<Vec<_>>(), [first.physical_id]);
 }
 
 #[test]
