@@ -170,8 +170,8 @@ pub struct NodeStatus {
     pub health: Option<NodeHealth>,
     /// Whether it was told to take nothing new.
     pub cordoned: bool,
-    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned` or `came and went too often`.
-    /// Absent: it takes something.
+    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned`, or `came and went too often`
+    /// with how long it rests. Absent: it takes something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
     /// Instances there.

@@ -219,6 +219,6 @@ fn node_to_wire(node: NodeReport) -> v1::NodeStatus {
         cordoned: node.cordoned,
         num_instances: u32::try_from(node.instances).unwrap_or(u32::MAX),
         last_update_ns: node.last_update.as_nanos(),
-        closed: node.closed.unwrap_or_default().to_owned(),
+        closed: node.closed.unwrap_or_default(),
     }
 }
