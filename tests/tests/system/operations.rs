@@ -159,4 +159,34 @@ async fn a_node_is_drained_under_traffic_and_no_request_is_lost() {
     let path = "/api/v1/nodes/somebody/cordon";
     let (status, problem) = cluster.rest.send(Method::POST, path, "").await.unwrap();
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    a_node_that_is_off_is_uncordoned(cluster, drained).await;
+}
+
+async fn a_node_that_is_off_is_uncordoned(mut cluster: Cluster, node_id: &str) {
+    cli(&cluster, &["node", "drain", node_id]).await.unwrap();
+    cluster.node(node_id).unwrap().daemon.kill();
+    let is_listed = async |cluster: &Cluster| {
+        let shown = cli(cluster, &["node", "list"]).await;
+        shown
+            .map(|shown| shown.contains(node_id))
+            .map_err(anyhow::Error::msg)
+    };
+    until("the node is gone", async || {
+        Ok((!is_listed(&cluster).await?).then_some(()))
+    })
+    .await
+    .unwrap();
+    let said = cli(&cluster, &["node", "uncordon", node_id]).await.unwrap();
+    assert_eq!(said, format!("node {node_id} is open\n"));
+    let again = cli(&cluster, &["node", "uncordon", node_id])
+        .await
+        .unwrap_err();
+    assert!(again.contains("there is no node"), "{again}");
+    cluster.node(node_id).unwrap().daemon.restart().unwrap();
+    until("the node is back", async || {
+        Ok(is_listed(&cluster).await?.then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(closed(&cluster, node_id).await.0, "yes");
 }
