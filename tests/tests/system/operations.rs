@@ -86,6 +86,12 @@ async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
     assert_eq!(would["vertices"][1]["excluded"], excluded, "{would}");
     let reason = would["domains"]["test-domain"].as_str().unwrap();
     assert!(reason.contains("`second`"), "{would}");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let error = cli(&cluster, &start).await.unwrap_err();
+    assert!(error.contains("it would not run"), "{error}");
+    let copies = json!({"label_match_all": "name=f0", "cpu_millis": millis, "min_instances": "2"});
+    let document = json!({"functions": [function("both", "noop", &json!({}), &copies)]});
+    one_of_two_copies_runs(&cluster, &document).await;
 
     let moon = json!({"label_match_all": "zone=moon"});
     let document = json!({"functions": [function("n", "noop", &json!({}), &moon)]});
@@ -107,6 +113,26 @@ async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
         problem["detail"].as_str().unwrap().contains("dry_run"),
         "{problem}"
     );
+}
+
+/// A start says what `inspect` says: not all runs, and why.
+async fn one_of_two_copies_runs(cluster: &Cluster, document: &Value) {
+    let sent = cluster
+        .rest
+        .send(Method::POST, WORKFLOWS, document.to_string());
+    let (status, started) = sent.await.unwrap();
+    assert_eq!(status, StatusCode::ACCEPTED, "{started}");
+    let path = format!("{WORKFLOWS}/{}", started["workflow_id"].as_str().unwrap());
+    let looked_at = cluster.rest.get(&path).await.unwrap();
+    for shown in [&started, &looked_at] {
+        assert_eq!(shown["state"], "waiting", "{shown}");
+        let both = &shown["functions"][0];
+        assert_eq!(both["instances"].as_array().unwrap().len(), 1, "{shown}");
+        let why = both["waiting"].as_str().unwrap();
+        assert!(why.contains("cpu_millis"), "{shown}");
+    }
+    let sent = cluster.rest.send(Method::DELETE, &path, "").await.unwrap();
+    assert_eq!(sent.0, StatusCode::NO_CONTENT);
 }
 
 /// Why a node takes nothing new, as the CLI shows it, and how many instances it has.
