@@ -22,7 +22,7 @@ pub use update::{UpdateState, UpdateStatus, VertexUpdateStatus};
 pub enum WorkflowState {
     /// Every vertex runs.
     Running,
-    /// Some vertex does not run.
+    /// Some vertex does not run, or not all of its copies.
     Waiting,
     /// Its domain does not say.
     Unknown,
@@ -84,7 +84,7 @@ pub struct VertexStatus {
     pub workflow_id: WorkflowId,
     /// Where it runs.
     pub instances: Vec<InstanceStatus>,
-    /// Why it does not run.
+    /// Why it does not run, or not all of its copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
     /// How far an update of it is that is under way.
@@ -170,8 +170,8 @@ pub struct NodeStatus {
     pub health: Option<NodeHealth>,
     /// Whether it was told to take nothing new.
     pub cordoned: bool,
-    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned` or `came and went too often`.
-    /// Absent: it takes something.
+    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned`, or `came and went too often`
+    /// with how long it rests. Absent: it takes something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
     /// Instances there.
@@ -254,13 +254,14 @@ pub(crate) fn of_started(
     let mut status = summary(record);
     for vertex in vertices(&mut status) {
         match outcomes.remove(&vertex.logical_id) {
-            Some(Started::Running(instances)) => {
+            Some(Started::Running(instances, waiting)) => {
                 let of_instance = |instance: InstanceId| InstanceStatus {
                     node_id: instance.node_id,
                     physical_id: instance.physical_id,
                     since: now,
                 };
                 vertex.instances = instances.into_iter().map(of_instance).collect();
+                vertex.waiting = waiting;
             }
             Some(Started::Waiting(reason) | Started::Refused(reason)) => {
                 vertex.waiting = Some(reason);

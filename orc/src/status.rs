@@ -79,7 +79,7 @@ struct NodeStatus {
     health: Option<NodeHealth>,
     cordoned: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    closed: Option<&'static str>,
+    closed: Option<String>,
     instances: usize,
     last_update: Timestamp,
 }

@@ -37,7 +37,8 @@ pub enum Intent {
     /// Move instances from the fullest nodes to the emptiest, where that pays: `intent:rebalance:domain`,
     /// value ignored.
     Rebalance,
-    /// End of cordon and drain: `intent:uncordon:<node>`, value ignored.
+    /// End of cordon and drain, and of the rest of a node that came and went too often:
+    /// `intent:uncordon:<node>`, value ignored.
     Uncordon {
         /// The node.
         node_id: NodeId,

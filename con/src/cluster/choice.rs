@@ -80,22 +80,20 @@ impl Cluster {
     /// Whether a domain could run a workflow.
     ///
     /// # Errors
-    /// The domain is not there, or what it lacks.
+    /// The domain is not there, or what it lacks, without naming it.
     pub fn could_run(&self, record: &WorkflowRecord, domain_id: &DomainId) -> Result<(), NoDomain> {
         let no = |reason: String| NoDomain {
             reason,
             open: BTreeMap::new(),
         };
         let domain = self.domains.get(domain_id);
-        let domain = domain.ok_or_else(|| no(format!("domain `{domain_id}` is not registered")))?;
+        let domain = domain.ok_or_else(|| no("it is not registered".to_owned()))?;
         let needs = Needs::of(record);
         match needs.look(domain_id, domain, self.room(&needs, domain_id, domain)) {
             Verdict::Could => Ok(()),
-            Verdict::Lacks(reason) => {
-                Err(no(format!("domain `{domain_id}` cannot run it: {reason}")))
-            }
+            Verdict::Lacks(reason) => Err(no(reason)),
             Verdict::Open(questions) => Err(NoDomain {
-                reason: format!("domain `{domain_id}` does not say what nodes it has"),
+                reason: "it does not say what nodes it has".to_owned(),
                 open: [(domain_id.clone(), questions)].into(),
             }),
         }

@@ -313,7 +313,8 @@ pub fn judge(record: &WorkflowRecord, outcomes: &[Started]) -> Outcome {
     for (vertex, outcome) in record.vertices.iter().zip(outcomes) {
         let name = vertex.spec.name();
         match outcome {
-            Started::Running(_) => {}
+            // A copy that finds no place keeps nothing from running.
+            Started::Running(..) => {}
             Started::Waiting(reason) if *reason == on_its_way => {}
             Started::Waiting(reason) => infeasible.push(format!("`{name}`: {reason}")),
             Started::Refused(reason) => refused.push(format!("`{name}`: {reason}")),

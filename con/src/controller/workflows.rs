@@ -144,7 +144,7 @@ impl Controller {
             return self.look_at(workflow_id).await;
         }
         let possible = self.could_run(&record, &domain_id).await;
-        possible.map_err(|reason| Refusal::fault("/domain_id", reason))?;
+        possible.map_err(|reason| cannot_run(&domain_id, &reason))?;
         let mut there = WorkflowRecord::clone(&record);
         there.domain_id = Some(domain_id.clone());
         let there = Arc::new(there);
@@ -172,8 +172,7 @@ impl Controller {
         };
         let outcomes = started.map_err(Refusal::Unreachable)?;
         if let Outcome::Refused(reason) | Outcome::Infeasible(reason) = judge(there, &outcomes) {
-            let detail = format!("domain `{domain_id}` cannot run it: {reason}");
-            return Err(Refusal::fault("/domain_id", detail));
+            return Err(cannot_run(&domain_id, &reason));
         }
         self.reassign(record, domain_id).await?;
         Ok(outcomes)
@@ -220,4 +219,9 @@ fn part_of(
 fn logical_ids(record: &WorkflowRecord) -> Vec<LogicalId> {
     let vertices = record.vertices.iter();
     vertices.map(|vertex| vertex.logical_id).collect()
+}
+
+fn cannot_run(domain_id: &DomainId, reason: &str) -> Refusal {
+    let detail = format!("domain `{domain_id}` cannot run it: {reason}");
+    Refusal::fault("/domain_id", detail)
 }

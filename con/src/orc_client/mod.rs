@@ -41,8 +41,8 @@ const ANSWER_BYTES: usize = 64 << 20;
 /// What a start came to, of one vertex.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// It runs.
-    Running(Vec<InstanceId>),
+    /// It runs, and why some copies do not.
+    Running(Vec<InstanceId>, Option<String>),
     /// It waits, and why.
     Waiting(String),
     /// It is refused, and why.
@@ -279,8 +279,8 @@ impl OrcClient {
 
 fn outcome(kind: Option<Kind>) -> Option<Started> {
     match kind? {
-        Kind::Running(running) => Some(match running.into_instances() {
-            Ok(instances) => Started::Running(instances),
+        Kind::Running(running) => Some(match running.into_parts() {
+            Ok((instances, waiting)) => Started::Running(instances, waiting),
             Err(error) => Started::Waiting(format!("the domain's answer is wrong: {error}")),
         }),
         Kind::Waiting(reason) => Some(Started::Waiting(reason)),

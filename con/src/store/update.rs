@@ -89,6 +89,11 @@ impl UpdateRecord {
         matches!(self.stage, UpdateStage::UnderWay { .. })
     }
 
+    /// Whether its new version did not run.
+    pub fn is_taken_back(&self) -> bool {
+        matches!(self.stage, UpdateStage::TakenBack { .. })
+    }
+
     /// Those vertices of a workflow that get another version.
     pub fn vertices_of<'a>(
         &'a self,

@@ -78,8 +78,8 @@ pub struct VertexRequest {
 /// What a start came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartOutcome {
-    /// It runs.
-    Running(Vec<InstanceId>),
+    /// It runs, and why some copies do not.
+    Running(Vec<InstanceId>, Option<String>),
     /// It is desired, and waits; why.
     Waiting(String),
     /// It is not desired: the vertex itself is wrong.

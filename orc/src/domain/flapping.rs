@@ -84,9 +84,17 @@ impl Absences {
         flaps
     }
 
-    /// Whether a node gets nothing new.
-    pub(super) fn is_resting(&self, node_id: NodeId) -> bool {
-        self.resting.contains_key(&node_id)
+    /// Until when a node gets nothing new; none: it does.
+    pub(super) fn rests_until(&self, node_id: NodeId) -> Option<Timestamp> {
+        self.resting.get(&node_id).copied()
+    }
+
+    /// As if a node had never been lost.
+    pub(super) fn forget(&mut self, node_id: NodeId) {
+        self.lost.remove(&node_id);
+        if let Some(end) = self.resting.remove(&node_id) {
+            self.ends.remove(&(end, node_id));
+        }
     }
 
     /// How many nodes get nothing new.

@@ -24,7 +24,8 @@ impl Domain {
                 self.cordoned.insert(node_id);
                 self.recheck_closed(node_id);
             }),
-            Intent::Uncordon { node_id } => self.was_cordoned(node_id).map(|()| {
+            Intent::Uncordon { node_id } => self.can_be_freed(node_id).map(|()| {
+                self.absences.forget(node_id);
                 self.cordoned.remove(&node_id);
                 self.to_drain.remove(&node_id);
                 if self.nodes.get(&node_id).is_some_and(|it| !it.leaving) {
@@ -44,10 +45,10 @@ impl Domain {
     }
 
     /// A node that never comes back can be given up as well.
-    fn was_cordoned(&self, node_id: NodeId) -> Result<(), Refusal> {
-        match self.cordoned.contains(&node_id) {
+    fn can_be_freed(&self, node_id: NodeId) -> Result<(), Refusal> {
+        match self.remembers_node(node_id) {
             true => Ok(()),
-            false => self.known(node_id),
+            false => Err(Refusal::UnknownNode(node_id)),
         }
     }
 

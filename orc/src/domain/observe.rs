@@ -14,6 +14,8 @@ use super::{
 };
 use crate::change::{Change, What};
 
+const FLAPS: &str = "came and went too often";
+
 /// A node as others see it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeReport {
@@ -25,9 +27,9 @@ pub struct NodeReport {
     pub health: Option<NodeHealth>,
     /// Whether it was told to take nothing new.
     pub cordoned: bool,
-    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned` or `came and went too often`.
-    /// None: it takes something.
-    pub closed: Option<&'static str>,
+    /// Why it takes nothing new: `leaving`, `draining`, `drained`, `cordoned`, or `came and went too often`
+    /// with how long it rests. None: it takes something.
+    pub closed: Option<String>,
     /// How many instances are there or on their way.
     pub instances: usize,
     /// When it was last heard of.
@@ -97,6 +99,13 @@ impl Domain {
         self.nodes.contains_key(&node_id)
     }
 
+    /// The same, or it is gone and something is remembered of it that can be ended by hand.
+    pub fn remembers_node(&self, node_id: NodeId) -> bool {
+        self.has_node(node_id)
+            || self.cordoned.contains(&node_id)
+            || self.absences.rests_until(node_id).is_some()
+    }
+
     /// Why a node takes nothing new; none: it does.
     pub(super) fn why_closed(&self, node_id: NodeId) -> Option<&'static str> {
         let node = self.nodes.get(&node_id);
@@ -104,22 +113,28 @@ impl Domain {
             Some("leaving")
         } else if self.cordoned.contains(&node_id) {
             Some("cordoned")
-        } else if self.absences.is_resting(node_id) {
-            Some("came and went too often")
+        } else if self.absences.rests_until(node_id).is_some() {
+            Some(FLAPS)
         } else {
             None
         }
     }
 
-    /// The same, of a node that is drained with how far that is.
-    fn why_shown_closed(&self, node_id: NodeId, is_empty: bool) -> Option<&'static str> {
-        match self.why_closed(node_id) {
-            Some("cordoned") if self.drains.contains_key(&node_id) => match is_empty {
-                true => Some("drained"),
-                false => Some("draining"),
+    /// The same, of a node that is drained with how far that is, of one that rests with how long.
+    fn why_shown_closed(&self, node_id: NodeId, is_empty: bool) -> Option<String> {
+        let why = self.why_closed(node_id)?;
+        let end = self.absences.rests_until(node_id);
+        Some(match (why, end) {
+            ("cordoned", _) if self.drains.contains_key(&node_id) => match is_empty {
+                true => "drained".to_owned(),
+                false => "draining".to_owned(),
             },
-            why => why,
-        }
+            (FLAPS, Some(end)) => {
+                let left = end.since(self.now).as_secs_f64().ceil();
+                format!("{FLAPS}, rests for another {left} s")
+            }
+            (why, _) => why.to_owned(),
+        })
     }
 
     /// How many messages wait for each vertex that has no instance to take them.

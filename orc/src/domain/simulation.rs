@@ -255,7 +255,7 @@ impl Simulation {
                 StartOutcome::Refused(text) if text.contains("the old one runs again") => text,
                 StartOutcome::Waiting(text) if text.starts_with("no ") => text,
                 StartOutcome::Refused(_) => continue,
-                StartOutcome::Running(_) | StartOutcome::Waiting(_) => continue,
+                StartOutcome::Running(..) | StartOutcome::Waiting(_) => continue,
             };
             if desired.version == BAD || text.contains("the old one runs again") {
                 desired.version = desired.good;

@@ -134,16 +134,13 @@ impl Domain {
             return StartOutcome::Refused("stopped".to_owned());
         };
         let running = self.running_of(key);
-        if !running.is_empty() {
-            return StartOutcome::Running(running);
+        let mut replicas = self.model.vertex(key).replicas.iter();
+        let reason = replicas.find_map(|&it| self.model.replica(it).waiting.as_deref());
+        let reason = reason.map(|(_, reason)| reason);
+        match running.is_empty() {
+            true => StartOutcome::Waiting(reason.unwrap_or(&WaitReason::Starting).to_string()),
+            false => StartOutcome::Running(running, reason.map(ToString::to_string)),
         }
-        let replicas = self.model.vertex(key).replicas.iter();
-        let reason = replicas.filter_map(|&it| self.model.replica(it).waiting.as_deref());
-        let reason = reason
-            .map(|(_, reason)| reason)
-            .next()
-            .unwrap_or(&WaitReason::Starting);
-        StartOutcome::Waiting(reason.to_string())
     }
 
     /// The ticket of a vertex learns what came of it, once no copy of it is on its way.

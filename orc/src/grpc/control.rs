@@ -87,7 +87,11 @@ impl DomainControl for Control {
                 return Err(ConvertError::new("operation", "is none that is known").into());
             }
         };
-        let known = self.0.read(move |domain, _| domain.has_node(node_id));
+        let may_be_gone = operation == Operation::Uncordon;
+        let known = self.0.read(move |domain, _| match may_be_gone {
+            true => domain.remembers_node(node_id),
+            false => domain.has_node(node_id),
+        });
         if !known.await.map_err(ended)? {
             return Err(Status::not_found(Refusal::UnknownNode(node_id).to_string()));
         }
@@ -219,6 +223,6 @@ fn node_to_wire(node: NodeReport) -> v1::NodeStatus {
         cordoned: node.cordoned,
         num_instances: u32::try_from(node.instances).unwrap_or(u32::MAX),
         last_update_ns: node.last_update.as_nanos(),
-        closed: node.closed.unwrap_or_default().to_owned(),
+        closed: node.closed.unwrap_or_default(),
     }
 }

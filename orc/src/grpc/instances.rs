@@ -171,8 +171,9 @@ fn missing_code(orc: &Handle, spec: &VertexSpec) -> Option<v1::MissingCode> {
 
 fn kind_to_wire(outcome: StartOutcome) -> Kind {
     match outcome {
-        StartOutcome::Running(instances) => Kind::Running(v1::Running {
+        StartOutcome::Running(instances, waiting) => Kind::Running(v1::Running {
             instances: instances.into_iter().map(v1::InstanceId::from).collect(),
+            waiting,
         }),
         StartOutcome::Waiting(reason) => Kind::Waiting(reason),
         StartOutcome::Refused(reason) => Kind::Refused(reason),

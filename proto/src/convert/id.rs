@@ -71,15 +71,14 @@ impl TryFrom<v1::InstanceId> for InstanceId {
 }
 
 impl v1::Running {
-    /// The instances of a vertex.
+    /// The instances of a vertex, and why not all of its copies run.
     ///
     /// # Errors
     /// An id is not a UUID.
-    pub fn into_instances(self) -> Result<Vec<InstanceId>, ConvertError> {
-        self.instances
-            .into_iter()
-            .map(InstanceId::try_from)
-            .collect()
+    pub fn into_parts(self) -> Result<(Vec<InstanceId>, Option<String>), ConvertError> {
+        let Self { instances, waiting } = self;
+        let instances = instances.into_iter().map(InstanceId::try_from);
+        Ok((instances.collect::<Result<_, _>>()?, waiting))
     }
 }
 

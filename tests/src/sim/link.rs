@@ -298,7 +298,9 @@ impl Link {
             };
             for ((order, index), outcome) in places.into_iter().zip(of_vertices) {
                 outcomes[order][index] = match outcome {
-                    StartOutcome::Running(instances) => Started::Running(instances),
+                    StartOutcome::Running(instances, waiting) => {
+                        Started::Running(instances, waiting)
+                    }
                     StartOutcome::Waiting(reason) => Started::Waiting(reason),
                     StartOutcome::Refused(reason) => Started::Refused(reason),
                 };

@@ -86,6 +86,12 @@ async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
     assert_eq!(would["vertices"][1]["excluded"], excluded, "{would}");
     let reason = would["domains"]["test-domain"].as_str().unwrap();
     assert!(reason.contains("`second`"), "{would}");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let error = cli(&cluster, &start).await.unwrap_err();
+    assert!(error.contains("it would not run"), "{error}");
+    let copies = json!({"label_match_all": "name=f0", "cpu_millis": millis, "min_instances": "2"});
+    let document = json!({"functions": [function("both", "noop", &json!({}), &copies)]});
+    one_of_two_copies_runs(&cluster, &document).await;
 
     let moon = json!({"label_match_all": "zone=moon"});
     let document = json!({"functions": [function("n", "noop", &json!({}), &moon)]});
@@ -107,6 +113,26 @@ async fn a_dry_run_says_where_a_workflow_would_go_and_what_excludes_nodes() {
         problem["detail"].as_str().unwrap().contains("dry_run"),
         "{problem}"
     );
+}
+
+/// A start says what `inspect` says: not all runs, and why.
+async fn one_of_two_copies_runs(cluster: &Cluster, document: &Value) {
+    let sent = cluster
+        .rest
+        .send(Method::POST, WORKFLOWS, document.to_string());
+    let (status, started) = sent.await.unwrap();
+    assert_eq!(status, StatusCode::ACCEPTED, "{started}");
+    let path = format!("{WORKFLOWS}/{}", started["workflow_id"].as_str().unwrap());
+    let looked_at = cluster.rest.get(&path).await.unwrap();
+    for shown in [&started, &looked_at] {
+        assert_eq!(shown["state"], "waiting", "{shown}");
+        let both = &shown["functions"][0];
+        assert_eq!(both["instances"].as_array().unwrap().len(), 1, "{shown}");
+        let why = both["waiting"].as_str().unwrap();
+        assert!(why.contains("cpu_millis"), "{shown}");
+    }
+    let sent = cluster.rest.send(Method::DELETE, &path, "").await.unwrap();
+    assert_eq!(sent.0, StatusCode::NO_CONTENT);
 }
 
 /// Why a node takes nothing new, as the CLI shows it, and how many instances it has.
@@ -159,4 +185,34 @@ async fn a_node_is_drained_under_traffic_and_no_request_is_lost() {
     let path = "/api/v1/nodes/somebody/cordon";
     let (status, problem) = cluster.rest.send(Method::POST, path, "").await.unwrap();
     assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    a_node_that_is_off_is_uncordoned(cluster, drained).await;
+}
+
+async fn a_node_that_is_off_is_uncordoned(mut cluster: Cluster, node_id: &str) {
+    cli(&cluster, &["node", "drain", node_id]).await.unwrap();
+    cluster.node(node_id).unwrap().daemon.kill();
+    let is_listed = async |cluster: &Cluster| {
+        let shown = cli(cluster, &["node", "list"]).await;
+        shown
+            .map(|shown| shown.contains(node_id))
+            .map_err(anyhow::Error::msg)
+    };
+    until("the node is gone", async || {
+        Ok((!is_listed(&cluster).await?).then_some(()))
+    })
+    .await
+    .unwrap();
+    let said = cli(&cluster, &["node", "uncordon", node_id]).await.unwrap();
+    assert_eq!(said, format!("node {node_id} is open\n"));
+    let again = cli(&cluster, &["node", "uncordon", node_id])
+        .await
+        .unwrap_err();
+    assert!(again.contains("there is no node"), "{again}");
+    cluster.node(node_id).unwrap().daemon.restart().unwrap();
+    until("the node is back", async || {
+        Ok(is_listed(&cluster).await?.then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(closed(&cluster, node_id).await.0, "yes");
 }

@@ -243,6 +243,10 @@ async fn an_update_that_fails_when_nobody_waits_for_it_any_more_is_told_by_the_w
         before,
         "the old copy goes on"
     );
+    // One that changes nothing is not the one that was taken back.
+    let (status, answer) = put(&rest, &id, &with_double("0.1")).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(answer["update"], Value::Null, "{answer}");
     // The next one has what it goes back to, and the workflow can be changed again.
     publish(&rest, "double", "0.2", code_of("double")).await;
     let (status, answer) = put(&rest, &id, &with_double("0.2")).await;

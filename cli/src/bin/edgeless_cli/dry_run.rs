@@ -1,11 +1,13 @@
 //! What `edgeless_cli workflow start --dry-run` shows.
 
 use crate::{
+    failure::Failure,
     output::{Style, names, or_dash, table},
     view::{DryRun, WouldGo},
 };
 
-/// Where a workflow would go: for people a sentence, a table of its vertices, and why not elsewhere.
+/// Where a workflow would go: for people a sentence, a table of its vertices, and why not elsewhere. That it would
+/// not run is for [`judge`] to say.
 pub(crate) fn tell(dry_run: &DryRun, style: Style) -> String {
     let row = |vertex: &WouldGo| {
         [
@@ -25,33 +27,45 @@ pub(crate) fn tell(dry_run: &DryRun, style: Style) -> String {
     if style != Style::Terminal {
         return shown;
     }
-    let verdict = verdict(dry_run);
+    let verdict = would_run(dry_run).map(|verdict| format!("{verdict}\n"));
+    let verdict = verdict.unwrap_or_default();
     let notes = dry_run.notes.iter();
     let notes: String = notes.map(|note| format!("note: {note}\n")).collect();
     let others = dry_run.domains.iter();
     let others: String = others
         .map(|(domain, reason)| format!("not in {domain}: {reason}\n"))
         .collect();
-    format!("{verdict}\n{notes}{shown}{others}")
+    format!("{verdict}{notes}{shown}{others}")
 }
 
 /// What somebody should know who reads only the table from a pipe.
 pub(crate) fn notes(dry_run: &DryRun) -> Vec<String> {
     let others = dry_run.domains.iter().filter(|_| !dry_run.fits);
     let others = others.map(|(domain, reason)| format!("not in {domain}: {reason}"));
-    let verdict = std::iter::once(verdict(dry_run));
+    let verdict = would_run(dry_run).into_iter();
     verdict.chain(others).chain(dry_run.notes.clone()).collect()
 }
 
-fn verdict(dry_run: &DryRun) -> String {
-    match (dry_run.fits, &dry_run.domain) {
-        (true, Some(domain)) => format!("it would run in {domain}"),
-        (_, Some(domain)) => format!("it would not run; the nodes of {domain} are counted"),
-        (_, None) if dry_run.domains.is_empty() => {
+/// Whether the check has failed.
+///
+/// # Errors
+/// The workflow would not run.
+pub(crate) fn judge(dry_run: &DryRun) -> Result<(), Failure> {
+    if would_run(dry_run).is_some() {
+        return Ok(());
+    }
+    Err(Failure::WouldNotRun(match &dry_run.domain {
+        Some(domain) => format!("it would not run; the nodes of {domain} are counted"),
+        None if dry_run.domains.is_empty() => {
             "it would not run: no domain is registered at ε-CON".to_owned()
         }
-        (_, None) => "it would not run: no domain answers".to_owned(),
-    }
+        None => "it would not run: no domain answers".to_owned(),
+    }))
+}
+
+fn would_run(dry_run: &DryRun) -> Option<String> {
+    let domain = dry_run.domain.as_ref().filter(|_| dry_run.fits)?;
+    Some(format!("it would run in {domain}"))
 }
 
 #[cfg(test)]
@@ -73,8 +87,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             tell(&dry_run, Style::Terminal),
-            "it would not run; the nodes of domain-1 are counted\n\
-             NAME  WOULD RUN ON  EXCLUDED\n\
+            "NAME  WOULD RUN ON  EXCLUDED\n\
              f     n             -\n\
              g     -             tpm: 1 of 2 nodes; cordoned: 1 of 2 nodes\n\
              not in domain-1: `g`: ...\n\
@@ -87,11 +100,22 @@ mod tests {
         assert_eq!(
             notes(&dry_run),
             [
-                "it would not run; the nodes of domain-1 are counted",
                 "not in domain-1: `g`: ...",
                 "not in domain-2: no node provides `redis`",
             ]
         );
+        let failure = judge(&dry_run).unwrap_err();
+        assert_eq!(failure.code(), 1, "a check that fails");
+        let expected = "it would not run; the nodes of domain-1 are counted";
+        assert_eq!(failure.to_string(), expected);
+    }
+
+    #[test]
+    fn what_would_run_says_where() {
+        let dry_run = json!({"fits": true, "domain": "domain-1", "vertices": [], "domains": {}});
+        let dry_run: DryRun = serde_json::from_value(dry_run).unwrap();
+        assert_eq!(notes(&dry_run), ["it would run in domain-1"]);
+        assert!(judge(&dry_run).is_ok());
     }
 
     #[test]
@@ -99,7 +123,6 @@ mod tests {
         let dry_run: DryRun =
             serde_json::from_value(json!({"fits": false, "vertices": [], "domains": {}})).unwrap();
         let expected = "it would not run: no domain is registered at ε-CON";
-        assert_eq!(notes(&dry_run), [expected]);
-        assert!(tell(&dry_run, Style::Terminal).starts_with(expected));
+        assert_eq!(judge(&dry_run).unwrap_err().to_string(), expected);
     }
 }

@@ -60,6 +60,9 @@ pub(crate) enum Failure {
         /// Why.
         problem: String,
     },
+    /// A dry run whose workflow nobody could run now.
+    #[error("{0}")]
+    WouldNotRun(String),
     /// What was looked at is not there any more.
     #[error("`{0}` has ended or moved, or its node is gone; start again to look at what runs now")]
     Ended(String),
@@ -94,6 +97,7 @@ impl Failure {
             | Self::Content { .. }
             | Self::Unknown { .. }
             | Self::Node { .. }
+            | Self::WouldNotRun(_)
             | Self::Ended(_)
             | Self::Build(_)
             | Self::Runtime(_)

@@ -33,7 +33,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "NODE")]
         ids: Vec<NodeId>,
     },
-    /// End the cordon or drain of nodes
+    /// End the cordon or drain of nodes, and the rest of those that came and went too often
     Uncordon {
         /// Their ids
         #[arg(required = true, value_name = "NODE")]
@@ -243,8 +243,9 @@ mod tests {
     fn a_node_that_takes_nothing_new_says_why() {
         let shown = |node: Value| takes_work(&serde_json::from_value(node).unwrap());
         assert_eq!(shown(json!({})), "yes");
-        let flaps = json!({"closed": "came and went too often"});
-        assert_eq!(shown(flaps), "no, came and went too often");
+        let flaps = json!({"closed": "came and went too often, rests for another 9 s"});
+        let expected = "no, came and went too often, rests for another 9 s";
+        assert_eq!(shown(flaps), expected);
         let drained = json!({"cordoned": true, "closed": "drained"});
         assert_eq!(shown(drained), "no, drained");
         assert_eq!(shown(json!({"cordoned": true})), "no, cordoned");

@@ -54,7 +54,8 @@ pub(crate) struct Start {
     /// Accept a workflow that nobody can run now: it waits
     #[arg(long)]
     wait: bool,
-    /// Start nothing: show where the workflow would go, and what excludes the nodes where it would not
+    /// Start nothing: show where the workflow would go, and what excludes the nodes where it would not; fails where
+    /// it would not run
     #[arg(long, conflicts_with_all = ["wait", "idempotency_key"])]
     dry_run: bool,
     /// The same key with the same document starts one workflow, however often it is sent
@@ -88,7 +89,8 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
             let answer = client.send(request).await?;
             let dry_run: DryRun = client.view(&answer)?;
             output.notes(&dry_run::notes(&dry_run));
-            output.answer(&answer, |style| dry_run::tell(&dry_run, style))
+            output.answer(&answer, |style| dry_run::tell(&dry_run, style))?;
+            dry_run::judge(&dry_run)
         }
         Command::Start(start) => {
             let answer = start_workflow(start, client).await?;

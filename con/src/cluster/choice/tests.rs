@@ -375,10 +375,11 @@ fn those_of_lower_priority_and_those_that_go_make_room() {
         "of the same priority"
     );
     assert!(finds(&cluster, &asking(3, "4000", "1")));
-    assert!(
-        !finds(&cluster, &asking(4, "4001", "1")),
-        "more than there is"
-    );
+    let too_large = asking(4, "4001", "1");
+    assert!(!finds(&cluster, &too_large), "more than there is");
+    let lacks = cluster.could_run(&too_large, &domain("a")).unwrap_err();
+    let names_it = lacks.reason.contains("domain");
+    assert!(!names_it, "whoever asks names it: {}", lacks.reason);
     // It is stopped, which the domain has not said yet.
     cluster.remove(low.workflow_id);
     assert!(finds(&cluster, &asking(2, "4000", "0")));

@@ -124,12 +124,13 @@ fn a_drain_goes_on_after_a_restart_and_when_its_node_comes_back() {
             simulation.refresh(node_id(number), true);
         }
         let reports = simulation.domain.node_reports();
-        assert!(reports[0].closed.unwrap().starts_with("drain"));
+        assert!(reports[0].closed.as_ref().unwrap().starts_with("drain"));
         run(&mut simulation);
         let home = homes(&simulation, 3);
         assert_eq!(home.len(), 1);
         assert_ne!(home[0], node_id(0), "it has moved");
-        assert_eq!(simulation.domain.node_reports()[0].closed, Some("drained"));
+        let reports = simulation.domain.node_reports();
+        assert_eq!(reports[0].closed.as_deref(), Some("drained"));
         simulation.happen(&Happening::Uncordon(0));
         simulation.restart_domain();
         simulation.refresh(node_id(0), true);

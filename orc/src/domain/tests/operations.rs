@@ -217,8 +217,8 @@ fn an_update_that_finds_no_room_says_so_until_it_goes_on() {
     assert_eq!(progress(&simulation, 3), None, "it has finished");
 }
 
-#[test]
-fn a_node_that_comes_and_goes_gets_nothing_new_until_it_has_rested() {
+/// A node that has come and gone too often.
+fn flapping_node() -> Simulation {
     let mut settings = settings(0);
     settings.flapping = Flapping {
         times: 3,
@@ -231,6 +231,33 @@ fn a_node_that_comes_and_goes_gets_nothing_new_until_it_has_rested() {
         simulation.pass(Duration::from_secs(2));
     }
     simulation.refresh(node_id(0), true);
+    simulation
+}
+
+fn closed(simulation: &Simulation) -> Option<String> {
+    simulation.domain.node_reports()[0].closed.clone()
+}
+
+#[test]
+fn a_node_that_flaps_says_how_long_it_rests_and_can_be_freed_by_hand() {
+    let mut simulation = flapping_node();
+    let rests = "came and went too often, rests for another 20 s";
+    assert_eq!(closed(&simulation).as_deref(), Some(rests));
+    simulation.happen(&Happening::Uncordon(0));
+    assert_eq!(closed(&simulation), None);
+    assert_eq!(simulation.domain.numbers().flapping, 0);
+    // Its absences are forgotten: one more is not too many.
+    simulation.pass(Duration::from_secs(2));
+    simulation.refresh(node_id(0), true);
+    assert_eq!(closed(&simulation), None);
+    simulation.happen(&Happening::Start(3));
+    simulation.deliver(false);
+    assert_eq!(homes(&simulation, 3), [node_id(0)]);
+}
+
+#[test]
+fn a_node_that_comes_and_goes_gets_nothing_new_until_it_has_rested() {
+    let mut simulation = flapping_node();
     simulation.happen(&Happening::Start(3));
     let mut rested = 0;
     while homes(&simulation, 3).is_empty() {

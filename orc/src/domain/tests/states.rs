@@ -207,7 +207,7 @@ fn when_the_old_version_comes_back_so_does_the_number_of_its_copies() {
     assert_eq!(domain.numbers().replicas, 1, "`max_instances` of the old");
 }
 
-fn annotate(spec: &mut VertexSpec, name: &str, value: &str) {
+pub(super) fn annotate(spec: &mut VertexSpec, name: &str, value: &str) {
     if let VertexSpec::Function(function) = spec {
         let annotations = &mut function.annotations;
         annotations.insert(name.to_owned(), value.to_owned());

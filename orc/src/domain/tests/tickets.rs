@@ -1,6 +1,6 @@
 //! Whoever asks for something is answered.
 
-use super::operations::run;
+use super::{operations::run, states::annotate};
 use crate::domain::{
     Command, Effect, StartOutcome,
     simulation::{Happening, Simulation, node_id, request},
@@ -49,13 +49,35 @@ fn a_vertex_that_a_request_names_twice_has_one_outcome() {
     let vertices = vec![request(3, 1), request(2, 1), request(3, 1)];
     simulation.command(Command::Start { vertices, ticket });
     run(&mut simulation);
+    let answers = answers(&simulation);
+    assert_eq!(answers.len(), 1);
+    let is_running = |it: &StartOutcome| matches!(it, StartOutcome::Running(_, None));
+    assert!(answers[0].iter().all(is_running), "{answers:?}");
+    assert_eq!(answers[0][0], answers[0][2]);
+}
+
+#[test]
+fn the_outcome_of_a_start_says_why_not_all_copies_run() {
+    let mut simulation = Simulation::new();
+    simulation.refresh(node_id(0), true);
+    let mut large = request(3, 1);
+    annotate(&mut large.spec, "min_instances", "9");
+    let (vertices, ticket) = (vec![large], simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    run(&mut simulation);
+    let answers = answers(&simulation);
+    let [StartOutcome::Running(running, Some(reason))] = &answers[0][..] else {
+        panic!("{answers:?}");
+    };
+    assert_eq!(running.len(), 8, "every place is taken");
+    assert!(reason.starts_with("no "), "{reason}");
+}
+
+/// What came of all that was asked.
+fn answers(simulation: &Simulation) -> Vec<Vec<StartOutcome>> {
     let answers = simulation.effects.iter().filter_map(|effect| match effect {
         Effect::Answer { outcomes, .. } => Some(outcomes.clone()),
         _ => None,
     });
-    let answers: Vec<Vec<StartOutcome>> = answers.collect();
-    assert_eq!(answers.len(), 1);
-    let is_running = |it: &StartOutcome| matches!(it, StartOutcome::Running(_));
-    assert!(answers[0].iter().all(is_running), "{answers:?}");
-    assert_eq!(answers[0][0], answers[0][2]);
+    answers.collect()
 }
