@@ -1,6 +1,7 @@
 //! ε-ORC: one domain. Nodes register, vertices are placed, healed and moved, and what happens is
 //! mirrored and recorded.
 
+pub mod admission;
 mod backlog;
 pub mod change;
 pub mod config;
@@ -16,7 +17,6 @@ pub mod mirror;
 pub mod node_client;
 pub mod observers;
 pub mod orchestrator;
-pub mod orders;
 pub mod plan;
 mod recent;
 pub mod record;

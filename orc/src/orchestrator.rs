@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{self, Admitted, Left},
     change::{Change, What},
     domain::{Command, Domain, Effect, StartOutcome, StepKey, StepResult, Ticket},
     fence::Fence,
@@ -22,7 +23,6 @@ use crate::{
     metrics::Metrics,
     node_client::{NodeClients, Outcomes},
     observers::Observers,
-    orders::{self, Admitted, Left},
 };
 
 /// Outcomes of steps that wait for the owner.
@@ -203,8 +203,8 @@ impl Orchestrator {
             Request::Start(start, vertices, difference, epoch, reply) => {
                 let (fence, asked) = (&mut self.fence, (vertices, difference));
                 let admitted = match start {
-                    Start::More => orders::start(fence, asked, epoch),
-                    Start::All => orders::reconcile(fence, &self.domain, asked, epoch),
+                    Start::More => admission::start(fence, asked, epoch),
+                    Start::All => admission::reconcile(fence, &self.domain, asked, epoch),
                 };
                 match admitted {
                     Ok(admitted) => self.start(start, admitted, reply),
@@ -212,7 +212,7 @@ impl Orchestrator {
                 }
             }
             Request::Change(command, difference, epoch, reply) => {
-                match orders::change(&mut self.fence, (command, difference), epoch) {
+                match admission::change(&mut self.fence, (command, difference), epoch) {
                     Ok((command, difference)) => self.change(command, difference, reply),
                     Err(overtaken) => respond(reply, Err(overtaken.into())),
                 }

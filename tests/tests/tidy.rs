@@ -19,7 +19,7 @@ const PURE: [&str; 17] = [
     "orc/src/plan/",
     "orc/src/change.rs",
     "orc/src/fence.rs",
-    "orc/src/orders.rs",
+    "orc/src/admission.rs",
     "orc/src/journal/difference.rs",
     "orc/src/mirror/entries.rs",
     "con/src/check/",

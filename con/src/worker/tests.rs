@@ -146,7 +146,7 @@ async fn check(
 async fn a_start_that_was_overtaken_tells_what_is_desired_by_then() {
     let (told, answer) = check(Some("1"), Some(Some("2"))).await;
     assert_eq!(told, [(3, "2".to_owned())]);
-    assert_eq!(answer, Ok(vec![Started::Running(vec![])]));
+    assert_eq!(answer, Ok(vec![Started::Running(vec![], None)]));
 }
 
 #[tokio::test]

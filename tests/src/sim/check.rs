@@ -38,7 +38,6 @@ pub(super) struct Asked {
 impl Asked {
     /// A node has come: it may have been lost too often.
     pub(super) fn meet(&mut self, node_id: NodeId, flapping: Flapping, now: Timestamp) {
-        self.end_rest(node_id, now);
         let losses = self.losses.get(&node_id).map_or(&[][..], Vec::as_slice);
         let oldest = losses.iter().nth_back(flapping.times.saturating_sub(1));
         if flapping.times > 0 && oldest.is_some_and(|at| now.since(*at) <= flapping.within) {
@@ -61,19 +60,14 @@ impl Asked {
 
     pub(super) fn forget(&mut self, node_id: NodeId, now: Timestamp) {
         self.hosted.remove(&node_id);
-        if !self.end_rest(node_id, now) {
-            self.losses.entry(node_id).or_default().push(now);
-        }
+        self.losses.entry(node_id).or_default().push(now);
     }
 
-    /// Whoever has rested begins anew: whether it does now.
-    fn end_rest(&mut self, node_id: NodeId, now: Timestamp) -> bool {
-        let is_over = self.resting.get(&node_id).is_some_and(|end| *end <= now);
-        if is_over {
-            self.resting.remove(&node_id);
+    /// Time has passed: who has rested begins anew.
+    pub(super) fn tick(&mut self, now: Timestamp) {
+        for (node_id, _) in self.resting.extract_if(.., |_, end| *end <= now) {
             self.losses.remove(&node_id);
         }
-        is_over
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use edgeless_con::cluster::{Lookup, Question};
 use edgeless_orc::{
+    admission::{self, Admitted, Left},
     change::{Change, What},
     domain::{
         Command, Domain, Effect, Flapping, Rebalancing, Settings, StartOutcome, Step, StepKey,
@@ -15,7 +16,6 @@ use edgeless_orc::{
     },
     fence::Fence,
     journal::Difference,
-    orders::{self, Admitted, Left},
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
 use edgeless_types::{
@@ -223,7 +223,7 @@ impl Orc {
             Request::Start(vertices, epoch) => {
                 let difference = Difference::start(&vertices);
                 let (fence, asked) = (&mut alive.fence, (vertices, difference));
-                let Ok(admitted) = orders::start(fence, asked, epoch) else {
+                let Ok(admitted) = admission::start(fence, asked, epoch) else {
                     return context.reply(place, from, call, Reply::Overtaken);
                 };
                 let start = |vertices, ticket| Command::Start { vertices, ticket };
@@ -232,7 +232,7 @@ impl Orc {
             Request::Reconcile(vertices, epoch) => {
                 let difference = Difference::reconcile(&vertices);
                 let (fence, asked) = (&mut alive.fence, (vertices, difference));
-                let Ok(admitted) = orders::reconcile(fence, &alive.domain, asked, epoch) else {
+                let Ok(admitted) = admission::reconcile(fence, &alive.domain, asked, epoch) else {
                     return context.reply(place, from, call, Reply::Overtaken);
                 };
                 context.troubled(place, context.now);
@@ -242,7 +242,7 @@ impl Orc {
             Request::StopVertices(logical_ids, epoch) => {
                 let difference = Difference::stop(&logical_ids);
                 let asked = (Command::Stop(logical_ids), difference);
-                let Ok(admitted) = orders::change(&mut alive.fence, asked, epoch) else {
+                let Ok(admitted) = admission::change(&mut alive.fence, asked, epoch) else {
                     return context.reply(place, from, call, Reply::Overtaken);
                 };
                 let (command, difference) = admitted;
@@ -416,6 +416,9 @@ impl Orc {
             Timer::Tick => {
                 context.timer(TICK, place, Timer::Tick);
                 self.command(Command::Tick, context);
+                if let Some(alive) = &mut self.alive {
+                    alive.asked.tick(context.now);
+                }
             }
             Timer::Deadline(call) => return self.on_reply(*call, Reply::Broken, context),
             Timer::Refresh(_) => alive.subscription.refresh(place, &alive.domain, context),

@@ -1,4 +1,4 @@
-//! What of an order of ε-CON is carried out: all but the vertices of which it has decided something newer, which are
+//! What of a call of ε-CON is carried out: all but the vertices of which it has decided something newer, which are
 //! left as they are. Pure.
 
 use edgeless_types::{Epoch, LogicalId};
