@@ -1,6 +1,6 @@
 //! Starts ε-CON: everything is bound and read before anything runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
     code::CodeStore,
@@ -24,6 +24,9 @@ use crate::{
 /// How often lost domains are looked for.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How often a disk is tried that has refused something.
+const STORE_TRIAL: Duration = Duration::from_secs(1);
+
 /// How long requests under way may take after shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -40,8 +43,13 @@ pub enum StartError {
     #[error("key `controller.data_dir`: could not write to the store")]
     Life(#[source] WriteError),
     /// The folder for code cannot be made.
-    #[error("key `controller.data_dir`: could not create the folder for code")]
-    Code(#[source] std::io::Error),
+    #[error("key `controller.data_dir`: could not create the folder `{}` for code", path.display())]
+    Code {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 /// ε-CON as it runs.
@@ -83,8 +91,11 @@ impl Running {
 /// An address cannot be bound, or what was kept cannot be read.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     let config = config.controller;
-    let (store, kept) = Store::open(&config.data_dir.join("con.redb"))?;
-    let code = CodeStore::open(config.data_dir.join("code")).map_err(StartError::Code)?;
+    let readiness = Readiness::default();
+    let (store, kept) = Store::open(&config.data_dir.join("con.redb"), readiness.clone())?;
+    let path = config.data_dir.join("code");
+    let code = CodeStore::open(path.clone());
+    let code = code.map_err(|source| StartError::Code { path, source })?;
     let clients = config.controller_url.bind("WorkflowInstance").await?;
     let domains = config
         .domain_register_url
@@ -92,14 +103,13 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         .await?;
     let rest_port = config.rest_url.bind("REST").await?;
     tracing::info!(workflows = kept.workflows.len(), "what was kept is read");
-    let readiness = Readiness::default();
     let mut registry = Registry::with_prefix("edgeless_con");
     let metrics = Metrics::new(&mut registry);
     let life = begin_life(&store, kept.life).await?;
     let con = Controller::new(
         kept,
         life,
-        store,
+        store.clone(),
         code,
         metrics,
         readiness.clone(),
@@ -131,6 +141,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         "REST",
         status::serve(rest_port, routes, shutdown.clone()),
     ));
+    tasks.spawn(try_store(store, shutdown.clone()));
     tasks.spawn(async move {
         let mut tick = tokio::time::interval(TICK);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
@@ -148,6 +159,14 @@ async fn begin_life(store: &Store, last: u64) -> Result<u64, StartError> {
     let written = store.write(vec![Write::Life(life)]).await;
     written.map_err(StartError::Life)?;
     Ok(life)
+}
+
+/// A disk that was full may have room again before anybody wants something to be kept.
+async fn try_store(store: Store, shutdown: CancellationToken) {
+    let mut tick = tokio::time::interval(STORE_TRIAL);
+    while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
+        store.try_again().await;
+    }
 }
 
 async fn ended<E: std::error::Error>(

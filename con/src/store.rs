@@ -9,7 +9,11 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use edgeless_daemon::writer::{Committed, WriteError, Writer};
+use edgeless_daemon::{
+    panic::caught,
+    status::Readiness,
+    writer::{Committed, WriteError, Writer},
+};
 use edgeless_types::{
     CodeDigest, DomainId, DomainRequirements, LogicalId, Timestamp, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
@@ -21,7 +25,13 @@ const WORKFLOWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workfl
 const FUNCTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("functions");
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("idempotency_keys");
 const LIFE: TableDefinition<'_, &str, u64> = TableDefinition::new("life");
+const TRIAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("trial");
 const DOMAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("domains");
+
+/// The part of `/readyz`.
+const PART: &str = "store";
+/// What a disk has to take that has refused something: more than most requests.
+const TRIAL_BYTES: usize = 64 << 10;
 
 /// A workflow as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +115,8 @@ pub enum Write {
     Domain(DomainId),
     /// ε-CON begins this life.
     Life(u64),
+    /// So many bytes of no meaning instead of those before: whether the disk takes them.
+    Trial(usize),
 }
 
 /// Everything that was kept.
@@ -141,14 +153,15 @@ pub enum OpenError {
 #[derive(Clone)]
 pub struct Store {
     writer: Writer<Write>,
+    readiness: Readiness,
 }
 
 impl Store {
-    /// Opens the store and reads everything.
+    /// Opens the store and reads everything. Whether it can be written is shown in `/readyz`.
     ///
     /// # Errors
     /// The file cannot be opened or is damaged.
-    pub fn open(path: &Path) -> Result<(Self, Kept), OpenError> {
+    pub fn open(path: &Path, readiness: Readiness) -> Result<(Self, Kept), OpenError> {
         let failed = |problem: String| OpenError::Store {
             path: path.display().to_string(),
             problem,
@@ -156,14 +169,21 @@ impl Store {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
-        let mut tables = Tables::open(path).map_err(failed)?;
-        // Makes the tables, and shows that the file can be written.
-        tables.commit(&[]).map_err(failed)?;
-        let kept = read(&tables.0).map_err(failed)?;
+        let open = || {
+            let mut tables = Tables::open(path)?;
+            // Makes the tables, and shows that the file can be written.
+            tables.commit(&[])?;
+            let kept = read(&tables.0)?;
+            Ok((tables, kept))
+        };
+        // The database takes its file for what it wrote, and panics where it is not.
+        let opened = caught(open);
+        let opened = opened.unwrap_or_else(|| Err("its pages contradict one another".to_owned()));
+        let (tables, kept) = opened.map_err(failed)?;
         let again = path.to_owned();
         let writer = Writer::spawn(tables, move || Tables::open(&again))
             .map_err(|error| failed(error.to_string()))?;
-        Ok((Self { writer }, kept))
+        Ok((Self { writer, readiness }, kept))
     }
 
     /// Returns when the writes are on disk, all of them or none.
@@ -171,7 +191,30 @@ impl Store {
     /// # Errors
     /// The disk refuses them, or the store is closed.
     pub async fn write(&self, writes: Vec<Write>) -> Result<(), WriteError> {
-        self.writer.write(writes).await
+        let outcome = self.writer.write(writes).await;
+        match &outcome {
+            Ok(()) => {
+                if self.readiness.restore(PART) {
+                    tracing::info!("the store is written again");
+                }
+            }
+            Err(error) => {
+                let reason = format!("the store cannot be written: {error}");
+                if self.readiness.degrade(PART, reason) {
+                    tracing::error!(%error, "the store cannot be written");
+                }
+            }
+        }
+        outcome
+    }
+
+    /// Finds out whether a disk that has refused something goes on doing so, though nobody asks for anything.
+    pub async fn try_again(&self) {
+        let refuses = self.readiness.report().reasons.contains_key(PART);
+        if refuses && self.write(vec![Write::Trial(TRIAL_BYTES)]).await.is_ok() {
+            // What fails now is shown.
+            self.write(vec![Write::Trial(0)]).await.ok();
+        }
     }
 
     /// Finishes what was asked for before and lets go of the file.
@@ -205,6 +248,7 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
         let mut keys = transaction.open_table(KEYS)?;
         let mut domains = transaction.open_table(DOMAINS)?;
         let mut life = transaction.open_table(LIFE)?;
+        let mut trial = transaction.open_table(TRIAL)?;
         for write in writes {
             match write {
                 Write::Workflow(record) => {
@@ -238,6 +282,9 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 }
                 Write::Life(number) => {
                     life.insert("life", number)?;
+                }
+                Write::Trial(bytes) => {
+                    trial.insert("trial", vec![0; *bytes].as_slice())?;
                 }
                 Write::Domain(domain_id) => {
                     domains.insert(domain_id.as_str(), &[][..])?;
@@ -316,98 +363,4 @@ fn read_table<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn workflow(number: u128) -> Arc<WorkflowRecord> {
-        Arc::new(WorkflowRecord {
-            workflow_id: WorkflowId::new(Uuid::from_u128(number)),
-            name: "w".into(),
-            accepted: Timestamp::from_nanos(1),
-            domain_id: Some(DomainId::new("d")),
-            vertices: vec![],
-            notes: vec![],
-            domains: DomainRequirements::default(),
-            update: None,
-        })
-    }
-
-    #[tokio::test]
-    async fn what_was_written_is_there_after_opening_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("con.redb");
-        let (store, kept) = Store::open(&path).unwrap();
-        assert_eq!(kept, Kept::default());
-        let key = KeyRecord {
-            body: CodeDigest::of(b""),
-            workflow_id: workflow(1).workflow_id,
-            used: Timestamp::EPOCH,
-        };
-        let writes = vec![
-            Write::Workflow(workflow(1)),
-            Write::Workflow(workflow(2)),
-            Write::Domain(DomainId::new("d")),
-            Write::Life(7),
-            Write::Key("kept".into(), key.clone()),
-            Write::Key("gone".into(), key.clone()),
-        ];
-        store.write(writes).await.unwrap();
-        let gone = workflow(2).workflow_id;
-        let writes = vec![
-            Write::WorkflowGone(gone),
-            Write::KeyGone("gone".into()),
-            Write::Moved(workflow(1).workflow_id, DomainId::new("e")),
-            Write::Moved(gone, DomainId::new("e")),
-            // It was made while the workflow was in another domain.
-            Write::Updated(Arc::new(WorkflowRecord {
-                name: "updated".into(),
-                ..(*workflow(1)).clone()
-            })),
-            Write::Updated(workflow(2)),
-        ];
-        store.write(writes).await.unwrap();
-        store.close().await;
-        assert!(store.write(vec![]).await.is_err());
-
-        let (store, kept) = Store::open(&path).unwrap();
-        let moved = WorkflowRecord {
-            domain_id: Some(DomainId::new("e")),
-            name: "updated".into(),
-            ..(*workflow(1)).clone()
-        };
-        assert_eq!(
-            kept.workflows,
-            [moved],
-            "and what is gone does not come back by a move or an update"
-        );
-        assert_eq!(kept.keys, [("kept".to_owned(), key)]);
-        assert!(kept.domains.contains(&DomainId::new("d")));
-        assert_eq!(kept.life, 7);
-        store.close().await;
-    }
-
-    #[test]
-    fn a_damaged_store_says_what_to_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let damaged = folder.path().join("damaged.redb");
-        std::fs::write(&damaged, "this is no database, whatever its name says").unwrap();
-        let error = Store::open(&damaged).err().unwrap().to_string();
-        assert!(error.contains("damaged.redb"), "{error}");
-        assert!(error.contains("restore it from a copy"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn requests_that_come_together_are_all_answered() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(&folder.path().join("con.redb")).unwrap();
-        let all = (0..100).map(|number| store.write(vec![Write::Workflow(workflow(number))]));
-        let outcomes = futures_util::future::join_all(all).await;
-        assert!(outcomes.iter().all(Result::is_ok));
-        store.close().await;
-        let (store, kept) = Store::open(&folder.path().join("con.redb")).unwrap();
-        assert_eq!(kept.workflows.len(), 100);
-        store.close().await;
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ pub mod code;
 pub mod config;
 pub mod file;
 pub mod net;
+pub mod panic;
 pub mod ranges;
 pub mod status;
 pub mod thread;

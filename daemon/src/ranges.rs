@@ -39,18 +39,21 @@ where
     }
 }
 
-/// A name: not blank, and without control characters.
+/// The longest name.
+const NAME: usize = 63;
+
+/// A name that may stand in paths, addresses and commands: letters, digits, `-`, `_` and `.`, 1 to 63 of them.
 ///
 /// # Errors
 /// It is none.
 pub fn name<'de, D: Deserializer<'de>>(de: D) -> Result<String, D::Error> {
     let name = String::deserialize(de)?;
-    if name.trim().is_empty() {
-        return Err(D::Error::custom("must not be empty"));
-    }
-    match name.chars().any(char::is_control) {
-        true => Err(D::Error::custom("must not have control characters")),
-        false => Ok(name),
+    let fits = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    match (1..=NAME).contains(&name.len()) && name.chars().all(fits) {
+        true => Ok(name),
+        false => Err(D::Error::custom(format!(
+            "must be 1 to {NAME} of the letters a-z and A-Z, digits, `-`, `_` and `.`, not {name:?}"
+        ))),
     }
 }
 
@@ -63,5 +66,26 @@ pub fn folder<'de, D: Deserializer<'de>>(de: D) -> Result<PathBuf, D::Error> {
     match path.as_os_str().is_empty() {
         true => Err(D::Error::custom("must not be empty")),
         false => Ok(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, StrDeserializer};
+
+    use super::*;
+
+    #[test]
+    fn a_name_may_stand_in_a_path() {
+        let read = |text: &str| name(StrDeserializer::<Error>::new(text));
+        let longest = "x".repeat(NAME);
+        for right in ["domain-1", "7", "eu.west_2", &longest] {
+            assert_eq!(read(right).unwrap(), right);
+        }
+        let too_long = "x".repeat(NAME + 1);
+        for wrong in ["", " ", "a b/c", "a/b", "a\n", "domäne", &too_long] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("must be 1 to 63 of"), "{error}");
+        }
     }
 }

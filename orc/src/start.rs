@@ -1,6 +1,6 @@
 //! Starts ε-ORC: everything is bound and checked before anything runs.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
     code::CodeStore,
@@ -54,8 +54,13 @@ pub enum StartError {
     #[error("key `general.data_dir`")]
     Journal(#[from] journal::OpenError),
     /// The folder for code cannot be made.
-    #[error("key `general.data_dir`: could not create the folder for code")]
-    Code(#[source] std::io::Error),
+    #[error("key `general.data_dir`: could not create the folder `{}` for code", path.display())]
+    Code {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The system has no room for another thread.
     #[error("could not start a thread")]
     Thread(#[source] std::io::Error),
@@ -115,7 +120,9 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         }
     };
     let dataset = open_dataset(&config)?;
-    let code = CodeStore::open(config.general.data_dir.join("code")).map_err(StartError::Code)?;
+    let path = config.general.data_dir.join("code");
+    let code = CodeStore::open(path.clone());
+    let code = code.map_err(|source| StartError::Code { path, source })?;
     let (journal, kept) = Journal::open(&config.general.data_dir.join(journal::FILE))?;
     let nodes = config
         .general

@@ -6,7 +6,6 @@
 use std::{
     cell::Cell,
     collections::{BTreeSet, HashMap},
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     rc::Rc,
     sync::Arc,
@@ -18,7 +17,7 @@ use redb::{
 };
 use uuid::Uuid;
 
-use edgeless_daemon::writer::Committed;
+use edgeless_daemon::{panic::caught, writer::Committed};
 use edgeless_types::{
     LogicalId, NodeId, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
@@ -122,10 +121,10 @@ impl Tables {
 
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, OpenError> {
     // The store takes its file for what it wrote, and panics where it is not.
-    let trouble = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(outcome)) => return Ok(outcome),
-        Ok(Err(trouble)) => trouble,
-        Err(_) => Trouble::Damaged("its pages contradict one another".to_owned()),
+    let trouble = match caught(work) {
+        Some(Ok(outcome)) => return Ok(outcome),
+        Some(Err(trouble)) => trouble,
+        None => Trouble::Damaged("its pages contradict one another".to_owned()),
     };
     let path = path.to_owned();
     Err(match trouble {

@@ -99,7 +99,7 @@ impl Disk {
                     self.domains.insert(domain_id);
                 }
                 Write::Life(life) => self.life = life,
-                Write::Function(_) | Write::Key(..) | Write::KeyGone(_) => {}
+                Write::Function(_) | Write::Key(..) | Write::KeyGone(_) | Write::Trial(_) => {}
             }
         }
     }

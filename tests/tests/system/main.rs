@@ -15,6 +15,7 @@ mod looking;
 mod mirror;
 mod operations;
 mod partition;
+mod places;
 mod placing;
 mod slow;
 mod story;
