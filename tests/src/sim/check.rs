@@ -14,14 +14,16 @@ use edgeless_types::{
 
 use super::{
     World,
+    link::START,
     net::{Context, Place},
     node::Running,
     orc::Orc,
 };
 
 /// The fencing window: how long a vertex may have more copies than it wants when nothing is wrong with its nodes, their ε-ORC
-/// and ε-CON. Deadline of a node, confirmation by the senders, adoption, linger, drain, and some tries.
-const TWICE: Duration = Duration::from_secs(20);
+/// and ε-CON. A lost reconciliation ([`START`]) is the longest of what there is to wait for; then the deadline of a node,
+/// confirmation by the senders, adoption, linger, drain, and some tries.
+const TWICE: Duration = START.saturating_add(Duration::from_secs(10));
 /// How long an output may lead to an instance that is not there, when nothing is wrong.
 const DEAD: Duration = Duration::from_secs(12);
 
@@ -61,6 +63,13 @@ impl Asked {
     pub(super) fn forget(&mut self, node_id: NodeId, now: Timestamp) {
         self.hosted.remove(&node_id);
         self.losses.entry(node_id).or_default().push(now);
+    }
+
+    /// Somebody says that a node takes new ones again.
+    pub(super) fn open(&mut self, node_id: NodeId) {
+        self.cordoned.remove(&node_id);
+        self.losses.remove(&node_id);
+        self.resting.remove(&node_id);
     }
 
     /// Time has passed: who has rested begins anew.

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// How long a domain may take for starts, and for anything else.
-const START: Duration = Duration::from_secs(20);
+pub(super) const START: Duration = Duration::from_secs(20);
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 /// How often a start that was overtaken is asked for.
 const ATTEMPTS: u32 = 3;

@@ -351,7 +351,7 @@ impl Orc {
         };
         // What follows from the end of a cordon may use the node already.
         if let Intent::Uncordon { node_id } = intent {
-            alive.asked.cordoned.remove(&node_id);
+            alive.asked.open(node_id);
             self.cordons.remove(&node_id);
         }
         let now = context.now + alive.ahead;
