@@ -37,16 +37,19 @@ impl Domain {
             && fullest.0 - least.0 > GAP
         {
             shares.remove(&fullest);
-            let Some((key, instance)) = self.movable(fullest, least.1) else {
+            let Some((key, instance)) = self.movable(fullest, least) else {
                 // Nothing of it can go there; perhaps something of the next one.
                 continue;
             };
             let ask = self.model.class(instance.class).ask;
+            // What has begun to move is still counted where it was, and not yet where it goes.
+            let less = self.fleet.weight(fullest.1, ask, false);
+            let more = self.fleet.weight(least.1, ask, true);
             if self.move_away(key, Some(least.1)) == Move::Begun {
                 moved += 1;
                 shares.remove(&least);
-                shares.insert((self.fleet.share_with(fullest.1, ask, false), fullest.1));
-                shares.insert((self.fleet.share_with(least.1, ask, true), least.1));
+                shares.insert((fullest.0.saturating_sub(less), fullest.1));
+                shares.insert((least.0 + more, least.1));
             }
         }
         if moved > 0 {
@@ -72,7 +75,11 @@ impl Domain {
 
     /// Something that runs on one node, may go to another, prefers neither, and leaves that one emptier than
     /// this one was.
-    fn movable(&self, (share, from): (u64, NodeId), to: NodeId) -> Option<(ReplicaKey, Instance)> {
+    fn movable(
+        &self,
+        (share, from): (u64, NodeId),
+        (least, to): (u64, NodeId),
+    ) -> Option<(ReplicaKey, Instance)> {
         let node = self.nodes.get(&from)?;
         let mut all: Vec<_> = node.instances.keys().copied().collect();
         all.sort_unstable();
@@ -93,7 +100,7 @@ impl Domain {
             });
             let fits = self.fleet.takes(class.kind, class.ask, to).is_ok();
             let mine = instance.physical_id == physical_id;
-            let after = self.fleet.share_with(to, class.ask, true);
+            let after = least + self.fleet.weight(to, class.ask, true);
             let pays = after + GAP <= share;
             (mine && is_free && is_apart && fits && pays).then_some((key, instance))
         })

@@ -75,11 +75,15 @@ impl Fleet {
         open.map(|(node_id, it)| (it.share(it.asked, it.instances), *node_id))
     }
 
-    /// How full a node is with one instance more, or with one less.
-    pub fn share_with(&self, node_id: NodeId, ask: Ask, more: bool) -> u64 {
-        self.members.get(&node_id).map_or(0, |it| match more {
-            true => it.share(it.asked.plus(ask), it.instances + 1),
-            false => it.share(it.asked.minus(ask), it.instances.saturating_sub(1)),
+    /// How much fuller a node is with one instance more, or how much less full with one less.
+    pub fn weight(&self, node_id: NodeId, ask: Ask, more: bool) -> u64 {
+        self.members.get(&node_id).map_or(0, |it| {
+            let (asked, instances) = match more {
+                true => (it.asked.plus(ask), it.instances + 1),
+                false => (it.asked.minus(ask), it.instances.saturating_sub(1)),
+            };
+            it.share(asked, instances)
+                .abs_diff(it.share(it.asked, it.instances))
         })
     }
 

@@ -1,4 +1,4 @@
-//! Who gets which place: priorities in a full domain, nodes that come and go.
+//! Who gets which place: priorities in a full domain, a rebalance on request, nodes that come and go.
 
 use edgeless_tests::{
     client::function,
@@ -8,7 +8,7 @@ use edgeless_tests::{
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{operations::cli, plan};
+use super::{operations::cli, placing::post_json, plan};
 
 const WORKFLOWS: &str = "/api/v1/workflows";
 
@@ -61,6 +61,36 @@ async fn a_higher_priority_takes_the_place_of_a_lower_one_which_waits_until_it_i
     let stopped = cluster.rest.send(Method::DELETE, &path, "").await.unwrap();
     assert_eq!(stopped.0, StatusCode::NO_CONTENT);
     is_in_state(&cluster, &low, "running").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebalance_that_is_asked_for_moves_functions_to_an_empty_node() {
+    let cluster = Cluster::start(plan(1, Mirror::Without)).await.unwrap();
+    cluster.rest.push("noop").await.unwrap();
+    let empty = cluster.nodes[0].node_id.as_str();
+    cli(&cluster, &["node", "cordon", empty]).await.unwrap();
+    let mut functions = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        functions.push(asking(&cluster, name, 20, &json!({})).await);
+    }
+    let (id, _) = start(&cluster, &functions).await;
+    is_in_state(&cluster, &id, "running").await;
+    cli(&cluster, &["node", "uncordon", empty]).await.unwrap();
+    let there = async || {
+        let placed = cluster.rest.placed(&id).await?;
+        let there = placed.iter().filter(|(_, node, _)| node == empty).count();
+        Ok::<_, anyhow::Error>((placed.len(), there))
+    };
+    assert_eq!(there().await.unwrap(), (4, 0));
+    let intent = json!({"key": "intent:rebalance:domain", "value": ""});
+    assert_eq!(post_json(&cluster, "/api/v1/intents", &intent).await.0, 200);
+    until("some of them run on the other node", async || {
+        let (all, there) = there().await?;
+        Ok((all == 4 && (1..4).contains(&there)).then_some(()))
+    })
+    .await
+    .unwrap();
+    is_in_state(&cluster, &id, "running").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
