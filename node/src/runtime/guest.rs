@@ -19,6 +19,9 @@ use super::{
 /// The longest text of a log entry in bytes, of its target and of its value each; more is cut off.
 pub(super) const LOG_BYTES: usize = 16 << 10;
 
+/// The longest state in bytes: ε-ORC keeps none that is longer.
+const STATE_BYTES: usize = 1 << 20;
+
 /// The longest name of a channel in bytes.
 const CHANNEL_BYTES: usize = 4 << 10;
 
@@ -103,8 +106,14 @@ impl<O> GuestState<O> {
     /// The guest saves its state.
     ///
     /// # Errors
-    /// The event has sent too much.
+    /// It is too long, or the event has sent too much.
     pub(super) fn save(&mut self, state: Bytes) -> wasmtime::Result<()> {
+        if state.len() > STATE_BYTES {
+            return Err(wasmtime::Error::msg(format!(
+                "it saves too much: {} bytes, and a state has {STATE_BYTES} at most",
+                state.len()
+            )));
+        }
         self.saved = Some(state.clone());
         self.act(Action::Save(state))
     }

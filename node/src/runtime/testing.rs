@@ -92,7 +92,7 @@ impl Guests {
         };
         let cache = tempfile::tempdir().unwrap();
         let limits = Limits {
-            memory_bytes: 1 << 20,
+            memory_bytes: 2 << 20,
             event_time: Duration::from_millis(100),
             event_actions: 2_000,
             event_bytes: 8 << 20,

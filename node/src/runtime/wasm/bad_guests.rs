@@ -150,6 +150,12 @@ async fn wrong_pointers_in_imports_are_named() {
 }
 
 #[tokio::test]
+async fn a_state_that_nobody_would_keep_is_an_error() {
+    let body = "(drop (memory.grow (i32.const 20))) (call $sync (i32.const 0) (i32.const 1048577))";
+    check_call(body, "it saves too much").await;
+}
+
+#[tokio::test]
 async fn wrong_places_for_ids_and_answers_are_named() {
     for at in [-1, -16, 131_072, 131_070, i32::MAX, i32::MIN] {
         let (bad, good) = (format!("(i32.const {at})"), "(i32.const 64)");
