@@ -118,7 +118,8 @@ struct Range {
     since: Option<Timestamp>,
 }
 
-/// `GET /api/v1/samples?key=…&since=…`: elements of a sorted set of the last two minutes.
+/// `GET /api/v1/samples?key=…&since=…`: elements of a sorted set of the last two minutes, of which
+/// at most 250,000 samples are remembered.
 async fn samples(
     State(shown): State<Shown>,
     Query(range): Query<Range>,
