@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LogicalId, PhysicalId, WorkflowId};
 
+/// The longest state that is kept for an instance, in bytes: a function that saves more fails.
+pub const STATE_BYTES: usize = 1 << 20;
+
 /// Counts the decisions about one logical instance; an older one never overrides a newer one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,

@@ -28,7 +28,7 @@ pub use domain_requirement::{DOMAIN_LABEL_MATCH_ALL, DOMAIN_MATCH_ANY, DomainReq
 pub use epoch::Epoch;
 pub use health::NodeHealth;
 pub use id::{DomainId, InstanceId, LogicalId, NodeId, PhysicalId, ProviderId, WorkflowId};
-pub use instance::{Demand, Generation, RunningInstance, WaitReason};
+pub use instance::{Demand, Generation, RunningInstance, STATE_BYTES, WaitReason};
 pub use requirement::{Presence, RequirementError, Requirements};
 pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};
 pub use secs::Secs;

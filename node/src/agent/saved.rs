@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use edgeless_types::PhysicalId;
+use edgeless_types::{PhysicalId, STATE_BYTES};
 
 /// So many are kept, and so many bytes of them; the oldest go first.
 const MAX: usize = 4_096;
 const MAX_BYTES: usize = 32 << 20;
-/// ε-ORC takes none that is longer.
-const LONGEST: usize = 1 << 20;
 
 /// All of them, the oldest first.
 #[derive(Debug, Default)]
@@ -23,7 +21,7 @@ pub(super) struct Saved {
 impl Saved {
     /// An instance has stopped, and had saved this.
     pub(super) fn keep(&mut self, physical_id: PhysicalId, state: Bytes) {
-        if state.len() > LONGEST {
+        if state.len() > STATE_BYTES {
             return;
         }
         self.bytes += state.len();
@@ -103,12 +101,12 @@ mod tests {
         }
         assert_eq!((saved.kept.len(), saved.of(pid(0))), (MAX, None));
         assert_eq!(saved.tell().len(), MAX);
-        let long = Bytes::from(vec![0; LONGEST]);
+        let long = Bytes::from(vec![0; STATE_BYTES]);
         for id in MAX + 1..MAX + 40 {
             saved.keep(pid(id), long.clone());
         }
-        saved.keep(pid(MAX + 40), Bytes::from(vec![0; LONGEST + 1]));
-        assert_eq!((saved.kept.len(), saved.told), (MAX_BYTES / LONGEST, 0));
+        saved.keep(pid(MAX + 40), Bytes::from(vec![0; STATE_BYTES + 1]));
+        assert_eq!((saved.kept.len(), saved.told), (MAX_BYTES / STATE_BYTES, 0));
         assert_eq!(saved.tell().last(), Some(&(pid(MAX + 39), long)));
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{Action, Answer, CallRef, ChannelName};
-use edgeless_types::InstanceId;
+use edgeless_types::{InstanceId, STATE_BYTES};
 use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
 use super::{
@@ -18,9 +18,6 @@ use super::{
 
 /// The longest text of a log entry in bytes, of its target and of its value each; more is cut off.
 pub(super) const LOG_BYTES: usize = 16 << 10;
-
-/// The longest state in bytes: ε-ORC keeps none that is longer.
-const STATE_BYTES: usize = 1 << 20;
 
 /// The longest name of a channel in bytes.
 const CHANNEL_BYTES: usize = 4 << 10;

@@ -7,7 +7,9 @@ use edgeless_proto::{
     convert::{ConvertError, capabilities_from_wire, id_from_wire, providers_from_wire, required},
     v1::{self, node_registration_server::NodeRegistration},
 };
-use edgeless_types::{Demand, Generation, NodeHealth, NodeId, RunningInstance, Samples};
+use edgeless_types::{
+    Demand, Generation, NodeHealth, NodeId, RunningInstance, STATE_BYTES, Samples,
+};
 use tonic::{Request, Response, Status};
 
 use super::ended;
@@ -19,8 +21,6 @@ use crate::{
 
 /// Bounds of `refresh_deadline_ms`.
 const DEADLINES: std::ops::RangeInclusive<u64> = 100..=3_600_000;
-/// The longest state that is kept for an instance.
-const STATE_BYTES: usize = 1 << 20;
 /// No domain ever decides so often; what is reported beyond it is a mistake.
 const LAST_GENERATION: Generation = Generation(u64::MAX >> 1);
 

@@ -5,12 +5,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use edgeless_proto::v1::{self, step_outcome::Kind};
-use edgeless_types::CodeDigest;
+use edgeless_types::{CodeDigest, STATE_BYTES};
 
 use crate::domain::{Step, StepResult};
-
-/// The longest state that is kept for an instance.
-const STATE_BYTES: usize = 1 << 20;
 
 /// What is left to be done after an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
