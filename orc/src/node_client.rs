@@ -367,7 +367,7 @@ fn fail_starts(steps: &[Step], open: &[usize], message: &str, results: &mut [Opt
 
 /// How long a node may take for these steps: instances that it stops may drain, those next to one another
 /// at once.
-fn deadline(steps: &[Step]) -> Duration {
+pub fn deadline(steps: &[Step]) -> Duration {
     let (mut all, mut group) = (DEADLINE, Duration::ZERO);
     for step in steps {
         all += STEP;

@@ -4,15 +4,14 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use edgeless_orc::domain::{Step, StepKey, StepResult};
+use edgeless_orc::{
+    domain::{Step, StepKey, StepResult},
+    node_client::deadline,
+};
 use edgeless_types::NodeId;
 
 use super::net::{Call, Context, Place, Request, Timer};
 
-/// How long a node may take for a batch, beside what its steps take.
-const DEADLINE: Duration = Duration::from_secs(1);
-/// How much longer for each step.
-const STEP: Duration = Duration::from_millis(10);
 /// Between two tries of stops and patches; doubles up to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 /// Steps in one call.
@@ -124,19 +123,4 @@ impl Worker {
 fn failed(step: &Step) -> (StepKey, StepResult) {
     let failed = StepResult::Failed("the node does not answer".to_owned());
     (step.key(), failed)
-}
-
-/// How long a node may take for these steps: instances that it stops may drain, those next to one another
-/// at once.
-fn deadline(steps: &[Step]) -> Duration {
-    let (mut all, mut group) = (DEADLINE, Duration::ZERO);
-    for step in steps {
-        all += STEP;
-        if let Step::Stop { drain, .. } = step {
-            group = group.max(*drain);
-        } else {
-            all += std::mem::take(&mut group);
-        }
-    }
-    all + group
 }
