@@ -54,6 +54,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |more: &[&'static str]| [base.clone(), more.to_vec()].concat();
     let daemons = [
         "edgeless-con",
+        "edgeless-orders",
         "edgeless-orc",
         "edgeless-node",
         "edgeless-dataset",
@@ -64,7 +65,8 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edgeless-daemon", vec!["edgeless-types"]),
         ("edgeless-dataflow", vec!["edgeless-types"]),
         ("edgeless-dataset", vec!["edgeless-types"]),
-        ("edgeless-con", with(&["edgeless-dataflow"])),
+        ("edgeless-orders", vec!["edgeless-types"]),
+        ("edgeless-con", with(&["edgeless-dataflow", "edgeless-orders"])),
         ("edgeless-orc", with(&["edgeless-dataset"])),
         ("edgeless-node", with(&["edgeless-dataflow"])),
         ("edgeless-cli", with(&daemons)),
