@@ -66,7 +66,10 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edgeless-dataflow", vec!["edgeless-types"]),
         ("edgeless-dataset", vec!["edgeless-types"]),
         ("edgeless-orders", vec!["edgeless-types"]),
-        ("edgeless-con", with(&["edgeless-dataflow", "edgeless-orders"])),
+        (
+            "edgeless-con",
+            with(&["edgeless-dataflow", "edgeless-orders"]),
+        ),
         ("edgeless-orc", with(&["edgeless-dataset"])),
         ("edgeless-node", with(&["edgeless-dataflow"])),
         ("edgeless-cli", with(&daemons)),
