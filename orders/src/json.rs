@@ -133,6 +133,11 @@ impl Json {
         self.0 == other.0 || same(&self.to_value(), &other.to_value())
     }
 
+    /// A value that was cut out of this one.
+    pub(crate) fn cut(&self, raw: &RawValue) -> Self {
+        Self(share(&self.0, raw.get()))
+    }
+
     /// What was written by this crate out of checked parts.
     pub(crate) fn written(text: Vec<u8>) -> Self {
         debug_assert!(serde_json::from_slice::<IgnoredAny>(&text).is_ok());
@@ -419,6 +424,23 @@ mod tests {
         assert!(serde_json::from_str::<Json>(&deeper).is_err());
         assert!(Json::parse(nested(1_000_000)).is_err());
         assert_eq!(json(r#"{"[[[":"{{\"["}"#).depth(), 1);
+    }
+
+    #[test]
+    fn a_large_part_shares_its_buffer_and_a_small_one_does_not() {
+        let whole = json(r#"{"input":"something long enough","x":1}"#);
+        let entries = entries(whole.as_str()).unwrap();
+        let cut: Vec<Json> = entries.iter().map(|entry| whole.cut(entry.1)).collect();
+        assert_eq!(cut, [json("\"something long enough\""), json("1")]);
+        let inside = |cut: &Json| {
+            whole
+                .as_bytes()
+                .as_ptr_range()
+                .contains(&cut.as_bytes().as_ptr())
+        };
+        assert_eq!((inside(&cut[0]), inside(&cut[1])), (true, false));
+        let elsewhere = Json::within(&Bytes::from_static(b"1"), entries[0].1);
+        assert_eq!(elsewhere, Ok(cut[0].clone()));
     }
 
     #[test]

@@ -6,4 +6,5 @@
 
 pub mod condition;
 pub mod json;
+pub mod message;
 pub mod tasks;
