@@ -95,6 +95,11 @@ impl Json {
         Self(text.into())
     }
 
+    /// A text that was checked before it was kept.
+    pub fn kept(text: Bytes) -> Self {
+        Self(text)
+    }
+
     /// `null`.
     pub fn null() -> Self {
         Self(Bytes::from_static(b"null"))

@@ -4,7 +4,14 @@
 //! What is kept is a log of records, committed in groups, and a store of rows that is built from it. ε-CON puts both
 //! together, hands tasks out and answers clients.
 
+pub mod body;
+pub mod book;
 pub mod condition;
+pub mod contract;
+pub mod fault;
 pub mod json;
 pub mod message;
+pub mod record;
+pub mod service;
+pub mod submission;
 pub mod tasks;

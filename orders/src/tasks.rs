@@ -2,12 +2,18 @@
 //!
 //! Whether a service exists and whether a contract allows it is for others to say.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
+use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 
 use crate::{
     condition::{Condition, escaped},
+    fault::Fault,
     json::{self, Json},
 };
 
@@ -48,16 +54,6 @@ pub struct Stage {
     pub group: bool,
 }
 
-/// What is wrong with a list.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}: {detail}", if pointer.is_empty() { "the list of tasks" } else { pointer })]
-pub struct TaskFault {
-    /// A JSON pointer into the list, such as `/1/0/when`; empty for all of it.
-    pub pointer: String,
-    /// What is wrong, and what would be right.
-    pub detail: String,
-}
-
 /// A list of tasks, read and checked. Meant to be shared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskList {
@@ -76,7 +72,7 @@ impl TaskList {
     ///
     /// # Errors
     /// All that is wrong, up to a hundred faults.
-    pub fn parse(text: &Json) -> Result<Self, Vec<TaskFault>> {
+    pub fn parse(text: &Json) -> Result<Self, Vec<Fault>> {
         let mut reader = Reader::default();
         reader.list(text.as_str());
         if reader.faults.is_empty() {
@@ -136,6 +132,35 @@ impl TaskList {
     }
 }
 
+/// Lists of tasks by their text, so that orders with the same tasks share one list. A copy is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct Lists(Arc<Mutex<FxHashMap<Json, Arc<TaskList>>>>);
+
+/// Lists that are kept; when there are more, those that nobody uses are forgotten.
+const MAX_LISTS: usize = 4096;
+
+impl Lists {
+    /// The list of a text.
+    ///
+    /// # Errors
+    /// As [`TaskList::parse`].
+    pub fn list(&self, text: &Json) -> Result<Arc<TaskList>, Vec<Fault>> {
+        let lists = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists().get(text) {
+            return Ok(Arc::clone(list));
+        }
+        let list = Arc::new(TaskList::parse(text)?);
+        let mut lists = lists();
+        if lists.len() >= MAX_LISTS {
+            lists.retain(|_, list| Arc::strong_count(list) > 1);
+        }
+        if lists.len() < MAX_LISTS {
+            lists.insert(text.clone(), Arc::clone(&list));
+        }
+        Ok(list)
+    }
+}
+
 /// Whether a text can name a service: 1 to [`MAX_NAME`] of `A-Z a-z 0-9 . _ -`, beginning with a letter or digit.
 pub fn is_service_name(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -151,7 +176,7 @@ struct Reader {
     services: Vec<Arc<str>>,
     /// How many tasks each service has so far.
     uses: BTreeMap<Arc<str>, usize>,
-    faults: Vec<TaskFault>,
+    faults: Vec<Fault>,
 }
 
 /// What an object of a task says.
@@ -166,7 +191,7 @@ struct Fields {
 impl Reader {
     fn fault(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
         if self.faults.len() < MAX_FAULTS {
-            self.faults.push(TaskFault {
+            self.faults.push(Fault {
                 pointer: pointer.into(),
                 detail: detail.into(),
             });

@@ -6,6 +6,8 @@ use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::Timestamp;
+
 macro_rules! uuid_id {
     ($(#[$meta:meta])* $name:ident) => {
         $(#[$meta])*
@@ -97,6 +99,11 @@ uuid_id! {
     /// A submitted workflow.
     WorkflowId
 }
+uuid_id! {
+    /// An accepted order. Drawn by ε-CON; never reused; ids that were drawn later sort after those before them, to the
+    /// millisecond.
+    OrderId
+}
 text_id! {
     /// The nodes under one ε-ORC, as its configuration names them.
     DomainId
@@ -104,6 +111,26 @@ text_id! {
 text_id! {
     /// A provider of one class of resources on one node; unique in the domain.
     ProviderId
+}
+
+impl OrderId {
+    /// An id for an order that is accepted at `now` (version 7).
+    pub fn at(now: Timestamp, rng: &mut (impl RngCore + ?Sized)) -> Self {
+        let mut bytes = [0; 10];
+        rng.fill_bytes(&mut bytes);
+        let millis = now.as_nanos() / 1_000_000;
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &bytes).into_uuid())
+    }
+
+    /// The id as two numbers, as rows and records have it.
+    pub fn to_pair(self) -> (u64, u64) {
+        self.0.as_u64_pair()
+    }
+
+    /// The id of such a pair.
+    pub fn from_pair((high, low): (u64, u64)) -> Self {
+        Self(Uuid::from_u64_pair(high, low))
+    }
 }
 
 /// Where a running copy of a vertex is: its node and its physical id.
@@ -134,5 +161,15 @@ mod tests {
         assert_eq!(first, again);
         assert_eq!(first.to_string().parse::<NodeId>().unwrap(), first);
         assert_eq!(first.uuid().get_version_num(), 4);
+    }
+
+    #[test]
+    fn ids_of_orders_sort_by_the_time_of_their_acceptance() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let at = |second| Timestamp::from_unix(std::time::Duration::from_secs(second));
+        let ids = [1, 2, 1_700_000_000].map(|second| OrderId::at(at(second), &mut rng));
+        assert!(ids.is_sorted());
+        assert_eq!(OrderId::from_pair(ids[2].to_pair()), ids[2]);
+        assert_eq!(ids[2].uuid().get_version_num(), 7);
     }
 }

@@ -1,0 +1,657 @@
+//! All there is to know about one order: what its changes come to, one after the other.
+//!
+//! The same code follows an order while it is at work, when it is read from the store, and when it is shown. What comes
+//! next is decided here: conditions, joins of groups, and which tasks are taken back.
+
+use std::sync::Arc;
+
+use edgeless_types::{OrderId, Timestamp};
+use smallvec::SmallVec;
+
+use crate::{
+    fault::Fault,
+    json::Json,
+    message::{self, Mode, trace::Job},
+    record::{
+        Accepted, Change, Done, EndCode, Ended, Joined, MissCode, Missed, ModeCode, Spawned, UNDO,
+        What, id_of, kept,
+    },
+    tasks::{Task, TaskList},
+};
+
+/// An order with all that has happened to it.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// Its id.
+    pub id: OrderId,
+    /// As it was accepted.
+    pub accepted: Box<Accepted>,
+    /// When.
+    pub at: Timestamp,
+    /// Its tasks.
+    pub list: Arc<TaskList>,
+    /// The result so far.
+    pub value: Json,
+    /// What was begun, in this order; tasks whose condition did not hold are not among them.
+    pub steps: Vec<Step>,
+    /// Its end, or the end it will have when its tasks are taken back.
+    pub end: Option<End>,
+    /// It is held up.
+    pub paused: bool,
+    /// What came of telling its end, by output.
+    pub delivered: SmallVec<[(u32, String); 1]>,
+    /// The stage at work; as many as there are: none is left.
+    stage: usize,
+    /// The first step of that stage.
+    begun: usize,
+}
+
+/// A task that was begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Which task; with [`UNDO`] the one that takes it back.
+    pub position: u32,
+    /// What it works on.
+    pub input: Json,
+    /// When it was begun.
+    pub begun: Timestamp,
+    /// Attempts in vain, with when they ended.
+    pub misses: Vec<(Timestamp, Missed)>,
+    /// Its result, with when it came.
+    pub done: Option<(Timestamp, Done)>,
+    /// Orders that it waits for.
+    pub children: Vec<Child>,
+    /// What it said itself when it gave rise to them, with when.
+    pub spawned: Option<(Timestamp, Done)>,
+}
+
+/// An order that a task gave rise to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Child {
+    /// Its id.
+    pub id: OrderId,
+    /// How it ended, and its result if it has one.
+    pub end: Option<(EndCode, Option<Json>)>,
+}
+
+/// The end of an order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct End {
+    /// Which.
+    pub code: EndCode,
+    /// When; none: tasks are being taken back.
+    pub at: Option<Timestamp>,
+    /// Why; empty when it is completed.
+    pub reason: String,
+}
+
+/// Changes that make no order.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The first change is not an acceptance.
+    #[error("the first change of order {0} is not its acceptance")]
+    NotAccepted(OrderId),
+    /// The list of tasks cannot be read.
+    #[error("the tasks of order {id} cannot be read: {}", fault.detail)]
+    Tasks {
+        /// The order.
+        id: OrderId,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// There is no change at all.
+    #[error("an order without any change")]
+    Empty,
+}
+
+impl Step {
+    fn new(position: u32, input: Json, begun: Timestamp) -> Self {
+        Self {
+            position,
+            input,
+            begun,
+            misses: Vec::new(),
+            done: None,
+            children: Vec::new(),
+            spawned: None,
+        }
+    }
+
+    /// It will not be tried again.
+    pub fn is_given_up(&self) -> bool {
+        self.done.is_none()
+            && self
+                .misses
+                .last()
+                .is_some_and(|(_, missed)| missed.again == 0)
+    }
+
+    /// It has to be handed out, now or when its pause is over.
+    pub fn is_open(&self) -> bool {
+        self.done.is_none() && self.spawned.is_none() && !self.is_given_up()
+    }
+
+    /// When it may be handed out again.
+    pub fn again(&self) -> Option<Timestamp> {
+        let last = self.misses.last()?;
+        crate::record::moment(last.1.again)
+    }
+
+    /// Attempts so far that count: whoever never got the task made none.
+    pub fn attempts(&self) -> u32 {
+        let reached = self
+            .misses
+            .iter()
+            .filter(|(_, missed)| !matches!(missed.kind(), MissCode::Undelivered | MissCode::Lost));
+        u32::try_from(reached.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Attempts whose end nobody knows.
+    pub fn losses(&self) -> u32 {
+        let lost = self
+            .misses
+            .iter()
+            .filter(|(_, missed)| missed.kind() == MissCode::Lost);
+        u32::try_from(lost.count()).unwrap_or(u32::MAX)
+    }
+
+    /// The number of the next attempt, from 1.
+    pub fn next_attempt(&self) -> u32 {
+        self.misses
+            .last()
+            .map_or(1, |(_, missed)| missed.attempt + 1)
+    }
+
+    fn result(&self) -> Json {
+        self.done
+            .as_ref()
+            .map_or_else(Json::null, |(_, done)| kept(&done.result))
+    }
+}
+
+impl Body {
+    /// An order that was just accepted. What needs nothing to be done is complete.
+    pub fn accept(
+        id: OrderId,
+        at: Timestamp,
+        accepted: Box<Accepted>,
+        list: Arc<TaskList>,
+    ) -> Self {
+        let value = kept(&accepted.input);
+        let carried = accepted.carried.clone();
+        let mut body = Self {
+            id,
+            accepted,
+            at,
+            list,
+            value,
+            steps: Vec::new(),
+            end: None,
+            paused: false,
+            delivered: SmallVec::new(),
+            stage: 0,
+            begun: 0,
+        };
+        body.begin(at);
+        for done in carried {
+            body.on_done(at, done);
+        }
+        body
+    }
+
+    /// An order from all its changes; `lists` finds or makes the list of tasks of a text.
+    ///
+    /// # Errors
+    /// The changes make no order.
+    pub fn of(
+        changes: Vec<Change>,
+        lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
+    ) -> Result<Self, BodyError> {
+        let mut changes = changes.into_iter();
+        let first = changes.next().ok_or(BodyError::Empty)?;
+        let (id, at) = (first.id(), first.at());
+        let Some(What::Accepted(accepted)) = first.what else {
+            return Err(BodyError::NotAccepted(id));
+        };
+        let list = lists(&kept(&accepted.tasks)).map_err(|mut faults| BodyError::Tasks {
+            id,
+            fault: faults.pop().unwrap_or_else(|| Fault::new("", "no reason")),
+        })?;
+        let mut body = Self::accept(id, at, accepted, list);
+        for change in changes {
+            body.apply(change);
+        }
+        Ok(body)
+    }
+
+    /// Follows one more change. What makes no sense any more changes nothing: an end never changes.
+    pub fn apply(&mut self, change: Change) {
+        let at = change.at();
+        match change.what {
+            None | Some(What::Accepted(_)) => {}
+            Some(What::Done(done)) => self.on_done(at, done),
+            Some(What::Missed(missed)) => self.on_missed(at, missed),
+            Some(What::Ended(ended)) => self.on_ended(at, ended),
+            Some(What::Paused(paused)) => self.paused = paused.paused,
+            Some(What::Spawned(spawned)) => self.on_spawned(at, spawned),
+            Some(What::Joined(joined)) => self.on_joined(at, &joined),
+            Some(What::Delivered(delivered)) => {
+                self.delivered.push((delivered.output, delivered.problem));
+            }
+        }
+    }
+
+    /// It has come to its end.
+    pub fn is_ended(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.at.is_some())
+    }
+
+    /// Tasks that were done are being taken back.
+    pub fn is_undoing(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.at.is_none())
+    }
+
+    /// The steps that are at work: those of this stage, or the one that takes something back.
+    pub fn current(&self) -> &[Step] {
+        &self.steps[self.begun.min(self.steps.len())..]
+    }
+
+    /// The step at a position, if it is at work.
+    pub fn step(&self, position: u32) -> Option<&Step> {
+        self.current().iter().find(|step| step.position == position)
+    }
+
+    fn step_mut(&mut self, position: u32) -> Option<&mut Step> {
+        let begun = self.begun;
+        let mut current = self.steps.iter_mut().skip(begun);
+        current.find(|step| step.position == position)
+    }
+
+    /// A step at work that was given up: the order cannot be completed.
+    pub fn failure(&self) -> Option<&Step> {
+        let mut current = self.current().iter();
+        current.find(|step| step.position & UNDO == 0 && step.is_given_up())
+    }
+
+    /// The task of a position; of [`UNDO`] the one that is taken back.
+    pub fn task(&self, position: u32) -> &Task {
+        self.list.task(index(position))
+    }
+
+    /// The service that a position calls on.
+    pub fn service(&self, position: u32) -> &Arc<str> {
+        let task = self.task(position);
+        match (position & UNDO != 0, &task.undo) {
+            (true, Some(undo)) => undo,
+            (true, None) | (false, _) => &task.service,
+        }
+    }
+
+    /// Whether anything would have to be taken back.
+    pub fn has_undo(&self) -> bool {
+        self.next_undo().is_some()
+    }
+
+    /// The first of the steps at work; grows whenever others are begun.
+    pub fn begun(&self) -> usize {
+        self.begun
+    }
+
+    /// The stage at work; as many as there are: none is left.
+    pub fn stage(&self) -> usize {
+        self.stage
+    }
+
+    /// The services of the tasks at work that are not done; those that take something back do not count.
+    pub fn open(&self) -> SmallVec<[Arc<str>; 2]> {
+        let current = self.current().iter();
+        let open = current.filter(|step| step.position & UNDO == 0 && step.done.is_none());
+        open.map(|step| Arc::clone(&self.task(step.position).service))
+            .collect()
+    }
+
+    /// The services of all tasks that are not done, also of those whose turn has not come.
+    pub fn to_do(&self) -> SmallVec<[Arc<str>; 2]> {
+        let mut to_do = self.open();
+        let rest = self
+            .list
+            .stages()
+            .get(self.stage + 1)
+            .map(|stage| usize::from(stage.first));
+        let rest = rest.map_or(&[][..], |first| &self.list.tasks()[first..]);
+        to_do.extend(rest.iter().map(|task| Arc::clone(&task.service)));
+        to_do
+    }
+
+    /// The services of tasks that were left out since a stage was at work: their conditions did not hold.
+    pub fn left_out_since(&self, stage: usize) -> SmallVec<[Arc<str>; 2]> {
+        let mut left_out = SmallVec::new();
+        for number in stage + 1..=self.stage {
+            let Some(stage) = self.list.stages().get(number) else {
+                break;
+            };
+            for position in stage.first..stage.first + stage.len {
+                let begun = |step: &Step| step.position == u32::from(position);
+                if number < self.stage || !self.current().iter().any(begun) {
+                    left_out.push(Arc::clone(&self.list.task(position).service));
+                }
+            }
+        }
+        left_out
+    }
+
+    /// Orders that its tasks gave rise to are under way.
+    pub fn has_children(&self) -> bool {
+        let waits = |step: &Step| step.spawned.is_some() && step.done.is_none();
+        self.current().iter().any(waits)
+    }
+
+    /// When a step must be done.
+    pub fn task_deadline(&self, step: &Step) -> Option<Timestamp> {
+        let deadline = self
+            .task(step.position)
+            .deadline
+            .filter(|_| step.position & UNDO == 0)?;
+        Some(step.begun + deadline)
+    }
+
+    /// The mode.
+    pub fn mode(&self) -> Mode {
+        match self.accepted.mode() {
+            ModeCode::Slip => Mode::Slip,
+            ModeCode::Trace => Mode::Trace,
+        }
+    }
+
+    /// The message of the order to the service of a step; see [`crate::message`].
+    pub fn message(&self, step: &Step) -> Json {
+        match self.mode() {
+            Mode::Slip => message::slip::request(&step.input, &self.list, &self.done_before(step)),
+            Mode::Trace => {
+                let input = kept(&self.accepted.input);
+                self.with_jobs(step, |jobs| {
+                    message::trace::request(&input, &self.list, jobs)
+                })
+            }
+        }
+    }
+
+    /// The result of a step in the message that its service has answered with.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn answer(&self, step: &Step, answer: &Json) -> Result<Json, message::Nonsense> {
+        let position = index(step.position);
+        match self.mode() {
+            Mode::Slip => {
+                let done = self.done_before(step);
+                message::slip::response(&self.list, position, &done, answer)
+            }
+            Mode::Trace => self.with_jobs(step, |jobs| {
+                message::trace::response(&self.list, position, jobs, answer)
+            }),
+        }
+    }
+
+    fn with_jobs<T>(&self, step: &Step, then: impl FnOnce(&[Job<'_>]) -> T) -> T {
+        let before = self.before(step);
+        let results: SmallVec<[Json; 4]> = before.iter().map(|step| step.result()).collect();
+        let done = before.iter().zip(&results).map(|(step, result)| Job {
+            position: index(step.position),
+            input: &step.input,
+            result: Some(result),
+        });
+        let own = Job {
+            position: index(step.position),
+            input: &step.input,
+            result: None,
+        };
+        let jobs: SmallVec<[Job<'_>; 4]> = done.chain([own]).collect();
+        then(&jobs)
+    }
+
+    /// The positions that were done when a step was begun: those of its group do not count.
+    fn done_before(&self, step: &Step) -> SmallVec<[u16; 4]> {
+        self.before(step)
+            .iter()
+            .map(|step| index(step.position))
+            .collect()
+    }
+
+    fn before(&self, step: &Step) -> SmallVec<[&Step; 4]> {
+        let is_current = self.current().iter().any(|it| it.position == step.position);
+        let until = if is_current {
+            self.begun
+        } else {
+            self.steps.len()
+        };
+        let before = self.steps[..until].iter();
+        before
+            .filter(|step| step.position & UNDO == 0 && step.done.is_some())
+            .collect()
+    }
+
+    /// Begins the next stage that has something to do; without one the order is complete.
+    fn begin(&mut self, at: Timestamp) {
+        self.begun = self.steps.len();
+        while let Some(stage) = self.list.stages().get(self.stage) {
+            for position in stage.first..stage.first + stage.len {
+                let when = &self.list.task(position).when;
+                if when.as_ref().is_none_or(|when| when.holds(&self.value)) {
+                    self.steps
+                        .push(Step::new(u32::from(position), self.value.clone(), at));
+                }
+            }
+            if self.steps.len() > self.begun {
+                return;
+            }
+            self.stage += 1;
+        }
+        self.end = Some(End {
+            code: EndCode::Completed,
+            at: Some(at),
+            reason: String::new(),
+        });
+    }
+
+    fn on_done(&mut self, at: Timestamp, done: Done) {
+        if self.is_ended() {
+            return;
+        }
+        let Some(step) = self.step_mut(done.position) else {
+            return;
+        };
+        if step.done.is_some() {
+            return;
+        }
+        step.done = Some((at, done));
+        self.go_on(at);
+    }
+
+    fn on_missed(&mut self, at: Timestamp, missed: Missed) {
+        if self.is_ended() {
+            return;
+        }
+        if let Some(step) = self.step_mut(missed.position)
+            && step.done.is_none()
+        {
+            step.misses.push((at, missed));
+        }
+        if self.is_undoing() {
+            self.go_on(at);
+        }
+    }
+
+    /// Goes on when nothing of this stage is left.
+    fn go_on(&mut self, at: Timestamp) {
+        if self.is_undoing() {
+            let under_way = self
+                .current()
+                .iter()
+                .any(|step| step.done.is_none() && !step.is_given_up());
+            if !under_way {
+                self.undo(at);
+            }
+            return;
+        }
+        if !self.current().iter().all(|step| step.done.is_some()) {
+            return;
+        }
+        let is_group = self.list.stages()[self.stage].group;
+        self.value = match (is_group, self.current()) {
+            (false, [only]) => only.result(),
+            (_, steps) => {
+                let results: Vec<Json> = steps.iter().map(Step::result).collect();
+                let tasks = steps.iter().map(|step| self.task(step.position));
+                message::join(tasks.zip(&results))
+            }
+        };
+        self.stage += 1;
+        self.begin(at);
+    }
+
+    fn on_ended(&mut self, at: Timestamp, ended: Ended) {
+        if self.end.is_some() {
+            return;
+        }
+        let undoing = ended.undoing;
+        self.end = Some(End {
+            code: ended.end(),
+            at: (!undoing).then_some(at),
+            reason: ended.reason,
+        });
+        if undoing {
+            self.undo(at);
+        }
+    }
+
+    /// The last task that is done and not yet taken back, though it should be.
+    fn next_undo(&self) -> Option<(u32, Json)> {
+        let before = |position: u32| {
+            self.steps
+                .iter()
+                .any(|step| step.position == position | UNDO)
+        };
+        let mut done = self
+            .steps
+            .iter()
+            .rev()
+            .filter(|step| step.position & UNDO == 0);
+        let step = done.find(|step| {
+            step.done.is_some() && self.task(step.position).undo.is_some() && !before(step.position)
+        })?;
+        let mut text = br#"{"input":"#.to_vec();
+        text.extend_from_slice(step.input.as_bytes());
+        text.extend_from_slice(br#","result":"#);
+        text.extend_from_slice(step.result().as_bytes());
+        text.push(b'}');
+        Some((step.position, Json::written(text)))
+    }
+
+    fn undo(&mut self, at: Timestamp) {
+        self.begun = self.steps.len();
+        if let Some((position, input)) = self.next_undo() {
+            self.steps.push(Step::new(position | UNDO, input, at));
+            return;
+        }
+        let kept: Vec<&str> = self
+            .steps
+            .iter()
+            .filter(|step| step.position & UNDO != 0 && step.is_given_up())
+            .map(|step| &*self.task(step.position).key)
+            .collect();
+        let not_taken_back =
+            (!kept.is_empty()).then(|| format!("; not taken back: {}", kept.join(", ")));
+        if let Some(end) = &mut self.end {
+            end.at = Some(at);
+            end.reason.push_str(&not_taken_back.unwrap_or_default());
+        }
+    }
+
+    fn on_spawned(&mut self, at: Timestamp, spawned: Spawned) {
+        let Some(done) = spawned.done else { return };
+        if self.end.is_some() {
+            return;
+        }
+        if let Some(step) = self.step_mut(done.position)
+            && step.is_open()
+        {
+            let ids = spawned.orders.iter().filter_map(|bytes| id_of(bytes));
+            step.children = ids.map(|id| Child { id, end: None }).collect();
+            step.spawned = Some((at, done));
+        }
+    }
+
+    fn on_joined(&mut self, at: Timestamp, joined: &Joined) {
+        let order = id_of(&joined.order);
+        let (code, result) = (joined.end(), &joined.result);
+        let result = (!result.is_empty()).then(|| kept(result));
+        let Some(step) = self.step_mut(joined.position) else {
+            return;
+        };
+        let child = step
+            .children
+            .iter_mut()
+            .find(|child| Some(child.id) == order);
+        if let Some(child) = child
+            && child.end.is_none()
+        {
+            child.end = Some((code, result));
+        }
+        let all = step.children.iter().all(|child| child.end.is_some());
+        let (true, Some((_, done)), None) = (all, step.spawned.clone(), &step.done) else {
+            return;
+        };
+        let result = with_children(&done, &step.children);
+        self.on_done(at, Done { result, ..done });
+    }
+}
+
+/// The result of a task with those of the orders it gave rise to.
+fn with_children(done: &Done, children: &[Child]) -> bytes::Bytes {
+    #[derive(serde::Serialize)]
+    struct Of<'a> {
+        id: OrderId,
+        state: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<&'a Json>,
+    }
+    #[derive(serde::Serialize)]
+    struct All<'a> {
+        result: Json,
+        orders: Vec<Of<'a>>,
+    }
+    let of = |child: &'_ Child| -> Option<(OrderId, EndCode, Option<Json>)> {
+        let (code, result) = child.end.clone()?;
+        Some((child.id, code, result))
+    };
+    let ends: Vec<_> = children.iter().filter_map(of).collect();
+    let orders = ends.iter().map(|(id, code, result)| Of {
+        id: *id,
+        state: code.name(),
+        result: result.as_ref(),
+    });
+    let all = All {
+        result: kept(&done.result),
+        orders: orders.collect(),
+    };
+    let text = serde_json::to_vec(&all).expect("values that were checked are written");
+    text.into()
+}
+
+/// The index of a task, whether it is to be done or taken back.
+pub fn index(position: u32) -> u16 {
+    u16::try_from(position & (UNDO - 1)).unwrap_or(u16::MAX)
+}
+
+impl EndCode {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+}

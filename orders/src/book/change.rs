@@ -1,0 +1,312 @@
+//! Follows what a change comes to: the next tasks, the end, the order that waits for this one. All of it is one record.
+
+use std::sync::Arc;
+
+use edgeless_types::Timestamp;
+use smallvec::SmallVec;
+
+use super::{Answer, Book, Effect, Entry, Gated, Order, Told, memory::Unapplied};
+use crate::{
+    body::{Body, index},
+    record::{Change, EndCode, Ended, Joined, Record, What, id_bytes},
+};
+
+/// What one change has come to so far.
+#[derive(Default)]
+struct Following {
+    record: Record,
+    /// Orders it was about, and the first step at work in each before.
+    touched: SmallVec<[(u32, usize); 2]>,
+    ended: SmallVec<[Arc<Body>; 1]>,
+}
+
+impl Book {
+    /// Something about an order has changed, whose body is in memory.
+    pub(super) fn change(&mut self, slot: u32, what: What, now: Timestamp) {
+        let mut following = Following::default();
+        self.apply(&mut following, slot, what, now);
+        self.settle(&mut following, slot, now);
+        self.keep(following, now);
+    }
+
+    /// Something about an order has changed, together with others.
+    pub(super) fn change_with(&mut self, slot: u32, what: What, record: Record, now: Timestamp) {
+        let mut following = Following {
+            record,
+            ..Following::default()
+        };
+        self.apply(&mut following, slot, what, now);
+        self.settle(&mut following, slot, now);
+        self.keep(following, now);
+    }
+
+    /// What follows from how an order is, if anything does.
+    pub(super) fn settle_alone(&mut self, slot: u32, now: Timestamp) {
+        let mut following = Following::default();
+        self.settle(&mut following, slot, now);
+        if !following.record.changes.is_empty() || !following.ended.is_empty() {
+            self.keep(following, now);
+        }
+    }
+
+    /// An order that was ended when it was accepted.
+    pub(super) fn record_end(&mut self, record: Record, slot: u32, now: Timestamp) {
+        let mut following = Following {
+            record,
+            touched: SmallVec::from_slice(&[(slot, 0)]),
+            ended: SmallVec::new(),
+        };
+        self.settle(&mut following, slot, now);
+        self.keep(following, now);
+    }
+
+    /// Keeps a record that ends nothing.
+    pub(super) fn record(&mut self, record: Record, slot: Option<u32>) {
+        let sequence = self.put(record, Told::default());
+        if let Some(order) = slot.and_then(|slot| self.orders.get_mut(slot as usize)) {
+            order.last = sequence;
+        }
+        if let Some(slot) = slot {
+            self.unapplied.push_back(Unapplied::active(sequence, slot));
+        }
+    }
+
+    fn put(&mut self, record: Record, told: Told) -> u64 {
+        let sequence = self.next;
+        self.next += 1;
+        self.out.records.push((record, told));
+        sequence
+    }
+
+    fn apply(&mut self, following: &mut Following, slot: u32, what: What, now: Timestamp) {
+        let Some(order) = self.orders.get_mut(slot as usize) else {
+            return;
+        };
+        let change = Change::new(order.id, now, what);
+        following.record.changes.push(change.clone());
+        let Some(body) = &mut order.body else {
+            return;
+        };
+        let (begun, stage, open) = (body.begun(), body.stage(), body.open());
+        if !following.touched.iter().any(|(other, _)| *other == slot) {
+            following.touched.push((slot, begun));
+        }
+        body.apply(change);
+        let mut gone = body.left_out_since(stage);
+        let mut still = match body.stage() == stage {
+            true => body.open(),
+            false => SmallVec::new(),
+        };
+        for service in open {
+            match still.iter().position(|other| *other == service) {
+                Some(at) => drop(still.swap_remove(at)),
+                None => gone.push(service),
+            }
+        }
+        for service in gone {
+            let service = self.service_slot(&service);
+            let to_do = &mut self.services[service as usize].to_do;
+            *to_do = to_do.saturating_sub(1);
+        }
+    }
+
+    /// What follows of itself, for this order and those that wait for it.
+    fn settle(&mut self, following: &mut Following, slot: u32, now: Timestamp) {
+        let mut next = Some(slot);
+        while let Some(slot) = next.take() {
+            let Some(order) = self.orders.get(slot as usize) else {
+                return;
+            };
+            let Some(body) = &order.body else { return };
+            if !body.is_ended()
+                && body.end.is_none()
+                && order.out.is_empty()
+                && let Some(reason) = body.failure().map(|step| failure(body, step))
+            {
+                let undoing = body.has_undo();
+                let ended = Ended {
+                    end: EndCode::Failed.into(),
+                    reason,
+                    undoing,
+                };
+                self.apply(following, slot, What::Ended(ended), now);
+            }
+            let is_ended = self.orders[slot as usize]
+                .body
+                .as_ref()
+                .is_some_and(|body| body.is_ended());
+            if is_ended {
+                let body = self.take_out(slot, now);
+                next = self.join(following, &body, now);
+                following.ended.push(body);
+            }
+        }
+    }
+
+    /// The order that waits for one that has ended is told; the place of that order.
+    fn join(&mut self, following: &mut Following, body: &Body, now: Timestamp) -> Option<u32> {
+        let parent = body.accepted.parent.as_ref()?;
+        let id = edgeless_types::OrderId::from_pair((parent.high, parent.low));
+        let slot = self.index.get(&id).copied()?;
+        let joined = joined(body, parent.position)?;
+        self.apply(following, slot, What::Joined(joined), now);
+        Some(slot)
+    }
+
+    /// An order that has come to its end leaves the book.
+    fn take_out(&mut self, slot: u32, now: Timestamp) -> Arc<Body> {
+        let order: Order = self.orders.remove(slot as usize);
+        self.index.remove(&order.id);
+        let body = order
+            .body
+            .expect("an order comes to its end with its body in memory");
+        self.clients[order.client as usize].active -= 1;
+        self.count_tasks(&body, -1);
+        self.resident = self.resident.saturating_sub(order.weight);
+        self.rates.ended(now);
+        if !order.out.is_empty() {
+            self.withdraw(slot, order.generation);
+        }
+        let timer = |what| super::Timer::Order {
+            slot,
+            generation: order.generation,
+            what,
+        };
+        if let Some(deadline) = order.deadline {
+            self.timers.remove(&(deadline, timer(super::Due::Deadline)));
+        }
+        for step in &body.steps {
+            if let Some(deadline) = body.task_deadline(step) {
+                let due = super::Due::Task(index(step.position));
+                self.timers.remove(&(deadline, timer(due)));
+            }
+        }
+        Arc::new(*body)
+    }
+
+    fn keep(&mut self, following: Following, now: Timestamp) {
+        let Following {
+            record,
+            touched,
+            ended,
+        } = following;
+        let told = Told {
+            ended: ended.iter().map(|body| body.id).collect(),
+        };
+        let sequence = self.put(record, told);
+        for (slot, begun) in touched {
+            let Some(order) = self.orders.get_mut(slot as usize) else {
+                continue;
+            };
+            order.last = sequence;
+            let Some(body) = &order.body else { continue };
+            order.has_children = body.has_children();
+            let weight = super::memory::bytes(body);
+            self.resident = self.resident + weight - order.weight.min(self.resident + weight);
+            order.weight = weight;
+            self.unapplied.push_back(Unapplied::active(sequence, slot));
+            if body.begun() != begun {
+                self.queue_current(slot, now);
+            }
+            self.watch(slot);
+        }
+        for body in ended {
+            let id = body.id;
+            self.ending.insert(id, Arc::clone(&body));
+            self.unapplied.push_back(Unapplied::ended(sequence, id));
+            self.gated.push_back((sequence, Gated::End(id, body)));
+        }
+    }
+
+    /// The steps at work wait for their services, as soon as what they build on is kept.
+    pub(super) fn queue_current(&mut self, slot: u32, now: Timestamp) {
+        let Some(order) = self.orders.get(slot as usize) else {
+            return;
+        };
+        let (generation, last) = (order.generation, order.last);
+        let Some(body) = &order.body else { return };
+        let timer = |what| super::Timer::Order {
+            slot,
+            generation,
+            what,
+        };
+        let mut at_once: SmallVec<[Entry; 4]> = SmallVec::new();
+        for step in body.current().iter().filter(|step| step.is_open()) {
+            let position = super::flight::place(step.position);
+            if let Some(deadline) = body.task_deadline(step) {
+                self.timers
+                    .insert((deadline, timer(super::Due::Task(position))));
+            }
+            match step.again() {
+                Some(again) if again > now => {
+                    self.timers
+                        .insert((again, timer(super::Due::Again(position))));
+                }
+                _ => at_once.push(Entry {
+                    slot,
+                    generation,
+                    position,
+                }),
+            }
+        }
+        for entry in at_once {
+            match last <= self.durable {
+                true => {
+                    if let Some(service) = self.enqueue(entry, false, now) {
+                        self.dispatch(service, now);
+                    }
+                }
+                false => self.gated.push_back((last, Gated::Queue(entry))),
+            }
+        }
+    }
+
+    /// Those who watch are told how an order is.
+    pub(super) fn watch(&mut self, slot: u32) {
+        let order = self.orders.get(slot as usize).filter(|_| self.watched);
+        if let Some(body) = order.and_then(|order| order.body.as_deref()) {
+            let changed = Effect::Changed(Arc::new(body.clone()));
+            self.gate(Gated::Effect(changed));
+        }
+    }
+
+    /// The end of an order is kept: whoever waits for it is told.
+    pub(super) fn tell_end(&mut self, id: edgeless_types::OrderId, body: &Arc<Body>) {
+        for ask in self.waiters.remove(&id).unwrap_or_default() {
+            let answer = Answer::Ended(Arc::clone(body));
+            self.out.effects.push(Effect::Answer { ask, answer });
+        }
+        if self.watched {
+            self.out.effects.push(Effect::Changed(Arc::clone(body)));
+        }
+        if !body.accepted.outputs.is_empty() {
+            self.out.effects.push(Effect::Deliver(Arc::clone(body)));
+        }
+    }
+}
+
+/// What an order is told of one that it waits for and that has ended.
+pub(super) fn joined(body: &Body, position: u32) -> Option<Joined> {
+    let end = body.end.as_ref()?;
+    let result = match end.code {
+        EndCode::Completed => body.value.bytes(),
+        EndCode::Failed | EndCode::Cancelled | EndCode::Expired => bytes::Bytes::new(),
+    };
+    Some(Joined {
+        position,
+        order: id_bytes(body.id),
+        end: end.code.into(),
+        result,
+    })
+}
+
+/// Why an order fails, in words.
+fn failure(body: &Body, step: &crate::body::Step) -> String {
+    let key = &body.task(step.position).key;
+    let attempts = step.misses.len();
+    let reason = step.misses.last().map_or("", |(_, missed)| &missed.reason);
+    match attempts {
+        1 => format!("task `{key}`: {reason}"),
+        _ => format!("task `{key}`, {attempts} attempts: {reason}"),
+    }
+}

@@ -1,0 +1,177 @@
+//! What of the orders is in memory: all of those at work, and of those that wait as much as there is room for.
+
+use edgeless_types::{OrderId, Timestamp};
+
+use super::{Book, Effect, Entry, Event, weight};
+use crate::body::Body;
+
+/// How many orders of a service may be on their way from the store.
+const LOADS: u32 = 64;
+/// What an order takes besides its values, in bytes; about.
+const ORDER_BYTES: usize = 700;
+/// What a step takes besides its values, in bytes; about.
+const STEP_BYTES: usize = 300;
+
+/// Something that is not in the store yet.
+#[derive(Debug)]
+pub(super) struct Unapplied {
+    sequence: u64,
+    what: Which,
+}
+
+#[derive(Debug)]
+enum Which {
+    Active(u32),
+    Ended(OrderId),
+    Key(u32, Box<str>),
+}
+
+impl Unapplied {
+    pub(super) fn active(sequence: u64, slot: u32) -> Self {
+        let what = Which::Active(slot);
+        Self { sequence, what }
+    }
+
+    pub(super) fn ended(sequence: u64, id: OrderId) -> Self {
+        let what = Which::Ended(id);
+        Self { sequence, what }
+    }
+
+    pub(super) fn key(sequence: u64, client: u32, key: Box<str>) -> Self {
+        let what = Which::Key(client, key);
+        Self { sequence, what }
+    }
+}
+
+/// What waits for an order to be there.
+#[derive(Debug)]
+pub(super) enum Parked {
+    /// Something happens to it.
+    Event(Event),
+    /// Its turn has come at a service.
+    Turn(Entry, u32),
+    /// A task of it is to wait for its service.
+    Queue(Entry),
+    /// The deadline of a task of it has passed.
+    TaskDeadline(Entry),
+    /// Its own deadline has passed.
+    Deadline,
+}
+
+impl Book {
+    /// Records are in the store: what they are about need not be in memory.
+    pub(super) fn on_applied(&mut self, through: u64) {
+        self.applied = self.applied.max(through);
+        while let Some(first) = self.unapplied.front()
+            && first.sequence <= self.applied
+            && let Some(Unapplied { what, .. }) = self.unapplied.pop_front()
+        {
+            match what {
+                Which::Active(slot) => self.evict(slot),
+                Which::Ended(id) => {
+                    self.ending.remove(&id);
+                }
+                Which::Key(client, key) => {
+                    self.keys.remove(&(client, key));
+                }
+            }
+        }
+    }
+
+    /// Forgets what the store has, if memory is short and nothing is being done with it.
+    pub(super) fn evict(&mut self, slot: u32) {
+        if self.resident <= self.settings.resident_bytes {
+            return;
+        }
+        let Some(order) = self.orders.get_mut(slot as usize) else {
+            return;
+        };
+        let is_waiting = order.out.is_empty() && !order.has_children;
+        if is_waiting && order.last <= self.applied && order.body.take().is_some() {
+            self.resident = self.resident.saturating_sub(order.weight);
+        }
+    }
+
+    /// Whether a service may have another order loaded.
+    pub(super) fn may_load(&self, service: u32) -> bool {
+        self.services[service as usize].loading < LOADS
+    }
+
+    /// Has something wait until an order is there, and asks for it.
+    pub(super) fn park(&mut self, id: OrderId, parked: Parked) {
+        if let Parked::Turn(_, service) = &parked {
+            self.services[*service as usize].loading += 1;
+        }
+        let waiting = self.loading.entry(id).or_default();
+        waiting.push(parked);
+        if waiting.len() == 1 {
+            self.out.effects.push(Effect::Load { id });
+        }
+    }
+
+    pub(super) fn on_loaded(&mut self, id: OrderId, body: Option<Box<Body>>, now: Timestamp) {
+        let parked = self.loading.remove(&id).unwrap_or_default();
+        let slot = self.index.get(&id).copied();
+        let ended = match (slot, body) {
+            (Some(slot), Some(body)) => {
+                self.take_in(slot, body);
+                None
+            }
+            (Some(_), None) => {
+                // The store said that it has it. It is asked again when something happens.
+                tracing::error!(order = %id, "an order that waits is not in the store");
+                None
+            }
+            (None, body) => body,
+        };
+        for parked in parked {
+            match (parked, slot) {
+                (Parked::Event(event), Some(_)) => self.follow(event, now),
+                (Parked::Event(event), None) => {
+                    self.on_ended_loaded(id, ended.as_deref(), event, now)
+                }
+                (Parked::Queue(entry), _) => {
+                    if let Some(service) = self.enqueue(entry, true, now) {
+                        self.dispatch(service, now);
+                    }
+                }
+                (Parked::TaskDeadline(entry), Some(slot)) => {
+                    self.on_task_deadline(slot, entry.position, now);
+                }
+                (Parked::Deadline, Some(slot)) => self.on_deadline(slot, now),
+                (Parked::TaskDeadline(_) | Parked::Deadline, None) => {}
+                (Parked::Turn(entry, service), _) => {
+                    self.services[service as usize].loading -= 1;
+                    self.enqueue(entry, true, now);
+                    self.dispatch(service, now);
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, slot: u32, body: Box<Body>) {
+        let order = &mut self.orders[slot as usize];
+        if order.body.is_none() {
+            order.weight = bytes(&body);
+            self.resident += order.weight;
+            order.body = Some(body);
+        }
+    }
+}
+
+/// About how much memory an order takes.
+pub(super) fn bytes(body: &Body) -> usize {
+    let steps = body.steps.iter().map(|step| {
+        let result = step.done.as_ref().map_or(0, |(_, done)| done.result.len());
+        let misses = step
+            .misses
+            .iter()
+            .map(|(_, missed)| missed.reason.len() + 100);
+        STEP_BYTES + result + misses.sum::<usize>()
+    });
+    ORDER_BYTES
+        + body.accepted.input.len()
+        + body.accepted.metadata.len()
+        + weight(&body.value)
+        + steps.sum::<usize>()
+}

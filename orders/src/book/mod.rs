@@ -1,0 +1,621 @@
+//! The order book: every order that has not come to its end, and what is to be done about it.
+//!
+//! A pure state machine: an event and the time go in, records to be kept and effects to be carried out come out.
+//! Nothing is told to anybody and nothing is handed out before what it builds on is kept: effects that follow from a
+//! record wait here until [`Event::Durable`] says so. What a record says has an effect on the book at once.
+//!
+//! Orders that wait may be in the store only ([`Event::Applied`] says what is there): the book then keeps a few dozen
+//! bytes of each, and asks for the rest ([`Effect::Load`]) before their turn comes.
+//!
+//! `submit` takes orders, `flight` hands tasks out and takes their outcomes, `change` follows what comes of them,
+//! `ask` has what clients want otherwise, `memory` what stays in memory, `restore` begins with what was kept,
+//! `figures` says how things are.
+
+mod ask;
+mod change;
+mod figures;
+mod flight;
+mod limit;
+mod memory;
+mod outcome;
+mod queue;
+mod restore;
+mod services;
+mod spawn;
+mod submit;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use edgeless_types::{OrderId, Timestamp};
+use rand::rngs::SmallRng;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use self::{
+    flight::Flight,
+    limit::Bucket,
+    queue::{Entry, Queue},
+    window::Window,
+};
+use crate::{
+    body::Body, contract::Contract, json::Json, record::Record, service::ServiceSpec,
+    submission::Submission,
+};
+
+pub use ask::{Answer, Refusal};
+pub use figures::{BookFigures, ServiceFigures};
+pub use flight::{Handout, Outcome};
+
+/// Whoever asked; the shell knows who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ask(pub u64);
+
+/// A line over which tasks go to a service; the shell knows where it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LineId(pub u32);
+
+/// A task that was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What happens to the book.
+#[derive(Debug)]
+pub enum Event {
+    /// An order comes. With `wait` the answer is its end.
+    Submit {
+        /// Its id if it is accepted.
+        id: OrderId,
+        /// What it is.
+        submission: Box<Submission>,
+        /// Who is answered.
+        ask: Ask,
+        /// Only at its end.
+        wait: bool,
+    },
+    /// Somebody wants to know how an order is.
+    Look {
+        /// The order.
+        id: OrderId,
+        /// Who is answered.
+        ask: Ask,
+    },
+    /// Somebody wants to be told of its end.
+    Wait {
+        /// The order.
+        id: OrderId,
+        /// Who is answered.
+        ask: Ask,
+    },
+    /// An order is wanted no more.
+    Cancel {
+        /// The order.
+        id: OrderId,
+        /// Why.
+        reason: String,
+        /// Who is answered.
+        ask: Ask,
+    },
+    /// An order that failed is to be taken up again, as another order.
+    Retry {
+        /// The order.
+        id: OrderId,
+        /// The id of the new one.
+        new: OrderId,
+        /// Who is answered.
+        ask: Ask,
+    },
+    /// An order is held up, or goes on.
+    Pause {
+        /// The order.
+        id: OrderId,
+        /// It is held up.
+        paused: bool,
+        /// Who is answered.
+        ask: Ask,
+    },
+    /// A service is held up, or goes on.
+    PauseService {
+        /// Its name.
+        name: Arc<str>,
+        /// It is held up.
+        paused: bool,
+    },
+    /// A service is there, or changed; none: it is there no more.
+    Service {
+        /// Its name.
+        name: Arc<str>,
+        /// What it is.
+        spec: Option<Arc<ServiceSpec>>,
+    },
+    /// A client is there, or changed; none: it is there no more.
+    Client {
+        /// Its name.
+        name: Arc<str>,
+        /// Its contract.
+        contract: Option<Arc<Contract>>,
+    },
+    /// A line leads to a service now.
+    LineOpened {
+        /// The line.
+        line: LineId,
+        /// The service's name.
+        service: Arc<str>,
+        /// For people: where it leads.
+        source: Arc<str>,
+    },
+    /// So many copies are behind a line.
+    Copies {
+        /// The line.
+        line: LineId,
+        /// How many.
+        copies: u32,
+    },
+    /// A line is lost.
+    LineClosed {
+        /// The line.
+        line: LineId,
+    },
+    /// A task has come back.
+    Outcome {
+        /// Over which line.
+        line: LineId,
+        /// Which.
+        ticket: Ticket,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// All records up to this one are kept.
+    Durable {
+        /// Its number.
+        through: u64,
+    },
+    /// Whether there is room for new orders; with the reason why not.
+    Room {
+        /// None: there is.
+        full: Option<Arc<str>>,
+    },
+    /// All records up to this one are in the store.
+    Applied {
+        /// Its number.
+        through: u64,
+    },
+    /// What the store has of an order.
+    Loaded {
+        /// The order.
+        id: OrderId,
+        /// The order; none: there is no such order.
+        body: Option<Box<Body>>,
+    },
+    /// What the store has under an idempotency key.
+    Found {
+        /// The client.
+        client: Arc<str>,
+        /// The key.
+        key: String,
+        /// The order and the digest of what was sent.
+        found: Option<(OrderId, [u8; 32])>,
+    },
+    /// Output of an order's end: told, or why it cannot be.
+    Delivered {
+        /// The order.
+        id: OrderId,
+        /// Which of its outputs.
+        output: u32,
+        /// None: it is told.
+        problem: Option<String>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// A task goes to a line.
+    Hand {
+        /// The line.
+        line: LineId,
+        /// The task.
+        handout: Handout,
+    },
+    /// A task that was handed out is wanted no more.
+    Withdraw {
+        /// The line.
+        line: LineId,
+        /// The task.
+        ticket: Ticket,
+    },
+    /// Somebody is answered.
+    Answer {
+        /// Who.
+        ask: Ask,
+        /// What.
+        answer: Answer,
+    },
+    /// An order is wanted from the store: [`Event::Loaded`].
+    Load {
+        /// Which.
+        id: OrderId,
+    },
+    /// An idempotency key is looked up: [`Event::Found`].
+    Find {
+        /// The client.
+        client: Arc<str>,
+        /// The key.
+        key: String,
+    },
+    /// Something about an order has changed, for those who watch.
+    Changed(Arc<Body>),
+    /// The end of an order is to be told: [`Event::Delivered`] for each of its outputs.
+    Deliver(Arc<Body>),
+    /// Tasks wait for a service, and no line leads there.
+    Wanted {
+        /// Its name.
+        service: Arc<str>,
+    },
+}
+
+/// What one event came to.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be kept, in this order; the first has the number after the last before.
+    pub records: Vec<(Record, Told)>,
+    /// To be done.
+    pub effects: Vec<Effect>,
+}
+
+/// What a record is about, for the store.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Told {
+    /// Orders that came to their end by it.
+    pub ended: SmallVec<[OrderId; 1]>,
+}
+
+/// Settings of a book.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of orders in memory beyond which those that wait are in the store only.
+    pub resident_bytes: usize,
+    /// How much later than its time-out a task is given up: its line says so itself before.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            resident_bytes: 64 << 20,
+            grace: Duration::from_secs(2),
+        }
+    }
+}
+
+/// All orders that have not come to their end.
+#[derive(Debug)]
+pub struct Book {
+    settings: Settings,
+    rng: SmallRng,
+    orders: Slab<Order>,
+    index: FxHashMap<OrderId, u32>,
+    generations: u32,
+    services: Vec<Service>,
+    service_index: FxHashMap<Arc<str>, u32>,
+    clients: Vec<Client>,
+    client_index: FxHashMap<Arc<str>, u32>,
+    lines: FxHashMap<LineId, Line>,
+    flights: Slab<Flight>,
+    tickets: u64,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    /// What waits for its record to be kept.
+    gated: VecDeque<(u64, Gated)>,
+    /// The number of the next record.
+    next: u64,
+    durable: u64,
+    full: Option<Arc<str>>,
+    waiters: FxHashMap<OrderId, SmallVec<[Ask; 1]>>,
+    /// Ends that are not in the store yet.
+    ending: FxHashMap<OrderId, Arc<Body>>,
+    /// Keys that are not in the store yet.
+    keys: FxHashMap<(u32, Box<str>), (OrderId, [u8; 32])>,
+    /// Submissions whose keys are being looked up.
+    finding: FxHashMap<(u32, Box<str>), Vec<submit::Asked>>,
+    /// What has to wait for orders that are being loaded.
+    loading: FxHashMap<OrderId, Vec<memory::Parked>>,
+    unapplied: VecDeque<memory::Unapplied>,
+    applied: u64,
+    resident: usize,
+    /// Somebody watches: [`Effect::Changed`] is wanted.
+    pub watched: bool,
+    rates: figures::Rates,
+    out: Output,
+}
+
+/// An order that has not come to its end.
+#[derive(Debug)]
+struct Order {
+    id: OrderId,
+    accepted: Timestamp,
+    deadline: Option<Timestamp>,
+    /// Its last record.
+    last: u64,
+    /// Its bytes in memory, as counted.
+    weight: usize,
+    body: Option<Box<Body>>,
+    /// Positions that are handed out.
+    out: SmallVec<[u16; 4]>,
+    client: u32,
+    generation: u32,
+    priority: u8,
+    paused: bool,
+    /// Orders that its tasks gave rise to are under way.
+    has_children: bool,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    name: Arc<str>,
+    spec: Option<Arc<ServiceSpec>>,
+    lines: Vec<LineId>,
+    queue: Queue,
+    /// Tasks of active orders that are not done.
+    to_do: u64,
+    in_flight: u32,
+    /// Orders being loaded whose turn has come.
+    loading: u32,
+    paused: bool,
+    wanted: bool,
+    counts: figures::Counts,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    name: Arc<str>,
+    contract: Option<Arc<Contract>>,
+    list: Option<Arc<crate::tasks::TaskList>>,
+    bucket: Bucket,
+    active: u64,
+}
+
+#[derive(Debug)]
+struct Line {
+    service: u32,
+    source: Arc<str>,
+    window: Window,
+    in_flight: u32,
+}
+
+/// What time brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// An order's deadline, or the end of its delay, or of the pause of one of its tasks.
+    Order {
+        slot: u32,
+        generation: u32,
+        what: Due,
+    },
+    /// A task that was handed out.
+    Flight(Ticket),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Deadline,
+    Task(u16),
+    Again(u16),
+    Begin,
+}
+
+/// What waits for a record to be kept.
+#[derive(Debug)]
+enum Gated {
+    /// A task may be handed out.
+    Queue(Entry),
+    /// Something may be done.
+    Effect(Effect),
+    /// Those who wait for an order's end are answered.
+    End(OrderId, Arc<Body>),
+}
+
+impl Book {
+    /// An empty book whose first record has the number `next`.
+    pub fn new(settings: Settings, next: u64, rng: SmallRng) -> Self {
+        Self {
+            settings,
+            rng,
+            orders: Slab::new(),
+            index: FxHashMap::default(),
+            generations: 0,
+            services: Vec::new(),
+            service_index: FxHashMap::default(),
+            clients: Vec::new(),
+            client_index: FxHashMap::default(),
+            lines: FxHashMap::default(),
+            flights: Slab::new(),
+            tickets: 0,
+            timers: BTreeSet::new(),
+            gated: VecDeque::new(),
+            next,
+            durable: next - 1,
+            full: None,
+            waiters: FxHashMap::default(),
+            ending: FxHashMap::default(),
+            keys: FxHashMap::default(),
+            finding: FxHashMap::default(),
+            loading: FxHashMap::default(),
+            unapplied: VecDeque::new(),
+            applied: next - 1,
+            resident: 0,
+            watched: false,
+            rates: figures::Rates::default(),
+            out: Output::default(),
+        }
+    }
+
+    /// Follows one event.
+    pub fn on_event(&mut self, event: Event, now: Timestamp) -> Output {
+        self.follow(event, now);
+        std::mem::take(&mut self.out)
+    }
+
+    fn follow(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Submit {
+                id,
+                submission,
+                ask,
+                wait,
+            } => self.on_submit(
+                submit::Asked {
+                    id,
+                    submission,
+                    ask,
+                    wait,
+                },
+                now,
+            ),
+            Event::Look { id, ask } => self.on_look(id, ask),
+            Event::Wait { id, ask } => self.on_wait(id, ask),
+            Event::Cancel { id, reason, ask } => self.on_cancel(id, reason, ask, now),
+            Event::Retry { id, new, ask } => self.on_retry(id, new, ask, now),
+            Event::Pause { id, paused, ask } => self.on_pause(id, paused, ask, now),
+            Event::PauseService { name, paused } => self.on_pause_service(&name, paused, now),
+            Event::Service { name, spec } => self.on_service(name, spec, now),
+            Event::Client { name, contract } => self.on_client(name, contract),
+            Event::LineOpened {
+                line,
+                service,
+                source,
+            } => self.on_line_opened(line, service, source, now),
+            Event::Copies { line, copies } => self.on_copies(line, copies, now),
+            Event::LineClosed { line } => self.on_line_closed(line, now),
+            Event::Outcome {
+                line,
+                ticket,
+                outcome,
+            } => self.on_outcome(line, ticket, outcome, now),
+            Event::Durable { through } => self.on_durable(through, now),
+            Event::Room { full } => self.full = full,
+            Event::Applied { through } => self.on_applied(through),
+            Event::Loaded { id, body } => self.on_loaded(id, body, now),
+            Event::Found { client, key, found } => self.on_found(&client, key, found, now),
+            Event::Delivered {
+                id,
+                output,
+                problem,
+            } => self.on_delivered(id, output, problem, now),
+            Event::Tick => self.on_tick(now),
+        }
+    }
+
+    /// The next moment at which [`Event::Tick`] is wanted.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// The number of the next record.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    fn on_durable(&mut self, through: u64, now: Timestamp) {
+        self.durable = self.durable.max(through);
+        let mut touched: SmallVec<[u32; 8]> = SmallVec::new();
+        while let Some((sequence, _)) = self.gated.front()
+            && *sequence <= self.durable
+            && let Some((_, gated)) = self.gated.pop_front()
+        {
+            match gated {
+                Gated::Queue(entry) => {
+                    if let Some(service) = self.enqueue(entry, false, now)
+                        && !touched.contains(&service)
+                    {
+                        touched.push(service);
+                    }
+                }
+                Gated::Effect(effect) => self.out.effects.push(effect),
+                Gated::End(id, body) => self.tell_end(id, &body),
+            }
+        }
+        for service in touched {
+            self.dispatch(service, now);
+        }
+    }
+
+    /// Has an effect wait until all that was recorded so far is kept.
+    fn gate(&mut self, gated: Gated) {
+        let last = self.next - 1;
+        match gated {
+            Gated::Effect(effect) if last <= self.durable => self.out.effects.push(effect),
+            gated => self.gated.push_back((last, gated)),
+        }
+    }
+
+    fn answer(&mut self, ask: Ask, answer: Answer) {
+        self.gate(Gated::Effect(Effect::Answer { ask, answer }));
+    }
+
+    fn order(&self, entry: Entry) -> Option<&Order> {
+        let order = self.orders.get(entry.slot as usize)?;
+        (order.generation == entry.generation).then_some(order)
+    }
+
+    fn on_tick(&mut self, now: Timestamp) {
+        while let Some((due, timer)) = self.timers.first().copied()
+            && due <= now
+        {
+            self.timers.pop_first();
+            match timer {
+                Timer::Flight(ticket) => self.on_overdue(ticket, now),
+                Timer::Order {
+                    slot,
+                    generation,
+                    what,
+                } => {
+                    let entry = Entry {
+                        slot,
+                        generation,
+                        position: 0,
+                    };
+                    if self.order(entry).is_some() {
+                        self.on_order_due(entry, what, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_order_due(&mut self, entry: Entry, what: Due, now: Timestamp) {
+        match what {
+            Due::Deadline => self.on_deadline(entry.slot, now),
+            Due::Task(position) => self.on_task_deadline(entry.slot, position, now),
+            Due::Begin => self.queue_current(entry.slot, now),
+            Due::Again(position) => {
+                let entry = Entry { position, ..entry };
+                if let Some(service) = self.enqueue(entry, true, now) {
+                    self.dispatch(service, now);
+                }
+            }
+        }
+    }
+}
+
+/// What a client is told of values that may be long.
+pub(crate) fn short(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(200)
+        .map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}
+
+/// A payload and its size for the account of memory.
+fn weight(json: &Json) -> usize {
+    json.as_bytes().len()
+}

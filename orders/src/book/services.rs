@@ -1,0 +1,122 @@
+//! Services and clients that the book knows, and the lines that lead to services.
+
+use std::sync::Arc;
+
+use edgeless_types::Timestamp;
+
+use super::{Book, Client, Line, LineId, Service, Window};
+use crate::{body::Body, contract::Contract, service::ServiceSpec};
+
+impl Book {
+    pub(super) fn on_service(
+        &mut self,
+        name: Arc<str>,
+        spec: Option<Arc<ServiceSpec>>,
+        now: Timestamp,
+    ) {
+        let slot = self.service_slot(&name);
+        let service = &mut self.services[slot as usize];
+        let concurrency = spec.as_ref().and_then(|spec| spec.concurrency);
+        service.spec = spec;
+        service.wanted = false;
+        for line in service.lines.clone() {
+            if let Some(line) = self.lines.get_mut(&line) {
+                line.window = Window::new(concurrency);
+            }
+        }
+        self.dispatch(slot, now);
+    }
+
+    pub(super) fn on_pause_service(&mut self, name: &str, paused: bool, now: Timestamp) {
+        let slot = self.service_slot(name);
+        self.services[slot as usize].paused = paused;
+        self.dispatch(slot, now);
+    }
+
+    pub(super) fn on_client(&mut self, name: Arc<str>, contract: Option<Arc<Contract>>) {
+        let slot = self.client_slot(&name);
+        let list = contract.as_ref().and_then(|contract| contract.check().ok());
+        let client = &mut self.clients[slot as usize];
+        client.contract = contract;
+        client.list = list.map(Arc::new);
+    }
+
+    pub(super) fn on_line_opened(
+        &mut self,
+        line: LineId,
+        service: Arc<str>,
+        source: Arc<str>,
+        now: Timestamp,
+    ) {
+        let slot = self.service_slot(&service);
+        let service = &mut self.services[slot as usize];
+        let concurrency = service.spec.as_ref().and_then(|spec| spec.concurrency);
+        service.lines.push(line);
+        service.wanted = false;
+        let window = Window::new(concurrency);
+        let opened = Line {
+            service: slot,
+            source,
+            window,
+            in_flight: 0,
+        };
+        self.lines.insert(line, opened);
+        self.dispatch(slot, now);
+    }
+
+    pub(super) fn on_copies(&mut self, line: LineId, copies: u32, now: Timestamp) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.window.set_copies(copies);
+            let service = line.service;
+            self.dispatch(service, now);
+        }
+    }
+
+    /// A service that is defined.
+    pub(super) fn service(&self, name: &str) -> Option<&Service> {
+        let slot = self.service_index.get(name)?;
+        let service = &self.services[*slot as usize];
+        service.spec.is_some().then_some(service)
+    }
+
+    /// The place of a service, which is made if there is none: orders may name it that was defined once.
+    pub(super) fn service_slot(&mut self, name: &str) -> u32 {
+        if let Some(slot) = self.service_index.get(name) {
+            return *slot;
+        }
+        let slot = u32::try_from(self.services.len())
+            .expect("services have names that are kept in memory");
+        let name: Arc<str> = name.into();
+        self.service_index.insert(Arc::clone(&name), slot);
+        self.services.push(Service {
+            name,
+            ..Service::default()
+        });
+        slot
+    }
+
+    /// The place of a client, which is made if there is none.
+    pub(super) fn client_slot(&mut self, name: &str) -> u32 {
+        if let Some(slot) = self.client_index.get(name) {
+            return *slot;
+        }
+        let slot =
+            u32::try_from(self.clients.len()).expect("clients have names that are kept in memory");
+        let name: Arc<str> = name.into();
+        self.client_index.insert(Arc::clone(&name), slot);
+        self.clients.push(Client {
+            name,
+            ..Client::default()
+        });
+        slot
+    }
+
+    /// Adds the tasks of an order that are still to be done, or takes those away that were left.
+    pub(super) fn count_tasks(&mut self, body: &Body, sign: i64) {
+        for name in body.to_do() {
+            let slot = self.service_slot(&name);
+            let to_do = &mut self.services[slot as usize].to_do;
+            *to_do = to_do.saturating_add_signed(sign);
+        }
+    }
+}

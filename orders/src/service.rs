@@ -1,0 +1,203 @@
+//! What a service is: what runs for it, how it is called, how often a task is tried.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use edgeless_types::{Timestamp, workflow::FunctionClass};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::fault::Fault;
+
+/// A service as it is defined: `PUT /api/v1/services/{name}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSpec {
+    /// The function that does the work, as in a workflow. Either this or `url`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_specification: Option<FunctionClass>,
+    /// An HTTP endpoint outside that does it: each task is a POST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Requirements of the function and `init-payload`, as in a workflow.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// What it gets and returns.
+    #[serde(default)]
+    pub call: Call,
+    /// It gets an envelope with order, task and attempt around the payload, and answers with one.
+    #[serde(default)]
+    pub envelope: bool,
+    /// Never fewer copies than this are there; 0 to 1,000. With 0 it is switched off when idle.
+    #[serde(default = "one")]
+    pub min_instances: u32,
+    /// Never more copies than this are there; 1 to 1,000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
+    /// Without tasks for so long it is switched off, if `min_instances` is 0; 100 ms to 30 days.
+    #[serde(default = "idle_after", with = "humantime_serde")]
+    pub idle_after: Duration,
+    /// How long an attempt may take; 1 ms to 1 day.
+    #[serde(default = "timeout", with = "humantime_serde")]
+    pub timeout: Duration,
+    /// How often a task is tried, and when again.
+    #[serde(default)]
+    pub retries: Retries,
+    /// How many tasks may be with it at once, 1 to 10,000; none: as many as it does quickly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+/// What a service gets and returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Call {
+    /// The input of its task; it returns the result.
+    #[default]
+    Value,
+    /// The whole message of the order; it returns the message with its part done.
+    Message,
+}
+
+/// How often a task is tried, and when again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retries {
+    /// At most so many attempts that reached the service; 1 to 1,000.
+    pub attempts: u32,
+    /// The pause after the first; it doubles with each. 1 ms to 1 hour.
+    #[serde(with = "humantime_serde")]
+    pub pause: Duration,
+    /// The longest pause; up to 1 day.
+    #[serde(with = "humantime_serde")]
+    pub longest: Duration,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            pause: Duration::from_millis(100),
+            longest: Duration::from_secs(30),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn idle_after() -> Duration {
+    Duration::from_secs(60)
+}
+
+fn timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl ServiceSpec {
+    /// Everything that is wrong with it; nothing: it is sound.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |holds: bool, pointer: &str, detail: &str| {
+            if !holds {
+                faults.push(Fault::new(pointer, detail));
+            }
+        };
+        match (&self.class_specification, &self.url) {
+            (None, None) => check(
+                false,
+                "",
+                "a service has a `class_specification` or a `url`",
+            ),
+            (Some(_), Some(_)) => check(
+                false,
+                "/url",
+                "a service has either a `class_specification` or a `url`, not both",
+            ),
+            (None, Some(url)) => {
+                let plain = url.starts_with("http://") && url.len() > "http://".len();
+                check(
+                    plain,
+                    "/url",
+                    "it must begin with `http://` and name a host",
+                );
+                check(
+                    self.annotations.is_empty(),
+                    "/annotations",
+                    "an endpoint outside has no requirements; leave them out",
+                );
+            }
+            (Some(_), None) => {}
+        }
+        check(
+            self.min_instances <= 1_000,
+            "/min_instances",
+            "it must be 0 to 1000",
+        );
+        let most = self.max_instances.unwrap_or(1_000);
+        check(
+            (1..=1_000).contains(&most) && most >= self.min_instances,
+            "/max_instances",
+            "it must be 1 to 1000, and not less than `min_instances`",
+        );
+        let millis = Duration::from_millis;
+        for (pointer, value, least, longest, detail) in [
+            (
+                "/idle_after",
+                self.idle_after,
+                millis(100),
+                30 * DAY,
+                "it must be 100ms to 30days",
+            ),
+            (
+                "/timeout",
+                self.timeout,
+                millis(1),
+                DAY,
+                "it must be 1ms to 1day",
+            ),
+            (
+                "/retries/pause",
+                self.retries.pause,
+                millis(1),
+                DAY / 24,
+                "it must be 1ms to 1hour",
+            ),
+            (
+                "/retries/longest",
+                self.retries.longest,
+                self.retries.pause,
+                DAY,
+                "it must not be less than `pause`, and at most 1day",
+            ),
+        ] {
+            check((least..=longest).contains(&value), pointer, detail);
+        }
+        check(
+            (1..=1_000).contains(&self.retries.attempts),
+            "/retries/attempts",
+            "it must be 1 to 1000",
+        );
+        check(
+            self.concurrency
+                .is_none_or(|most| (1..=10_000).contains(&most)),
+            "/concurrency",
+            "it must be 1 to 10000",
+        );
+        faults
+    }
+}
+
+impl Retries {
+    /// When to try again after so many attempts: the pause doubles, and half of it is chance, so that what failed
+    /// together does not come back together.
+    pub fn again(&self, attempts: u32, now: Timestamp, rng: &mut impl Rng) -> Timestamp {
+        let doubled = self
+            .pause
+            .saturating_mul(1 << attempts.saturating_sub(1).min(20));
+        let pause = doubled.min(self.longest);
+        now + pause.mul_f64(rng.random_range(0.5..=1.0))
+    }
+}

@@ -1,0 +1,181 @@
+//! An order as a client sends it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use edgeless_types::Timestamp;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    contract::Output,
+    fault::Fault,
+    json::Json,
+    message::MAX_VALUE_DEPTH,
+    message::Mode,
+    tasks::{TaskList, is_service_name},
+};
+
+/// The longest idempotency key, in bytes.
+pub const KEY_BYTES: usize = 200;
+/// The longest metadata, in bytes of JSON.
+pub const METADATA_BYTES: usize = 16 << 10;
+
+/// The document: `POST /api/v1/orders`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document<'a> {
+    client: Option<String>,
+    #[serde(borrow)]
+    input: Option<Given<'a>>,
+    #[serde(borrow, alias = "todo")]
+    tasks: Option<&'a RawValue>,
+    mode: Option<Mode>,
+    #[serde(default, with = "humantime_serde")]
+    deadline: Option<Duration>,
+    #[serde(default, with = "humantime_serde")]
+    delay: Option<Duration>,
+    priority: Option<u8>,
+    idempotency_key: Option<String>,
+    callback: Option<String>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// A value that is there, `null` too.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Given<'a>(#[serde(borrow)] &'a RawValue);
+
+/// An order as it is asked for: well-formed, not yet checked against contract and services.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// Who sends it.
+    pub client: Option<String>,
+    /// What it is about.
+    pub input: Json,
+    /// Its own list of tasks.
+    pub tasks: Option<Arc<TaskList>>,
+    /// Which messages its services get.
+    pub mode: Option<Mode>,
+    /// How long it may take.
+    pub deadline: Option<Duration>,
+    /// How long it waits before it begins.
+    pub delay: Option<Duration>,
+    /// 0 to 9.
+    pub priority: Option<u8>,
+    /// Whoever sends it again with the same key means the same order.
+    pub key: Option<Key>,
+    /// Where its end is told besides.
+    pub callback: Option<Output>,
+    /// What the client noted.
+    pub metadata: Option<Json>,
+    /// When it came.
+    pub came: Timestamp,
+}
+
+/// An idempotency key and what was sent with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The key.
+    pub text: String,
+    /// A digest of the document.
+    pub digest: [u8; 32],
+}
+
+/// The longest deadline and delay.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+impl Submission {
+    /// Reads a document; `lists` finds or makes the list of tasks of a text.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        body: &Bytes,
+        came: Timestamp,
+        digest: impl FnOnce(&[u8]) -> [u8; 32],
+        lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
+    ) -> Result<Self, Vec<Fault>> {
+        let document: Document<'_> = serde_json::from_slice(body)
+            .map_err(|error| vec![Fault::new("", format!("no order: {error}"))])?;
+        let mut faults = Vec::new();
+        if let Some(client) = &document.client
+            && !is_service_name(client)
+        {
+            faults.push(Fault::new(
+                "/client",
+                "1 to 64 letters, digits, `.`, `_` and `-`",
+            ));
+        }
+        let mut value = |raw: &RawValue, pointer: &str| {
+            let value = Json::within(body, raw);
+            let value = value.map_err(|error| faults.push(Fault::new(pointer, error.to_string())));
+            value.ok()
+        };
+        let has_input = document.input.is_some();
+        let input = document.input.and_then(|given| value(given.0, "/input"));
+        let tasks = document.tasks.and_then(|raw| value(raw, "/tasks"));
+        let metadata = document.metadata.and_then(|raw| value(raw, "/metadata"));
+        let tasks = tasks.and_then(|text| match lists(&text) {
+            Ok(list) => Some(list),
+            Err(wrong) => {
+                faults.extend(wrong.into_iter().map(|fault| fault.under("/tasks")));
+                None
+            }
+        });
+        if input
+            .as_ref()
+            .is_some_and(|input| input.depth() > MAX_VALUE_DEPTH)
+        {
+            let detail = format!("it must nest at most {MAX_VALUE_DEPTH} levels deep");
+            faults.push(Fault::new("/input", detail));
+        }
+        if document.priority.is_some_and(|priority| priority > 9) {
+            faults.push(Fault::new("/priority", "it must be 0 to 9"));
+        }
+        for (pointer, value) in [("/deadline", document.deadline), ("/delay", document.delay)] {
+            if value.is_some_and(|value| value > LONGEST) {
+                faults.push(Fault::new(pointer, "it must be at most 10 years"));
+            }
+        }
+        let key = document.idempotency_key.map(|text| {
+            if text.is_empty() || text.len() > KEY_BYTES {
+                let detail = format!("it must have 1 to {KEY_BYTES} bytes");
+                faults.push(Fault::new("/idempotency_key", detail));
+            }
+            let digest = digest(body);
+            Key { text, digest }
+        });
+        if let Some(metadata) = &metadata {
+            let text = metadata.as_str();
+            if !text.starts_with('{') || text.len() > METADATA_BYTES {
+                let detail = format!("it must be an object of at most {METADATA_BYTES} bytes");
+                faults.push(Fault::new("/metadata", detail));
+            }
+        }
+        let callback = document.callback.map(|url| Output::Callback { url });
+        if let Some(Err(detail)) = callback.as_ref().map(Output::check) {
+            faults.push(Fault::new("/callback", detail));
+        }
+        if !has_input {
+            faults.push(Fault::new("/input", "an order has an `input`"));
+        }
+        let (Some(input), true) = (input, faults.is_empty()) else {
+            return Err(faults);
+        };
+        Ok(Self {
+            client: document.client,
+            input,
+            tasks,
+            mode: document.mode,
+            deadline: document.deadline,
+            delay: document.delay,
+            priority: document.priority,
+            key,
+            callback,
+            metadata,
+            came,
+        })
+    }
+}
