@@ -50,6 +50,8 @@ pub(super) enum Parked {
     Event(Event),
     /// Its turn has come at a service.
     Turn(Entry, u32),
+    /// Its steps at work are to wait for their services.
+    Begin,
     /// A task of it is to wait for its service.
     Queue(Entry),
     /// The deadline of a task of it has passed.
@@ -139,7 +141,8 @@ impl Book {
                     self.on_task_deadline(slot, entry.position, now);
                 }
                 (Parked::Deadline, Some(slot)) => self.on_deadline(slot, now),
-                (Parked::TaskDeadline(_) | Parked::Deadline, None) => {}
+                (Parked::Begin, Some(slot)) => self.queue_current(slot, now),
+                (Parked::TaskDeadline(_) | Parked::Deadline | Parked::Begin, None) => {}
                 (Parked::Turn(entry, service), _) => {
                     self.services[service as usize].loading -= 1;
                     self.enqueue(entry, true, now);
