@@ -127,11 +127,13 @@ impl Book {
             (None, body) => body,
         };
         for parked in parked {
-            match (parked, slot) {
-                (Parked::Event(event), Some(_)) => self.follow(event, now),
-                (Parked::Event(event), None) => {
-                    self.on_ended_loaded(id, ended.as_deref(), event, now)
-                }
+            // What was parked before may have brought its end.
+            let slot_now = self.index.get(&id).copied();
+            match (parked, slot_now) {
+                (Parked::Event(event), _) => match slot.is_some() {
+                    true => self.follow(event, now),
+                    false => self.on_ended_loaded(id, ended.as_deref(), event, now),
+                },
                 (Parked::Queue(entry), _) => {
                     if let Some(service) = self.enqueue(entry, true, now) {
                         self.dispatch(service, now);
