@@ -282,10 +282,7 @@ impl Book {
         let weight = super::memory::bytes(&body);
         self.resident += weight;
         let ended = body.is_ended();
-        let has_children = body
-            .steps
-            .iter()
-            .any(|step| step.spawned.is_some() && step.done.is_none());
+        let has_children = body.has_children();
         let order = Order {
             id,
             accepted: body.at,
