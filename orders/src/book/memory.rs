@@ -126,6 +126,9 @@ impl Book {
             }
             (None, body) => body,
         };
+        let has_turn = parked
+            .iter()
+            .any(|parked| matches!(parked, Parked::Turn(..)));
         for parked in parked {
             // What was parked before may have brought its end.
             let slot_now = self.index.get(&id).copied();
@@ -151,6 +154,10 @@ impl Book {
                     self.dispatch(service, now);
                 }
             }
+        }
+        // What was only looked at, or waits again, need not stay.
+        if !has_turn && let Some(slot) = self.index.get(&id).copied() {
+            self.evict(slot);
         }
     }
 

@@ -578,3 +578,29 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
             .is_empty()
     );
 }
+
+#[test]
+fn orders_that_wait_stay_in_the_store_when_they_are_looked_at_or_tried_again() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    let asks: Vec<Ask> = (0..100)
+        .map(|n| world.submit(json!({"input": n, "tasks": ["A"]})))
+        .collect();
+    world.work(|_| Outcome::Failed("out of paper".to_owned()));
+    world.event(Event::LineClosed { line: LineId(1) });
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    assert_eq!(world.book.resident, 0);
+    for ask in asks {
+        let (id, ask) = (world.id(ask), Ask(1_000));
+        world.event(Event::Look { id, ask });
+    }
+    world.pass(Duration::from_secs(60));
+    while !world.loads.is_empty() {
+        for id in std::mem::take(&mut world.loads) {
+            let body = Some(Box::new(world.replayed(id)));
+            world.event(Event::Loaded { id, body });
+        }
+    }
+    assert_eq!(world.book.resident, 0);
+}
