@@ -604,3 +604,20 @@ fn orders_that_wait_stay_in_the_store_when_they_are_looked_at_or_tried_again() {
     }
     assert_eq!(world.book.resident, 0);
 }
+
+#[test]
+fn orders_that_a_task_gives_rise_to_are_counted_and_stay_in_the_store_as_others_do() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    world.event(Event::LineClosed { line: LineId(1) });
+    world.service("split", 3, json!({"envelope": true}));
+    world.submit(json!({"input": 1, "tasks": ["split"]}));
+    let order = r#"{"input":1,"tasks":["A"]}"#;
+    world.work(|_| reply(format!(r#"{{"result":1,"orders":[{order},{order}]}}"#)));
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    let orders = world.book.orders.iter();
+    let resident = orders.filter(|(_, order)| order.body.is_some());
+    assert_eq!(resident.count(), 1, "the one that waits for the others");
+    assert_eq!(world.book.figures(world.now).accepted, 3);
+}
