@@ -13,5 +13,6 @@ pub mod json;
 pub mod message;
 pub mod record;
 pub mod service;
+pub mod store;
 pub mod submission;
 pub mod tasks;

@@ -276,7 +276,18 @@ pub struct Output {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Told {
     /// Orders that came to their end by it.
-    pub ended: SmallVec<[OrderId; 1]>,
+    pub ended: SmallVec<[EndedOrder; 1]>,
+}
+
+/// An order that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedOrder {
+    /// Which.
+    pub id: OrderId,
+    /// How.
+    pub code: crate::record::EndCode,
+    /// To how many outputs its end is still to be told.
+    pub outputs: u32,
 }
 
 /// Settings of a book.
