@@ -16,3 +16,4 @@ pub mod service;
 pub mod store;
 pub mod submission;
 pub mod tasks;
+pub mod view;
