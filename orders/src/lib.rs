@@ -3,3 +3,5 @@
 //! What is decided is pure: the shapes of messages, lists of tasks and their conditions, and the book of all orders.
 //! What is kept is a log of records, committed in groups, and a store of rows that is built from it. ε-CON puts both
 //! together, hands tasks out and answers clients.
+
+pub mod log;
