@@ -10,6 +10,7 @@ pub mod condition;
 pub mod contract;
 pub mod fault;
 pub mod json;
+pub mod log;
 pub mod message;
 pub mod record;
 pub mod service;
