@@ -38,7 +38,7 @@ use crate::{
     gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs},
-    port::{Handled, PortError},
+    port::{Called, Handled, PortError},
     sample::Recorder,
     shared::{LoadMeter, Shared},
     spawn::{Spawn, SpawnError},
@@ -92,7 +92,7 @@ pub(crate) enum Inject {
         channel: ChannelName,
         payload: Bytes,
         timeout: Duration,
-        done: oneshot::Sender<Result<Answer, PortError>>,
+        done: oneshot::Sender<Called>,
     },
     Act {
         from: PhysicalId,
