@@ -41,6 +41,7 @@ pub use engine::{Engine, ShardRun};
 pub use operator::{Action, Answer, CallRef, Destination, Operator, Outbox, Progress};
 pub use output::{ChannelName, Outputs};
 pub use port::{Called, Handled, Port, PortError};
+pub use shard::FAR_PAYLOAD;
 pub use spawn::{Delivery, Factory, Failure, Spawn, SpawnContext, SpawnError};
 pub use stats::{ChannelView, EdgeView, OperatorView, Phase, Times};
 pub use tap::{Direction, TapPlan, Tapped};

@@ -47,6 +47,7 @@ use crate::{
 };
 pub(crate) use inspect::Look;
 use room::Accounts;
+pub use send::FAR_PAYLOAD;
 use slot::Slot;
 pub(crate) use slot::Woken;
 use waiter::Waiter;
