@@ -4,6 +4,8 @@
 //! the same shard, so that a message goes from the socket to the function and back without waking another.
 
 mod calls;
+#[cfg(test)]
+mod fake_con;
 mod stream;
 #[cfg(test)]
 mod tests;

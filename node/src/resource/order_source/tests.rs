@@ -1,61 +1,22 @@
 //! A source of tasks between an ε-CON that the test plays and a function that does what a task says.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{Engine, Outputs};
-use edgeless_proto::v1::{
-    self,
-    order_tasks_server::{OrderTasks, OrderTasksServer},
-    task_outcome::Result as Outcome,
-};
+use edgeless_proto::v1::{self, task_outcome::Result as Outcome};
 use edgeless_types::{
     Generation, InstanceId,
     message::{Budget, MessageId, Upward, UpwardKind},
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::Status;
 
-use super::*;
+use super::{
+    fake_con::{Served, con, con_at, soon},
+    *,
+};
 use crate::resource::testing::{Answering, NODE, configurations, engine, pid, spawn};
-
-/// One stream, as ε-CON has it.
-struct Served {
-    from: Streaming<v1::FromSource>,
-    to: mpsc::Sender<Result<v1::ToSource, Status>>,
-}
-
-struct Con(mpsc::Sender<Served>);
-
-#[tonic::async_trait]
-impl OrderTasks for Con {
-    type ServeStream = ReceiverStream<Result<v1::ToSource, Status>>;
-
-    async fn serve(
-        &self,
-        request: Request<Streaming<v1::FromSource>>,
-    ) -> Result<Response<Self::ServeStream>, Status> {
-        let (to, stream) = mpsc::channel(16);
-        let from = request.into_inner();
-        let served = Served { from, to };
-        let gone = |_| Status::unavailable("the test is over");
-        self.0.send(served).await.map_err(gone)?;
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
-}
-
-/// The ε-CON of a test, and the streams to it as they come.
-async fn con() -> (String, mpsc::Receiver<Served>) {
-    let (give, streams) = mpsc::channel(16);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let server = tonic::transport::Server::builder()
-        .add_service(OrderTasksServer::new(Con(give)))
-        .serve_with_incoming(TcpListenerStream::new(listener));
-    tokio::spawn(server);
-    (url, streams)
-}
 
 struct Case {
     engine: Engine,
@@ -119,50 +80,6 @@ impl Case {
         let outputs = Outputs::new(vec![(TASK.to_owned(), targets)]);
         self.engine.patch(pid(1), Generation(2), outputs).await;
     }
-}
-
-impl Served {
-    async fn next(&mut self) -> Option<v1::FromSource> {
-        soon(self.from.message()).await.unwrap()
-    }
-
-    async fn send(&self, tasks: &[(u64, &'static str, u32)]) {
-        let task = |&(ticket, payload, timeout_ms): &(u64, &'static str, u32)| v1::Task {
-            ticket,
-            payload: payload.into(),
-            timeout_ms,
-        };
-        let tasks = tasks.iter().map(task).collect();
-        self.tell(tasks, vec![]).await;
-    }
-
-    async fn tell(&self, tasks: Vec<v1::Task>, cancelled: Vec<u64>) {
-        let message = v1::ToSource { tasks, cancelled };
-        self.to.send(Ok(message)).await.unwrap();
-    }
-
-    /// The next outcomes, by ticket.
-    async fn outcomes(&mut self, number: usize) -> BTreeMap<u64, v1::TaskOutcome> {
-        let mut all = BTreeMap::new();
-        while all.len() < number {
-            for outcome in self.next().await.unwrap().outcomes {
-                let ticket = outcome.ticket;
-                assert!(all.insert(ticket, outcome).is_none(), "{ticket} came twice");
-            }
-        }
-        all
-    }
-
-    async fn results(&mut self, number: usize) -> Vec<(u64, Outcome)> {
-        let outcomes = self.outcomes(number).await.into_values();
-        let result = |it: v1::TaskOutcome| (it.ticket, it.result.unwrap());
-        outcomes.map(result).collect()
-    }
-}
-
-async fn soon<T>(what: impl Future<Output = T>) -> T {
-    let soon = tokio::time::timeout(Duration::from_secs(20), what).await;
-    soon.expect("it comes soon")
 }
 
 fn instance(number: u128) -> InstanceId {
@@ -350,11 +267,7 @@ async fn a_con_that_comes_late_is_found() {
     let settings = configurations(&[("service", "A"), ("url", &url)]);
     let factory = prepare(&settings, Owner::default(), Arc::default()).unwrap();
     spawn(&engine, 1, &[(TASK, &[])], factory).await.unwrap();
-    let (give, mut streams) = mpsc::channel(1);
-    let server = tonic::transport::Server::builder()
-        .add_service(OrderTasksServer::new(Con(give)))
-        .serve(address);
-    tokio::spawn(server);
+    let mut streams = con_at(tokio::net::TcpListener::bind(address).await.unwrap());
     assert!(soon(streams.recv()).await.is_some());
 }
 
