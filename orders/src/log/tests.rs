@@ -358,7 +358,9 @@ fn a_refused_batch_does_not_return_after_another_took_its_place() {
     for seed in 0..2_000 {
         let disk = Arc::new(Simulated::new(seed));
         let (mut log, _) = open(&disk, 1).unwrap();
-        log.commit(&batch_of(&log, &[vec![0; 300]])).unwrap();
+        // Up to the end of a sector, so that the next batch has one of its own.
+        log.commit(&batch_of(&log, &[vec![0; 468]])).unwrap();
+        assert!(log.offset.is_multiple_of(512));
         disk.fail(0.5);
         let x = batch_of(&log, &[b"refused".to_vec()]);
         // Refused, and then refused to be cleared: what is read and what is safe may differ from now on.
@@ -376,7 +378,7 @@ fn a_refused_batch_does_not_return_after_another_took_its_place() {
         drop(log);
         disk.cut();
         let (_, records) = open(&disk, 1).unwrap();
-        assert_eq!(records, [vec![0; 300], vec![2; 900]], "seed {seed}");
+        assert_eq!(records, [vec![0; 468], vec![2; 900]], "seed {seed}");
     }
     assert!(refused > 100, "{refused} refused: the test is too lame");
 }
