@@ -7,11 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orders::{
-    book::BookFigures,
-    service::ServiceSpec,
-    tasks::is_service_name,
-};
+use edgeless_orders::{book::BookFigures, service::ServiceSpec, tasks::is_service_name};
 use edgeless_types::{
     CodeDigest, WorkflowId,
     resource::order_source,
@@ -165,7 +161,8 @@ impl Deployer {
     pub async fn list(&self) -> Vec<ServiceView> {
         let figures = self.0.orders.figures().await;
         let services = self.services();
-        let view = |(name, deployed): (&String, &Deployed)| view(name, &deployed.record, figures.as_ref());
+        let view =
+            |(name, deployed): (&String, &Deployed)| view(name, &deployed.record, figures.as_ref());
         services.iter().map(view).collect()
     }
 
@@ -211,7 +208,11 @@ impl Deployer {
             match record.spec.class_specification.is_some() {
                 true => {
                     let workflow = self.workflow(name, &record.spec)?;
-                    self.0.con.update(workflow_id, workflow).await.map_err(of_service)?;
+                    self.0
+                        .con
+                        .update(workflow_id, workflow)
+                        .await
+                        .map_err(of_service)?;
                 }
                 false => self.stop(&mut record).await?,
             }
@@ -269,7 +270,8 @@ impl Deployer {
         let Some(record) = self.record(name) else {
             return;
         };
-        if record.workflow_id.is_none() && record.spec.class_specification.is_some()
+        if record.workflow_id.is_none()
+            && record.spec.class_specification.is_some()
             && let Err(refusal) = self.start(name).await
         {
             tracing::warn!(service = name, %refusal, "a service that is wanted cannot be started");
@@ -281,8 +283,16 @@ impl Deployer {
             return Ok(());
         };
         let workflow = self.workflow(name, &record.spec)?;
-        let key = (format!("service {name} {}", record.start), CodeDigest::of(name.as_bytes()));
-        let status = self.0.con.start(workflow, Wait::Yes, Some(key)).await.map_err(of_service)?;
+        let key = (
+            format!("service {name} {}", record.start),
+            CodeDigest::of(name.as_bytes()),
+        );
+        let status = self
+            .0
+            .con
+            .start(workflow, Wait::Yes, Some(key))
+            .await
+            .map_err(of_service)?;
         record.workflow_id = Some(status.workflow_id);
         tracing::info!(service = name, "a service is started");
         self.keep(name, record).await
@@ -349,7 +359,10 @@ impl Deployer {
     fn workflow(&self, name: &str, spec: &ServiceSpec) -> Result<Workflow, Refusal> {
         let url = self.0.url.clone().map_err(Refusal::Conflict)?;
         let Some(class_specification) = spec.class_specification.clone() else {
-            return Err(Refusal::fault("/class_specification", "the service has no function"));
+            return Err(Refusal::fault(
+                "/class_specification",
+                "the service has no function",
+            ));
         };
         let mut annotations = spec.annotations.clone();
         if spec.min_instances > 0 {
@@ -382,7 +395,12 @@ impl Deployer {
     fn open_endpoint(&self, name: &str, spec: &ServiceSpec) {
         let Some(url) = &spec.url else { return };
         let (orders, client) = (self.0.orders.clone(), self.0.client.clone());
-        let task = tokio::spawn(endpoint::run(orders, client, name.into(), url.as_str().into()));
+        let task = tokio::spawn(endpoint::run(
+            orders,
+            client,
+            name.into(),
+            url.as_str().into(),
+        ));
         if let Some(deployed) = self.services().get_mut(name)
             && let Some(before) = deployed.endpoint.replace(task.abort_handle())
         {
@@ -420,16 +438,24 @@ impl Deployer {
     }
 
     fn record(&self, name: &str) -> Option<ServiceRecord> {
-        self.services().get(name).map(|deployed| deployed.record.clone())
+        self.services()
+            .get(name)
+            .map(|deployed| deployed.record.clone())
     }
 
     fn services(&self) -> MutexGuard<'_, BTreeMap<String, Deployed>> {
-        self.0.services.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
-    let state = match (record.paused, record.workflow_id.is_some() || record.spec.url.is_some()) {
+    let state = match (
+        record.paused,
+        record.workflow_id.is_some() || record.spec.url.is_some(),
+    ) {
         (true, _) => "paused",
         (false, true) => "running",
         (false, false) => "off",

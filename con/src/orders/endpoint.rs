@@ -71,7 +71,12 @@ async fn call(client: reqwest::Client, url: Arc<str>, handout: Handout) -> (Tick
 }
 
 async fn exchange(client: &reqwest::Client, url: &str, handout: Handout) -> Outcome {
-    let key = format!("{}/{}{}", handout.id, handout.task, if handout.undo { "/undo" } else { "" });
+    let key = format!(
+        "{}/{}{}",
+        handout.id,
+        handout.task,
+        if handout.undo { "/undo" } else { "" }
+    );
     let request = client
         .post(url)
         .header(header::CONTENT_TYPE, "application/json")
@@ -94,7 +99,9 @@ async fn exchange(client: &reqwest::Client, url: &str, handout: Handout) -> Outc
             Err(error) => return Outcome::Failed(root(&error)),
         }
         if body.len() > RESPONSE_BYTES {
-            return Outcome::Refused(format!("the response is longer than {RESPONSE_BYTES} bytes"));
+            return Outcome::Refused(format!(
+                "the response is longer than {RESPONSE_BYTES} bytes"
+            ));
         }
     }
     if status.is_success() {
@@ -102,7 +109,11 @@ async fn exchange(client: &reqwest::Client, url: &str, handout: Handout) -> Outc
         let instance = None;
         return Outcome::Reply { payload, instance };
     }
-    let text: String = String::from_utf8_lossy(&body).trim().chars().take(SHOWN).collect();
+    let text: String = String::from_utf8_lossy(&body)
+        .trim()
+        .chars()
+        .take(SHOWN)
+        .collect();
     let reason = match text.is_empty() {
         true => status.to_string(),
         false => format!("{status}: {text}"),

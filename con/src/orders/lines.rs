@@ -52,10 +52,20 @@ impl Line {
         self.orders.post(Post::Outcomes(self.id, outcomes)).await;
     }
 
+    /// Whether it takes tasks.
+    pub async fn open(&self, open: bool) {
+        let line = self.id;
+        self.orders
+            .post(Post::Event(Event::Open { line, open }))
+            .await;
+    }
+
     /// So many copies are behind it.
     pub async fn copies(&self, copies: u32) {
         let line = self.id;
-        self.orders.post(Post::Event(Event::Copies { line, copies })).await;
+        self.orders
+            .post(Post::Event(Event::Copies { line, copies }))
+            .await;
     }
 }
 

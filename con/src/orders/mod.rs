@@ -5,6 +5,7 @@
 //! are the ways to services, `endpoint` is one that leads to an HTTP endpoint, `open` starts all of it.
 //! `deploy` sees to it that there is somebody behind each service, `outputs` tells the ends of orders.
 
+mod clients;
 mod deploy;
 mod endpoint;
 mod lines;
@@ -35,8 +36,9 @@ use edgeless_orders::{
 use edgeless_types::{OrderId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub use clients::{ClientView, Clients};
 pub use deploy::{Deployer, ServiceRecord, ServiceView};
-pub use lines::ToLine;
+pub use lines::{Line, ToLine};
 pub use open::{OpenError, Opened, open};
 
 /// What waits for the owner; whoever has more waits.
@@ -193,12 +195,14 @@ impl Orders {
 
     /// A service is held up, or goes on.
     pub async fn pause_service(&self, name: Arc<str>, paused: bool) {
-        self.post(Post::Event(Event::PauseService { name, paused })).await;
+        self.post(Post::Event(Event::PauseService { name, paused }))
+            .await;
     }
 
     /// A client is there, changed or gone.
     pub async fn set_client(&self, name: Arc<str>, contract: Option<Arc<Contract>>) {
-        self.post(Post::Event(Event::Client { name, contract })).await;
+        self.post(Post::Event(Event::Client { name, contract }))
+            .await;
     }
 
     async fn ask(&self, event: impl FnOnce(Ask) -> Event) -> Answer {
@@ -226,4 +230,25 @@ fn now() -> Timestamp {
 fn body_of(record: Record, lists: &Lists) -> Result<Body, StoreError> {
     let body = Body::of(record.changes, |text| lists.list(text));
     body.map_err(|error| StoreError(error.to_string()))
+}
+
+/// Where nodes reach ε-CON for tasks, or why they cannot.
+///
+/// # Errors
+/// ε-CON listens at all addresses, and nothing says which of them others know.
+pub fn announced(
+    settings: &Settings,
+    bound: &edgeless_daemon::net::Listen,
+) -> Result<String, String> {
+    if let Some(url) = &settings.announced_url {
+        return Ok(url.to_string());
+    }
+    match bound.host() {
+        "0.0.0.0" | "::" => Err(
+            "`controller_url` names no host that nodes could reach: set `orders.announced_url` in the \
+             configuration of ε-CON"
+                .to_owned(),
+        ),
+        _ => Ok(bound.to_string()),
+    }
 }

@@ -1,6 +1,6 @@
 //! Starts the orders: what was kept is read, the threads are started.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use edgeless_daemon::{panic::caught, status::Readiness, thread::on_thread};
 use edgeless_orders::{
@@ -22,12 +22,13 @@ use tokio::{
     sync::{broadcast, mpsc, watch},
     task::JoinSet,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     INBOX, Inner, Orders, Settings, WATCH, body_of, now,
     outputs::Outputs,
     owner::{Carrying, Kept, Owner},
-    reads::{self},
+    reads,
     rows::Applier,
 };
 
@@ -79,6 +80,7 @@ pub async fn open(
     services: Vec<(Arc<str>, Arc<ServiceSpec>)>,
     clients: Vec<(Arc<str>, Arc<Contract>)>,
     readiness: Readiness,
+    end: CancellationToken,
 ) -> Result<Opened, OpenError> {
     let failed = |source| OpenError::Start {
         folder: folder.display().to_string(),
@@ -134,6 +136,7 @@ pub async fn open(
         wanted: wants,
         ends,
         readiness: readiness.clone(),
+        end,
         state: Carrying::default(),
     };
     let trimmed = Arc::downgrade(&writer);
@@ -204,14 +207,19 @@ fn read_kept(
         sync_delay: settings.sync_delay,
     };
     let mut through = applied;
-    let log = Log::open(&folder.join("log"), options, applied + 1, |sequence, bytes| {
-        let record = Record::decode(bytes).map_err(|error| error.to_string())?;
-        for change in record.changes {
-            changed.entry(change.id()).or_default().changes.push(change);
-        }
-        through = sequence;
-        Ok(())
-    })?;
+    let log = Log::open(
+        &folder.join("log"),
+        options,
+        applied + 1,
+        |sequence, bytes| {
+            let record = Record::decode(bytes).map_err(|error| error.to_string())?;
+            for change in record.changes {
+                changed.entry(change.id()).or_default().changes.push(change);
+            }
+            through = sequence;
+            Ok(())
+        },
+    )?;
     let mut rows = Rows {
         through,
         ..Rows::default()
@@ -222,7 +230,10 @@ fn read_kept(
         rows.rows.insert(id, row);
     }
     if through > applied {
-        tracing::info!(orders = rows.rows.len(), "orders are brought from the log to the store");
+        tracing::info!(
+            orders = rows.rows.len(),
+            "orders are brought from the log to the store"
+        );
         store.apply(&rows, Keep::ForGood)?;
     }
     let mut log = log;
@@ -231,12 +242,20 @@ fn read_kept(
 }
 
 /// What changes in the log come to for a row.
-fn row_change(before: Option<Record>, changes: Record, lists: &Lists) -> Result<RowChange, StoreError> {
+fn row_change(
+    before: Option<Record>,
+    changes: Record,
+    lists: &Lists,
+) -> Result<RowChange, StoreError> {
     let mut rows = Rows::default();
     let told = edgeless_orders::book::Told::default();
     let id = changes.changes.first().map(|change| change.id());
     let all = Record {
-        changes: before.into_iter().flat_map(|row| row.changes).chain(changes.changes.clone()).collect(),
+        changes: before
+            .into_iter()
+            .flat_map(|row| row.changes)
+            .chain(changes.changes.clone())
+            .collect(),
     };
     rows.add(0, changes, &told);
     let mut row = id.and_then(|id| rows.rows.remove(&id)).unwrap_or_default();
@@ -255,8 +274,10 @@ fn restore(book: &mut Book, store: &dyn Store, lists: &Lists) -> Result<Output, 
     let mut begin = Output::default();
     let mut damaged = None;
     let mut count = 0_u64;
-    store.visit(Which::Active, None, &mut |_, record| {
-        match body_of(record, lists) {
+    store.visit(
+        Which::Active,
+        None,
+        &mut |_, record| match body_of(record, lists) {
             Ok(body) => {
                 count += 1;
                 add(&mut begin, book.restore(Box::new(body), now()));
@@ -266,8 +287,8 @@ fn restore(book: &mut Book, store: &dyn Store, lists: &Lists) -> Result<Output, 
                 damaged = Some(error);
                 ControlFlow::Break(())
             }
-        }
-    })?;
+        },
+    )?;
     if let Some(error) = damaged {
         return Err(error.into());
     }
@@ -280,7 +301,9 @@ fn restore(book: &mut Book, store: &dyn Store, lists: &Lists) -> Result<Output, 
     add(&mut begin, book.resume(now()));
     for id in store.undelivered()? {
         if let Some(record) = store.read(id)? {
-            begin.effects.push(Effect::Deliver(Arc::new(body_of(record, lists)?)));
+            begin
+                .effects
+                .push(Effect::Deliver(Arc::new(body_of(record, lists)?)));
         }
     }
     tracing::info!(orders = count, "active orders go on");
@@ -291,6 +314,3 @@ fn add(all: &mut Output, more: Output) {
     all.records.extend(more.records);
     all.effects.extend(more.effects);
 }
-
-/// How long the end of everything may take.
-pub const END: Duration = Duration::from_secs(10);

@@ -98,8 +98,15 @@ impl Outputs {
     }
 
     async fn post(&self, url: &str, text: Vec<u8>) -> Result<(), String> {
-        let request = self.client.post(url).header("content-type", "application/json");
-        let response = request.body(text).send().await.map_err(|error| error.to_string())?;
+        let request = self
+            .client
+            .post(url)
+            .header("content-type", "application/json");
+        let response = request
+            .body(text)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
         match response.status().is_success() {
             true => Ok(()),
             false => Err(format!("{url}: {}", response.status())),
@@ -107,17 +114,26 @@ impl Outputs {
     }
 
     async fn append(&self, name: &str, mut text: Vec<u8>) -> Result<(), String> {
-        let folder = self.results.as_ref().ok_or("key `orders.results_dir` of ε-CON names no folder")?;
+        let folder = self
+            .results
+            .as_ref()
+            .ok_or("key `orders.results_dir` of ε-CON names no folder")?;
         text.push(b'\n');
         let write = async {
             let _one = self.file.lock().await;
             tokio::fs::create_dir_all(&**folder).await?;
             let mut options = tokio::fs::OpenOptions::new();
-            let mut file = options.create(true).append(true).open(folder.join(name)).await?;
+            let mut file = options
+                .create(true)
+                .append(true)
+                .open(folder.join(name))
+                .await?;
             file.write_all(&text).await?;
             file.sync_data().await
         };
-        write.await.map_err(|error: std::io::Error| format!("file `{name}`: {error}"))
+        write
+            .await
+            .map_err(|error: std::io::Error| format!("file `{name}`: {error}"))
     }
 }
 
@@ -126,7 +142,12 @@ async fn set(url: &str, key: &str, body: &Body, text: Vec<u8>) -> Result<(), Str
     let set = async {
         let client = redis::Client::open(url)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
-        redis::cmd("SET").arg(key).arg(text).query_async::<()>(&mut connection).await
+        redis::cmd("SET")
+            .arg(key)
+            .arg(text)
+            .query_async::<()>(&mut connection)
+            .await
     };
-    set.await.map_err(|error: redis::RedisError| format!("{url}: {error}"))
+    set.await
+        .map_err(|error: redis::RedisError| format!("{url}: {error}"))
 }

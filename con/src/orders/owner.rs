@@ -1,10 +1,6 @@
 //! The one owner of the order book.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
@@ -13,10 +9,10 @@ use edgeless_orders::{
     log::{Batch, Progress, Writer},
     record::Record,
 };
-use edgeless_types::OrderId;
 use prost::Message;
 use rustc_hash::FxHashMap;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Post, ToLine, now, reads::Read};
 
@@ -72,11 +68,23 @@ impl Kept {
 /// Records on their way to the store.
 pub(super) type Records = Vec<(u64, Record, Told)>;
 
+/// How long is waited at most for what is due.
+const FAR: Duration = Duration::from_secs(60 * 60);
+
+/// What the owner has woken for.
+enum Woke {
+    Posts,
+    Log,
+    Applied,
+    Due,
+    End,
+}
+
 /// What the owner needs.
 pub(super) struct Owner {
     pub(super) book: Book,
     pub(super) inbox: mpsc::Receiver<Post>,
-    pub(super) log: Writer,
+    pub(super) log: Arc<Writer>,
     pub(super) kept: watch::Receiver<Kept>,
     pub(super) applied: watch::Receiver<u64>,
     pub(super) rows: mpsc::Sender<Records>,
@@ -85,6 +93,8 @@ pub(super) struct Owner {
     pub(super) wanted: mpsc::Sender<Arc<str>>,
     pub(super) ends: mpsc::Sender<Arc<Body>>,
     pub(super) readiness: Readiness,
+    /// Ends the owner, after all who ask.
+    pub(super) end: CancellationToken,
     pub(super) state: Carrying,
 }
 
@@ -113,46 +123,51 @@ impl Owner {
         self.carry_out(begin);
         self.hand_on();
         let mut posts = Vec::with_capacity(TURN);
+        let mut look = true;
         loop {
-            let due = self.book.next_due().map(|due| due.since(now()));
+            let due = self.book.next_due().map(|due| due.since(now()).min(FAR));
             let may_take = self.log.waiting() < WAITING;
-            tokio::select! {
-                changed = self.kept.changed() => {
-                    if changed.is_err() {
-                        break;
-                    }
+            let woke = tokio::select! {
+                () = self.end.cancelled() => Woke::End,
+                changed = self.kept.changed() => changed.map_or(Woke::End, |()| Woke::Log),
+                count = self.inbox.recv_many(&mut posts, TURN), if may_take => match count {
+                    0 => Woke::End,
+                    _ => Woke::Posts,
+                },
+                changed = self.applied.changed() => changed.map_or(Woke::End, |()| Woke::Applied),
+                room = self.rows.reserve(), if !self.state.safe_records.is_empty() => {
+                    room.map_or(Woke::End, |place| {
+                        self.state.safe_bytes = 0;
+                        place.send(std::mem::take(&mut self.state.safe_records));
+                        Woke::Posts
+                    })
                 }
-                count = self.inbox.recv_many(&mut posts, TURN), if may_take => {
-                    if count == 0 {
-                        break;
-                    }
+                room = self.reads.reserve(), if !self.state.reads.is_empty() => {
+                    room.map_or(Woke::End, |place| {
+                        if let Some(read) = self.state.reads.pop_front() {
+                            place.send(read);
+                        }
+                        Woke::Posts
+                    })
                 }
-                changed = self.applied.changed() => {
-                    if changed.is_err() {
-                        break;
-                    }
+                () = tokio::time::sleep(due.unwrap_or(FAR)), if due.is_some() => Woke::Due,
+            };
+            match woke {
+                Woke::End => break,
+                Woke::Posts => {}
+                Woke::Log => look = true,
+                Woke::Due => self.event(Event::Tick),
+                Woke::Applied => {
                     let through = *self.applied.borrow_and_update();
                     self.event(Event::Applied { through });
-                }
-                permit = self.rows.reserve(), if !self.state.safe_records.is_empty() => {
-                    let Ok(permit) = permit else { break };
-                    self.state.safe_bytes = 0;
-                    permit.send(std::mem::take(&mut self.state.safe_records));
-                }
-                permit = self.reads.reserve(), if !self.state.reads.is_empty() => {
-                    let Ok(permit) = permit else { break };
-                    if let Some(read) = self.state.reads.pop_front() {
-                        permit.send(read);
-                    }
-                }
-                () = tokio::time::sleep(due.unwrap_or(Duration::MAX)), if due.is_some() => {
-                    self.event(Event::Tick);
                 }
             }
             for post in posts.drain(..) {
                 self.follow(post);
             }
-            self.follow_log();
+            if std::mem::take(&mut look) || self.kept.has_changed().unwrap_or(false) {
+                self.follow_log();
+            }
             self.hand_on();
         }
     }
@@ -206,9 +221,6 @@ impl Owner {
 
     /// What the log says.
     fn follow_log(&mut self) {
-        if !self.kept.has_changed().unwrap_or(false) && self.state.next > 0 {
-            return;
-        }
         let kept = self.kept.borrow_and_update().clone();
         let full = self.full(&kept);
         if full.is_some() != self.state.full {
@@ -243,7 +255,8 @@ impl Owner {
             return Some(format!("the disk refuses them: {reason}").into());
         }
         if kept.room < RESERVE {
-            let text = "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
+            let text =
+                "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
             return Some(text.into());
         }
         (self.state.safe_bytes > BEHIND).then(|| "the store is far behind the log".into())
@@ -256,13 +269,17 @@ impl Owner {
             let log = &self.log;
             let batch = self.state.batch.get_or_insert_with(|| log.buffer());
             let written = batch.push_with(|buffer| {
-                record.encode(buffer).expect("a vector has room for everything");
+                record
+                    .encode(buffer)
+                    .expect("a vector has room for everything");
             });
             if let Err(error) = written {
                 // Inputs and results are bounded far below the bound of a record.
                 tracing::error!(%error, "a record of an order is too long to be kept");
             }
-            self.state.unsafe_records.push_back((sequence, record, told));
+            self.state
+                .unsafe_records
+                .push_back((sequence, record, told));
         }
         for effect in out.effects {
             self.effect(effect);
@@ -287,7 +304,9 @@ impl Owner {
             }
             Effect::Deliver(body) => {
                 if self.ends.try_send(body).is_err() {
-                    tracing::warn!("too many ends of orders are to be told: some are told after the next start");
+                    tracing::warn!(
+                        "too many ends of orders are to be told: some are told after the next start"
+                    );
                 }
             }
             Effect::Wanted { service } => {
@@ -315,7 +334,11 @@ impl Owner {
             tracing::error!(%error, "the log of orders has ended");
         }
         for (line, message) in std::mem::take(&mut self.state.outgoing) {
-            let sent = self.state.lines.get(&line).map(|tasks| tasks.try_send(message));
+            let sent = self
+                .state
+                .lines
+                .get(&line)
+                .map(|tasks| tasks.try_send(message));
             if !matches!(sent, Some(Ok(()))) {
                 self.state.lost.push(line);
             }
@@ -340,6 +363,7 @@ fn asked(event: &Event) -> Option<Ask> {
         | Event::Client { .. }
         | Event::LineOpened { .. }
         | Event::Copies { .. }
+        | Event::Open { .. }
         | Event::LineClosed { .. }
         | Event::Outcome { .. }
         | Event::Durable { .. }
@@ -350,9 +374,4 @@ fn asked(event: &Event) -> Option<Ask> {
         | Event::Delivered { .. }
         | Event::Tick => None,
     }
-}
-
-/// What the owner is asked of the store.
-pub(super) fn loaded(id: OrderId, body: Option<Box<Body>>) -> Post {
-    Post::Event(Event::Loaded { id, body })
 }

@@ -22,14 +22,14 @@ pub(super) async fn run(
     store: Arc<dyn Store>,
     lists: Lists,
     mut reads: mpsc::Receiver<Read>,
-    inbox: mpsc::Sender<Post>,
+    inbox: mpsc::WeakSender<Post>,
 ) {
     while let Some(read) = reads.recv().await {
         let event = match read {
             Read::Order(id) => {
-                let row = store.read(id).and_then(|record| {
-                    record.map(|record| body_of(record, &lists)).transpose()
-                });
+                let row = store
+                    .read(id)
+                    .and_then(|record| record.map(|record| body_of(record, &lists)).transpose());
                 let body = row.unwrap_or_else(|error| {
                     tracing::error!(order = %id, %error, "an order cannot be read");
                     None
@@ -45,6 +45,7 @@ pub(super) async fn run(
                 Event::Found { client, key, found }
             }
         };
+        let Some(inbox) = inbox.upgrade() else { return };
         if inbox.send(Post::Event(event)).await.is_err() {
             return;
         }

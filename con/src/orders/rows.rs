@@ -33,7 +33,7 @@ pub(super) struct Applier {
     pub(super) records: mpsc::Receiver<Records>,
     pub(super) catch_up: mpsc::Receiver<()>,
     pub(super) applied: watch::Sender<u64>,
-    pub(super) trim: Box<dyn Fn(u64) + Send>,
+    pub(super) trim: Box<dyn Fn(u64) + Send + Sync>,
     pub(super) retention: Duration,
     pub(super) readiness: Readiness,
 }
@@ -47,7 +47,10 @@ impl Applier {
         let mut loose_bytes = 0;
         let mut forget = tokio::time::interval(FORGET);
         loop {
-            let deadline = [gathered.map(|at| at + GATHER), loose.map(|at| at + FOR_GOOD)];
+            let deadline = [
+                gathered.map(|at| at + GATHER),
+                loose.map(|at| at + FOR_GOOD),
+            ];
             let deadline = deadline.into_iter().flatten().min();
             let far = Instant::now() + FORGET;
             let mut wanted = false;
@@ -63,13 +66,19 @@ impl Applier {
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => {}
                 _ = forget.tick() => self.forget().await,
             }
-            let is_time = |since: Option<Instant>, after| since.is_some_and(|since| since.elapsed() >= after);
+            let is_time =
+                |since: Option<Instant>, after| since.is_some_and(|since| since.elapsed() >= after);
             let for_good = is_time(loose, FOR_GOOD) || loose_bytes + rows.bytes() >= FOR_GOOD_BYTES;
-            let due = wanted || rows.bytes() >= BATCH_BYTES || is_time(gathered, GATHER) || for_good;
+            let due =
+                wanted || rows.bytes() >= BATCH_BYTES || is_time(gathered, GATHER) || for_good;
             if !due || (rows.is_empty() && loose.is_none()) || (rows.is_empty() && !for_good) {
                 continue;
             }
-            let keep = if for_good { Keep::ForGood } else { Keep::Loosely };
+            let keep = if for_good {
+                Keep::ForGood
+            } else {
+                Keep::Loosely
+            };
             loose_bytes += rows.bytes();
             self.apply(&rows, keep).await;
             rows = Rows::default();

@@ -158,6 +158,13 @@ pub enum Event {
         /// How many.
         copies: u32,
     },
+    /// Whether a line takes tasks; at first it does.
+    Open {
+        /// The line.
+        line: LineId,
+        /// It does.
+        open: bool,
+    },
     /// A line is lost.
     LineClosed {
         /// The line.
@@ -400,6 +407,7 @@ struct Line {
     source: Arc<str>,
     window: Window,
     in_flight: u32,
+    open: bool,
 }
 
 /// What time brings.
@@ -505,6 +513,7 @@ impl Book {
                 source,
             } => self.on_line_opened(line, service, source, now),
             Event::Copies { line, copies } => self.on_copies(line, copies, now),
+            Event::Open { line, open } => self.on_open(line, open, now),
             Event::LineClosed { line } => self.on_line_closed(line, now),
             Event::Outcome {
                 line,
