@@ -8,8 +8,8 @@ use edgeless_proto::v1::{
     task_outcome::Result as Outcome,
 };
 use tokio::{net::TcpListener, sync::mpsc};
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
 
 /// One stream, as ε-CON has it.
 pub(super) struct Served {
@@ -48,7 +48,7 @@ pub(super) fn con_at(listener: TcpListener) -> mpsc::Receiver<Served> {
     let (give, streams) = mpsc::channel(16);
     let server = tonic::transport::Server::builder()
         .add_service(OrderTasksServer::new(Con(give)))
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
     tokio::spawn(server);
     streams
 }
