@@ -220,10 +220,8 @@ fn read_kept(
             Ok(())
         },
     )?;
-    let mut rows = Rows {
-        through,
-        ..Rows::default()
-    };
+    let mut rows = Rows::default();
+    rows.through = through;
     for (id, record) in changed {
         let before = store.read(id)?;
         let row = row_change(before, record, lists)?;

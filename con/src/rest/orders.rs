@@ -206,7 +206,7 @@ pub(super) async fn figures(State(orders): State<Orders>) -> Result<Json<BookFig
 
 /// An order among others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct OrderSummary {
+pub(super) struct OrderSummary {
     /// Its id.
     pub id: OrderId,
     /// Who sent it.

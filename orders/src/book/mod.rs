@@ -408,6 +408,8 @@ struct Line {
     window: Window,
     in_flight: u32,
     open: bool,
+    /// Copies behind it.
+    copies: u32,
 }
 
 /// What time brings.

@@ -60,6 +60,7 @@ impl Book {
             window,
             in_flight: 0,
             open: true,
+            copies: 1,
         };
         self.lines.insert(line, opened);
         self.dispatch(slot, now);
@@ -67,6 +68,7 @@ impl Book {
 
     pub(super) fn on_copies(&mut self, line: LineId, copies: u32, now: Timestamp) {
         if let Some(line) = self.lines.get_mut(&line) {
+            line.copies = copies;
             line.window.set_copies(copies);
             let service = line.service;
             self.dispatch(service, now);
