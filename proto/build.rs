@@ -2,12 +2,13 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "edgeless/common.proto",
     "edgeless/node.proto",
     "edgeless/invocation.proto",
     "edgeless/domain.proto",
     "edgeless/workflow.proto",
+    "edgeless/orders.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

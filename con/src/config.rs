@@ -11,6 +11,9 @@ use serde::Deserialize;
 pub struct Config {
     /// Addresses and folders.
     pub controller: Controller,
+    /// Orders.
+    #[serde(default)]
+    pub orders: crate::orders::Settings,
 }
 
 /// Addresses and folders.

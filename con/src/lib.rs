@@ -8,6 +8,7 @@ pub mod epoch;
 pub mod grpc;
 pub mod metrics;
 pub mod orc_client;
+pub mod orders;
 pub mod problem;
 pub mod rest;
 mod start;

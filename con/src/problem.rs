@@ -1,26 +1,6 @@
 //! What is wrong with a request, in the form in which clients are told (RFC 9457).
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
-/// One thing that is wrong, and where.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Fault {
-    /// JSON pointer into the request's document; empty for the whole.
-    pub pointer: String,
-    /// What is wrong with it, and what would be right.
-    pub detail: String,
-}
-
-impl Fault {
-    /// A fault at a pointer.
-    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
-    }
-}
+pub use edgeless_orders::fault::Fault;
 
 /// Why a request is not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

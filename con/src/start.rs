@@ -17,6 +17,7 @@ use crate::{
     controller::Controller,
     grpc,
     metrics::Metrics,
+    orders::{self, Clients, Deployer},
     rest,
     store::{OpenError, Store, Write},
 };
@@ -39,6 +40,9 @@ pub enum StartError {
     /// What was kept cannot be read.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// What was kept of orders cannot be read.
+    #[error(transparent)]
+    Orders(#[from] orders::OpenError),
     /// The start cannot be kept.
     #[error("key `controller.data_dir`: could not write to the store")]
     Life(#[source] WriteError),
@@ -63,6 +67,8 @@ pub struct Running {
     con: Controller,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
+    orders: JoinSet<()>,
+    end: CancellationToken,
 }
 
 impl Running {
@@ -81,6 +87,13 @@ impl Running {
             tracing::warn!("some clients did not let go of their connections");
             self.tasks.shutdown().await;
         }
+        self.end.cancel();
+        let end = async { while self.orders.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN, end).await.is_err() {
+            tracing::warn!(
+                "the orders did not end in time; what they kept is there at the next start"
+            );
+        }
         self.con.end().await;
     }
 }
@@ -90,13 +103,14 @@ impl Running {
 /// # Errors
 /// An address cannot be bound, or what was kept cannot be read.
 pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let order_settings = config.orders;
     let config = config.controller;
     let readiness = Readiness::default();
-    let (store, kept) = Store::open(&config.data_dir.join("con.redb"), readiness.clone())?;
+    let (store, mut kept) = Store::open(&config.data_dir.join("con.redb"), readiness.clone())?;
     let path = config.data_dir.join("code");
     let code = CodeStore::open(path.clone());
     let code = code.map_err(|source| StartError::Code { path, source })?;
-    let clients = config.controller_url.bind("WorkflowInstance").await?;
+    let clients_at = config.controller_url.bind("WorkflowInstance").await?;
     let domains = config
         .domain_register_url
         .bind("DomainRegistration")
@@ -106,6 +120,10 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let mut registry = Registry::with_prefix("edgeless_con");
     let metrics = Metrics::new(&mut registry);
     let life = begin_life(&store, kept.life).await?;
+    let (services, clients) = (
+        std::mem::take(&mut kept.services),
+        std::mem::take(&mut kept.clients),
+    );
     let con = Controller::new(
         kept,
         life,
@@ -115,16 +133,38 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         readiness.clone(),
         shutdown.clone(),
     );
+    let end = CancellationToken::new();
+    let opened = orders::open(
+        &config.data_dir.join("orders"),
+        &order_settings,
+        defined(&services, |record| record.spec.clone()),
+        defined(&clients, Clone::clone),
+        readiness.clone(),
+        end.clone(),
+    )
+    .await?;
+    let url = orders::announced(&order_settings, &clients_at.url);
+    let deployer = Deployer::new(
+        con.clone(),
+        opened.orders.clone(),
+        store.clone(),
+        url,
+        services,
+    );
+    let order_clients = Clients::new(opened.orders.clone(), store.clone(), clients);
     let mut running = Running {
-        controller_url: clients.url.clone(),
+        controller_url: clients_at.url.clone(),
         domain_register_url: domains.url.clone(),
         rest_url: rest_port.url.clone(),
         con: con.clone(),
         shutdown: shutdown.clone(),
         tasks: JoinSet::new(),
+        orders: opened.tasks,
+        end,
     };
     let tasks = &mut running.tasks;
-    let serve = grpc::serve_clients(clients, con.clone(), shutdown.clone());
+    let orders = opened.orders.clone();
+    let serve = grpc::serve_clients(clients_at, con.clone(), orders, shutdown.clone());
     tasks.spawn(ended("WorkflowInstance", serve));
     let serve = grpc::serve_domains(domains, con.clone(), shutdown.clone());
     tasks.spawn(ended("DomainRegistration", serve));
@@ -136,7 +176,14 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         refresh: None,
     }
     .router()
-    .merge(rest::router(con.clone()));
+    .merge(rest::router(rest::Api {
+        con: con.clone(),
+        orders: opened.orders,
+        services: deployer.clone(),
+        clients: order_clients,
+        shutdown: shutdown.clone(),
+    }));
+    tasks.spawn(deployer.run(opened.wanted, shutdown.clone()));
     tasks.spawn(ended(
         "REST",
         status::serve(rest_port, routes, shutdown.clone()),
@@ -149,6 +196,12 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         }
     });
     Ok(running)
+}
+
+/// What was kept, as the order book is told.
+fn defined<R, T>(kept: &[(String, R)], what: impl Fn(&R) -> T) -> Vec<(Arc<str>, Arc<T>)> {
+    let one = |(name, record): &(String, R)| (name.as_str().into(), Arc::new(what(record)));
+    kept.iter().map(one).collect()
 }
 
 /// A number for this life that is greater than that of any before, also of those whose store was

@@ -9,6 +9,9 @@ use std::{collections::BTreeSet, path::Path, sync::Arc};
 use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use edgeless_orders::contract::Contract;
+
+use crate::orders::ServiceRecord;
 use edgeless_daemon::{
     panic::caught,
     status::Readiness,
@@ -26,6 +29,8 @@ const FUNCTIONS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("functi
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("idempotency_keys");
 const LIFE: TableDefinition<'_, &str, u64> = TableDefinition::new("life");
 const TRIAL: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("trial");
+const SERVICES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("services");
+const CLIENTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("clients");
 const DOMAINS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("domains");
 
 /// The part of `/readyz`.
@@ -111,6 +116,10 @@ pub enum Write {
     Key(String, KeyRecord),
     /// A key is forgotten.
     KeyGone(String),
+    /// A service is new, changed or gone.
+    Service(String, Option<Box<ServiceRecord>>),
+    /// A client of orders is new, changed or gone.
+    Client(String, Option<Box<Contract>>),
     /// A domain has entered the cluster.
     Domain(DomainId),
     /// ε-CON begins this life.
@@ -128,6 +137,10 @@ pub struct Kept {
     pub functions: Vec<FunctionRecord>,
     /// All keys.
     pub keys: Vec<(String, KeyRecord)>,
+    /// All services by name.
+    pub services: Vec<(String, ServiceRecord)>,
+    /// All clients of orders by name.
+    pub clients: Vec<(String, Contract)>,
     /// All domains that ever entered.
     pub domains: BTreeSet<DomainId>,
     /// The last life of ε-CON; 0: there was none.
@@ -247,6 +260,8 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
         let mut functions = transaction.open_table(FUNCTIONS)?;
         let mut keys = transaction.open_table(KEYS)?;
         let mut domains = transaction.open_table(DOMAINS)?;
+        let mut services = transaction.open_table(SERVICES)?;
+        let mut clients = transaction.open_table(CLIENTS)?;
         let mut life = transaction.open_table(LIFE)?;
         let mut trial = transaction.open_table(TRIAL)?;
         for write in writes {
@@ -280,6 +295,8 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
                 Write::KeyGone(key) => {
                     keys.remove(key.as_str())?;
                 }
+                Write::Service(name, record) => put(&mut services, name, record.as_deref())?,
+                Write::Client(name, contract) => put(&mut clients, name, contract.as_deref())?,
                 Write::Life(number) => {
                     life.insert("life", number)?;
                 }
@@ -293,6 +310,19 @@ fn write(database: &Database, writes: &[Write]) -> Result<(), redb::Error> {
         }
     }
     transaction.commit()?;
+    Ok(())
+}
+
+/// Puts a record into its table, or takes it out.
+fn put(
+    table: &mut Table<'_, &str, &[u8]>,
+    name: &str,
+    record: Option<&impl Serialize>,
+) -> Result<(), redb::Error> {
+    match record {
+        Some(record) => drop(table.insert(name, json(record).as_slice())?),
+        None => drop(table.remove(name)?),
+    }
     Ok(())
 }
 
@@ -337,6 +367,8 @@ fn read(database: &Database) -> Result<Kept, String> {
         workflows: workflows.into_iter().map(|(_, record)| record).collect(),
         functions: functions.into_iter().map(|(_, record)| record).collect(),
         keys: read_table(database, KEYS)?,
+        services: read_table(database, SERVICES)?,
+        clients: read_table(database, CLIENTS)?,
         domains: known,
     })
 }

@@ -13,7 +13,7 @@ use edgeless_types::{
 
 use crate::{
     control::{Control, Interests, Propagation},
-    output::ChannelName,
+    output::{ChannelName, Outputs},
 };
 
 /// How far the handling of a message came.
@@ -62,6 +62,11 @@ pub trait Operator {
     fn poll(&mut self, task: &mut task::Context<'_>, out: &mut Outbox) -> Progress {
         let _ = (task, out);
         Progress::Done
+    }
+
+    /// Learns where its channels lead: when it is made, and whenever that has changed.
+    fn leads_to(&mut self, outputs: &Outputs) {
+        let _ = outputs;
     }
 
     /// The signals it wants; asked once, when it is made.

@@ -117,6 +117,12 @@ impl Outputs {
         channels.find(|channel| channel.name.as_bytes() == name)
     }
 
+    /// To how many instances a channel leads now.
+    pub fn number(&self, name: &str) -> usize {
+        let channel = self.channel(name.as_bytes());
+        channel.map_or(0, |channel| channel.targets.len())
+    }
+
     /// What a channel would say about a message now, without choosing.
     pub fn peek(&self, name: &[u8]) -> Route {
         match self.channel(name).map(|channel| channel.targets.first()) {

@@ -35,6 +35,25 @@ pub enum PortError {
     Stopped,
 }
 
+/// What a call of a port came to, and where it went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Called {
+    /// The instance that was called; None: it went to none, or it is not known to which.
+    pub to: Option<InstanceId>,
+    /// The answer, or why there is none.
+    pub answer: Result<Answer, PortError>,
+}
+
+impl Called {
+    /// One that went nowhere.
+    pub(crate) fn nowhere(error: PortError) -> Self {
+        Self {
+            to: None,
+            answer: Err(error),
+        }
+    }
+}
+
 /// A message that a task took over ([`Progress::Taken`](crate::Progress::Taken)) and is done with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handled {
@@ -117,6 +136,15 @@ impl Port {
         payload: Bytes,
         timeout: Duration,
     ) -> Result<Option<Bytes>, PortError> {
+        match self.ask(channel, payload, timeout).await.answer? {
+            Answer::Reply(payload) => Ok(Some(payload)),
+            Answer::NoReply => Ok(None),
+            Answer::Error(text) => Err(PortError::Failed(text)),
+        }
+    }
+
+    /// Calls as [`Port::call`] does, and says which instance was called.
+    pub async fn ask(&self, channel: &str, payload: Bytes, timeout: Duration) -> Called {
         let (done, answer) = oneshot::channel();
         let channel = ChannelName::from_slice(channel.as_bytes());
         let from = self.me.physical_id;
@@ -127,18 +155,13 @@ impl Port {
             timeout,
             done,
         };
-        self.inject
-            .send(inject)
-            .await
-            .map_err(|_| PortError::Stopped)?;
-        let mut waits = Waits(Some(&self.inject));
-        let answer = answer.await;
-        waits.0 = None;
-        match answer.map_err(|_| PortError::Stopped)?? {
-            Answer::Reply(payload) => Ok(Some(payload)),
-            Answer::NoReply => Ok(None),
-            Answer::Error(text) => Err(PortError::Failed(text)),
+        if self.inject.send(inject).await.is_err() {
+            return Called::nowhere(PortError::Stopped);
         }
+        let mut waits = Waits(Some(&self.inject));
+        let called = answer.await;
+        waits.0 = None;
+        called.unwrap_or_else(|_| Called::nowhere(PortError::Stopped))
     }
 
     /// Lets the instance do something, such as answer a call that its operator took earlier.

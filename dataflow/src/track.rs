@@ -165,20 +165,6 @@ impl<W> Tracker<W> {
         }
     }
 
-    /// A call went there.
-    pub(crate) fn called(&mut self, ticket: Option<Ticket>, id: MessageId, to: InstanceId) {
-        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
-            outgoing.to = Some(to);
-        }
-    }
-
-    /// It was not sent after all.
-    pub(crate) fn unsent(&mut self, ticket: Option<Ticket>, id: MessageId) {
-        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
-            (outgoing.sent, outgoing.to) = (None, None);
-        }
-    }
-
     /// The answer to a call is here: who waits for it? None when nobody does (any more).
     pub(crate) fn answered(&mut self, ticket: Option<Ticket>, id: MessageId) -> Option<W> {
         let outgoing = self.outgoing_mut(ticket, id)?;

@@ -149,6 +149,10 @@ pub struct Resources {
     pub redis: bool,
     /// The name of that provider.
     pub redis_provider: Option<String>,
+    /// Whether the node provides `order-source`.
+    pub order_source: bool,
+    /// The name of that provider.
+    pub order_source_provider: Option<String>,
 }
 
 /// TLS between nodes: PEM files, read once at the start.
@@ -208,6 +212,8 @@ impl Default for Resources {
             file_log_provider: None,
             redis: true,
             redis_provider: None,
+            order_source: true,
+            order_source_provider: None,
         }
     }
 }

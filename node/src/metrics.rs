@@ -38,7 +38,7 @@ type Counter<'a> = (&'static str, &'static str, &'a AtomicU64);
 
 impl Node {
     #[rustfmt::skip]
-    fn counters(&self) -> [Counter<'_>; 14] {
+    fn counters(&self) -> [Counter<'_>; 16] {
         let host = self.agent.host();
         let engine = host.engine.counters();
         let links = self.plane.counters();
@@ -58,6 +58,8 @@ impl Node {
             ("file_log_lines", "Lines written by file-log", &resources.lines_written),
             ("file_log_lines_lost", "Lines file-log could not write", &resources.lines_lost),
             ("redis_errors", "Messages a Redis server did not take", &resources.redis_errors),
+            ("order_tasks", "Tasks of orders that order-source took", &resources.order_tasks),
+            ("order_tasks_failed", "Tasks of orders that the function did not handle", &resources.order_tasks_failed),
         ]
     }
 }

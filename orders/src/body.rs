@@ -9,6 +9,8 @@ use edgeless_types::{OrderId, Timestamp};
 use smallvec::SmallVec;
 
 use crate::{
+    book::EndedOrder,
+    contract::Output,
     fault::Fault,
     json::Json,
     message::{self, Mode, trace::Job},
@@ -244,6 +246,27 @@ impl Body {
     /// It has come to its end.
     pub fn is_ended(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.at.is_some())
+    }
+
+    /// What the store is told of its end; none: it has not come to one.
+    pub fn ended(&self) -> Option<EndedOrder> {
+        let end = self.end.as_ref().filter(|end| end.at.is_some())?;
+        let told = self.delivered.len();
+        let outputs = self.outputs().len().saturating_sub(told);
+        Some(EndedOrder {
+            id: self.id,
+            code: end.code,
+            outputs: u32::try_from(outputs).unwrap_or(u32::MAX),
+        })
+    }
+
+    /// Where its end is told besides.
+    pub fn outputs(&self) -> Vec<Output> {
+        match self.accepted.outputs.is_empty() {
+            true => Vec::new(),
+            // Written by this program; a later version may know more kinds.
+            false => serde_json::from_slice(&self.accepted.outputs).unwrap_or_default(),
+        }
     }
 
     /// Tasks that were done are being taken back.

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// One thing that is wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, utoipa::ToSchema,
+)]
 #[error("{}: {detail}", if pointer.is_empty() { "the document" } else { pointer })]
 pub struct Fault {
     /// JSON pointer to it; empty: the document as a whole.

@@ -27,7 +27,9 @@ pub use digest::{CodeDigest, DigestError};
 pub use domain_requirement::{DOMAIN_LABEL_MATCH_ALL, DOMAIN_MATCH_ANY, DomainRequirements};
 pub use epoch::Epoch;
 pub use health::NodeHealth;
-pub use id::{DomainId, InstanceId, LogicalId, NodeId, OrderId, PhysicalId, ProviderId, WorkflowId};
+pub use id::{
+    DomainId, InstanceId, LogicalId, NodeId, OrderId, PhysicalId, ProviderId, WorkflowId,
+};
 pub use instance::{Demand, Generation, RunningInstance, STATE_BYTES, WaitReason};
 pub use requirement::{Presence, RequirementError, Requirements};
 pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};

@@ -189,6 +189,14 @@ impl Controller {
         begun
     }
 
+    /// Whether a workflow would be accepted as waiting.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn check_only(&self, workflow: Workflow) -> Result<(), Refusal> {
+        self.check(workflow, Code::Kept).await.map(drop)
+    }
+
     pub(super) async fn check(&self, workflow: Workflow, code: Code) -> Result<Checked, Refusal> {
         let inner = Arc::clone(&self.0);
         let is_slow = check::inline_bytes(&workflow) > SLOW_CHECK_BYTES;

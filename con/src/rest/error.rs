@@ -3,7 +3,11 @@
 use axum::{
     Json,
     extract::{FromRequestParts, Query, rejection::QueryRejection},
-    http::{Method, StatusCode, Uri, header::CONTENT_TYPE, request::Parts},
+    http::{
+        Method, StatusCode, Uri,
+        header::{CONTENT_TYPE, RETRY_AFTER},
+        request::Parts,
+    },
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -29,6 +33,9 @@ pub struct Problem {
     /// Everything that is wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Fault>,
+    /// Seconds after which it is worth another try, which the header `Retry-After` says.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -41,7 +48,14 @@ impl Problem {
             detail: detail.into(),
             pointer: None,
             errors: Vec::new(),
+            retry_after: None,
         }
+    }
+
+    /// The same, worth another try later.
+    pub fn retry_after(mut self, after: std::time::Duration) -> Self {
+        self.retry_after = Some(after.as_secs() + u64::from(after.subsec_nanos() > 0));
+        self
     }
 
     /// The body is wrong as a whole.
@@ -114,7 +128,11 @@ impl From<Refusal> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after.map(http::HeaderValue::from);
         let mut response = (status, Json(self)).into_response();
+        if let Some(seconds) = retry_after {
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
         let value = http::HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, value);
         response

@@ -1,19 +1,23 @@
 //! The REST interface of ε-CON. Its OpenAPI document is generated from the handlers: a route is added
 //! together with its description, so that neither can be without the other.
 
+mod api;
 mod domains;
 mod error;
 mod functions;
 mod nodes;
+mod orders;
+mod services;
 mod workflows;
 
 use axum::{Json, Router, extract::DefaultBodyLimit, routing::get};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::controller::Controller;
+pub use api::Api;
 pub use error::Problem;
 pub use functions::{FunctionStatus, Uploaded};
+pub use orders::AcceptedView;
 pub use workflows::Move;
 
 /// The longest code that is taken.
@@ -33,7 +37,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-fn routes() -> OpenApiRouter<Controller> {
+fn routes() -> OpenApiRouter<Api> {
     let documents = OpenApiRouter::new()
         .routes(routes!(workflows::start, workflows::list))
         .routes(routes!(
@@ -46,9 +50,32 @@ fn routes() -> OpenApiRouter<Controller> {
         .routes(routes!(functions::publish, functions::inspect))
         .routes(routes!(functions::upload))
         .layer(DefaultBodyLimit::max(CODE_BYTES));
+    let orders = OpenApiRouter::new()
+        .routes(routes!(orders::submit))
+        .layer(DefaultBodyLimit::max(orders::ORDER_BYTES));
+    let services = OpenApiRouter::new()
+        .routes(routes!(services::list))
+        .routes(routes!(services::inspect, services::put, services::delete))
+        .routes(routes!(services::list_clients))
+        .routes(routes!(
+            services::inspect_client,
+            services::put_client,
+            services::delete_client
+        ))
+        .layer(DefaultBodyLimit::max(DOCUMENT_BYTES));
     OpenApiRouter::with_openapi(Document::openapi())
         .merge(documents)
         .merge(code)
+        .merge(orders)
+        .merge(services)
+        .routes(routes!(services::pause))
+        .routes(routes!(services::resume))
+        .routes(routes!(orders::inspect))
+        .routes(routes!(orders::cancel))
+        .routes(routes!(orders::retry))
+        .routes(routes!(orders::pause))
+        .routes(routes!(orders::resume))
+        .routes(routes!(orders::figures))
         .routes(routes!(workflows::migrate))
         .routes(routes!(functions::list))
         .routes(routes!(functions::code))
@@ -62,11 +89,11 @@ fn routes() -> OpenApiRouter<Controller> {
 }
 
 /// All routes.
-pub fn router(controller: Controller) -> Router {
+pub fn router(api: Api) -> Router {
     let (router, document) = routes().split_for_parts();
     router
         .route("/api/v1/openapi.json", get(async || Json(document)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .with_state(controller)
+        .with_state(api)
 }

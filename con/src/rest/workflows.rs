@@ -109,7 +109,7 @@ const UNSAID: [&str; 2] = [
     clippy::result_large_err,
     reason = "a problem is made once per request"
 )]
-fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+pub(super) fn format(headers: &HeaderMap) -> Result<Format, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE);
     let Some(content_type) = content_type else {
         return Ok(Format::Json);

@@ -13,11 +13,12 @@ use tokio::sync::oneshot;
 use super::{
     Due, Inject, Shard, Waiter,
     slot::{Slot, Stopping, Wait},
+    waiter::Caller,
 };
 use crate::{
-    operator::{Answer, Destination},
+    operator::Destination,
     output::{ChannelName, Outputs, Route},
-    port::{Handled, Port, PortError},
+    port::{Called, Handled, Port, PortError},
     sample::Place,
     spawn::{Spawn, SpawnContext, SpawnError},
 };
@@ -180,9 +181,13 @@ impl Shard {
         self.step(key, |operator, task, out| operator.start(task, out));
     }
 
-    /// Says to all shards whom an operator sends to: signals find their way back by that.
-    fn enter_outputs(&self, key: usize) {
-        let slot = &self.slots[key];
+    /// Says to all shards whom an operator sends to, as signals find their way back by that, and to the
+    /// operator itself.
+    fn enter_outputs(&mut self, key: usize) {
+        let slot = &mut self.slots[key];
+        if let Some(operator) = &mut slot.operator {
+            operator.leads_to(&slot.outputs);
+        }
         let targets = slot.outputs.instances().map(|it| it.physical_id);
         self.shared
             .directory_mut()
@@ -271,11 +276,12 @@ impl Shard {
         channel: ChannelName,
         payload: Bytes,
         timeout: Duration,
-        done: oneshot::Sender<Result<Answer, PortError>>,
+        done: oneshot::Sender<Called>,
     ) {
         if self.slots[key].outputs.peek(&channel) == Route::Unmapped {
             let name = String::from_utf8_lossy(&channel).into_owned();
-            if done.send(Err(PortError::Unmapped(name))).is_err() {
+            let called = Called::nowhere(PortError::Unmapped(name));
+            if done.send(called).is_err() {
                 tracing::debug!("the caller is gone");
             }
             return;
@@ -293,7 +299,12 @@ impl Shard {
         }
         let mut message = self.message(key, MessageKind::Call, payload);
         message.envelope.deadline = Some(self.now + timeout);
-        let waiter = Waiter::Port(done, from, channel.clone());
+        let waiter = Waiter::Port(Caller {
+            done,
+            from,
+            channel: channel.clone(),
+            to: None,
+        });
         self.expect_answer(key, &mut message, waiter);
         self.dispatch(key, Destination::Channel(channel), message, None);
     }

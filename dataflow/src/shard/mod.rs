@@ -38,7 +38,7 @@ use crate::{
     gate::Gate,
     operator::{Action, Answer, Destination, Outbox},
     output::{ChannelName, Outputs},
-    port::{Handled, PortError},
+    port::{Called, Handled, PortError},
     sample::Recorder,
     shared::{LoadMeter, Shared},
     spawn::{Spawn, SpawnError},
@@ -47,6 +47,7 @@ use crate::{
 };
 pub(crate) use inspect::Look;
 use room::Accounts;
+pub use send::FAR_PAYLOAD;
 use slot::Slot;
 pub(crate) use slot::Woken;
 use waiter::Waiter;
@@ -92,7 +93,7 @@ pub(crate) enum Inject {
         channel: ChannelName,
         payload: Bytes,
         timeout: Duration,
-        done: oneshot::Sender<Result<Answer, PortError>>,
+        done: oneshot::Sender<Called>,
     },
     Act {
         from: PhysicalId,

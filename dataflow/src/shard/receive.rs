@@ -63,8 +63,8 @@ impl Shard {
             Waiter::Operator(physical_id, token) => {
                 self.answers.push_back((physical_id, token, answer));
             }
-            Waiter::Port(done, ..) => {
-                if done.send(Ok(answer)).is_err() {
+            Waiter::Port(caller) => {
+                if !caller.hears(Ok(answer)) {
                     self.shared.counters.dropped(Drop::LateAnswer, 1);
                 }
             }

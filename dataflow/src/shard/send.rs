@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The largest payload that goes to another node, in bytes.
-const FAR_PAYLOAD: usize = 48 << 20;
+pub const FAR_PAYLOAD: usize = 48 << 20;
 /// Gates of instances on other shards that a shard remembers.
 const GATES: usize = 65_536;
 /// How much longer an inbox may be for calls than for casts.

@@ -361,12 +361,14 @@ impl Shard {
                     .push_back((physical_id, token, Answer::Error(text)));
                 true
             }
-            (Waiter::Port(done, from, channel), outcome) => {
+            (Waiter::Port(caller), outcome) => {
                 let error = match outcome {
                     Outcome::Refused(reason) => PortError::Failed(reason),
-                    Outcome::Handled | Outcome::Late => self.expired_call(from, &channel),
+                    Outcome::Handled | Outcome::Late => {
+                        self.expired_call(caller.from, &caller.channel)
+                    }
                 };
-                done.send(Err(error)).is_ok()
+                caller.hears(Err(error))
             }
             (Waiter::Delivery(done), outcome) => {
                 let outcome = match outcome {

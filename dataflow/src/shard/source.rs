@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use edgeless_types::{PhysicalId, Timestamp};
 
 use super::{Due, Inject, Shard, slot::Heard};
-use crate::{budget::Wait, output::ChannelName};
+use crate::{budget::Wait, output::ChannelName, port::Called};
 
 /// Messages of a source that may be outstanding, as a multiple of the bound of an inbox.
 const OUTSTANDING: usize = 4;
@@ -114,7 +114,7 @@ impl Shard {
         for (_, inject) in late {
             if let Inject::PortCall { channel, done, .. } = inject
                 && done
-                    .send(Err(self.expired_call(physical_id, &channel)))
+                    .send(Called::nowhere(self.expired_call(physical_id, &channel)))
                     .is_err()
             {
                 tracing::debug!("the caller is gone");

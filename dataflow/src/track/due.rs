@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeless_types::{
-    NodeId, PhysicalId, Timestamp,
+    InstanceId, NodeId, PhysicalId, Timestamp,
     message::{MessageId, Refusal, Ticket},
 };
 
@@ -21,6 +21,9 @@ pub(crate) trait Waits {
     /// Whether it has gone away.
     fn is_gone(&self) -> bool;
 
+    /// Its message went there, or it is yet to be sent.
+    fn went(&mut self, to: Option<InstanceId>);
+
     /// One that waits for another message as well as this one does, where that is possible.
     fn share(&self) -> Option<Self>
     where
@@ -28,6 +31,28 @@ pub(crate) trait Waits {
 }
 
 impl<W: Waits> Tracker<W> {
+    /// A call went there.
+    pub(crate) fn called(&mut self, ticket: Option<Ticket>, id: MessageId, to: InstanceId) {
+        self.goes(ticket, id, Some(to));
+    }
+
+    /// It was not sent after all.
+    pub(crate) fn unsent(&mut self, ticket: Option<Ticket>, id: MessageId) {
+        self.goes(ticket, id, None);
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.sent = None;
+        }
+    }
+
+    fn goes(&mut self, ticket: Option<Ticket>, id: MessageId, to: Option<InstanceId>) {
+        if let Some(outgoing) = self.outgoing_mut(ticket, id) {
+            outgoing.to = to;
+            if let Some(waiter) = &mut outgoing.waiter {
+                waiter.went(to);
+            }
+        }
+    }
+
     /// What an outstanding message comes of, and who waits for it: another one is sent just like it.
     pub(crate) fn shared(
         &mut self,

@@ -54,6 +54,8 @@ impl Waits for () {
         false
     }
 
+    fn went(&mut self, _: Option<InstanceId>) {}
+
     fn share(&self) -> Option<Self> {
         Some(())
     }

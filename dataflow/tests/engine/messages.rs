@@ -1,12 +1,13 @@
 //! Casts, calls, stops.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering::SeqCst, task::Context, time::Duration};
 
 use bytes::Bytes;
 use edgeless_dataflow::{
-    Action, Answer, CallRef, Drop, Handled, Outputs, Port, PortError, Progress,
+    Action, Answer, CallRef, Called, Delivery, Drop, Handled, Operator, Outbox, Outputs, Place,
+    Port, PortError, Progress, Spawn,
 };
-use edgeless_types::Generation;
+use edgeless_types::{Generation, message::Message};
 
 use crate::common::{Door, does, engine, id, relay, until};
 
@@ -43,6 +44,85 @@ async fn calls_are_answered_or_say_why_not() {
         .await;
     let answer = port.call("out", Bytes::new(), second).await;
     assert!(matches!(answer, Err(PortError::Failed(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_call_says_which_of_several_instances_it_went_to_also_when_no_answer_comes() {
+    let engine = engine(2, 16);
+    relay(&engine, 2, None).await;
+    let name = |message: Message| Answer::Reply(message.target.to_string().into());
+    for number in [3, 4] {
+        does(&engine, number, &[], move |message, _, out| {
+            out.answer(CallRef::of(&message), name(message));
+            Progress::Done
+        })
+        .await;
+    }
+    does(&engine, 5, &[], |_, _, _| Progress::Done).await;
+    let outs = [
+        ("both", vec![id(3), id(4)]),
+        ("silent", vec![id(5)]),
+        ("none", vec![]),
+    ];
+    let port = does(&engine, 1, &outs, |_, _, _| Progress::Done).await;
+    let long = Duration::from_secs(20);
+    let mut called = BTreeSet::new();
+    while called.len() < 2 {
+        let asked = port.ask("both", Bytes::new(), long).await;
+        let to = asked.to.unwrap();
+        let answer = Answer::Reply(to.physical_id.to_string().into());
+        assert_eq!(asked.answer, Ok(answer));
+        called.insert(to.physical_id);
+    }
+    let short = Duration::from_millis(10);
+    for (channel, to, error) in [
+        ("silent", Some(id(5)), PortError::Deadline),
+        ("none", None, PortError::Waiting("none".to_owned())),
+        ("other", None, PortError::Unmapped("other".to_owned())),
+    ] {
+        let answer = Err(error);
+        let asked = port.ask(channel, Bytes::new(), short).await;
+        assert_eq!(asked, Called { to, answer }, "{channel}");
+    }
+}
+
+/// Says to how many instances its channel `out` leads.
+struct Told(tokio::sync::mpsc::Sender<usize>);
+
+impl Operator for Told {
+    fn on_message(&mut self, _: Message, _: &mut Context<'_>, _: &mut Outbox) -> Progress {
+        Progress::Done
+    }
+
+    fn leads_to(&mut self, outputs: &Outputs) {
+        self.0.try_send(outputs.number("out")).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_operator_learns_where_its_channels_lead_and_whenever_that_changes() {
+    let engine = engine(1, 16);
+    let to = |instances| Outputs::new(vec![("out".to_owned(), instances)]);
+    let (give, mut numbers) = tokio::sync::mpsc::channel(8);
+    let spawn = Spawn {
+        physical_id: id(1).physical_id,
+        generation: Generation(2),
+        place: Place::Anywhere,
+        outputs: to(vec![]),
+        delivery: Delivery::default(),
+        factory: Box::new(move |_| Ok(Box::new(Told(give)))),
+    };
+    engine.spawn(spawn).await.unwrap();
+    assert_eq!(numbers.recv().await, Some(0));
+    let patch = async |generation, instances| {
+        let generation = Generation(generation);
+        engine
+            .patch(id(1).physical_id, generation, to(instances))
+            .await;
+    };
+    patch(1, vec![id(9)]).await;
+    patch(3, vec![id(2), id(3)]).await;
+    assert_eq!(numbers.recv().await, Some(2));
 }
 
 #[tokio::test]

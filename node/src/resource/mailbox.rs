@@ -23,7 +23,7 @@ use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Messages that wait for a task besides those in the inbox of its operator.
 const CAPACITY: usize = 256;
@@ -35,11 +35,19 @@ pub(super) struct Owner {
     open: Arc<Mutex<HashMap<PhysicalId, Arc<Open>>>>,
 }
 
-/// Messages that an instance has handed to its task and that are not finished.
+/// What the task of an instance has not finished, and whether it may begin anything more.
 #[derive(Debug, Default)]
-struct Open {
+pub(super) struct Open {
     number: AtomicUsize,
     none: Notify,
+    closing: CancellationToken,
+}
+
+/// An instance among those that the owner knows, until it is dropped.
+pub(super) struct Entry {
+    id: PhysicalId,
+    owner: Owner,
+    open: Arc<Open>,
 }
 
 /// One of them, until it is dropped.
@@ -52,11 +60,22 @@ impl Owner {
         self.tasks.spawn(task);
     }
 
-    /// Waits until the task of an instance has finished what it was handed.
+    /// Enters an instance.
+    pub(super) fn enter(&self, id: PhysicalId) -> Entry {
+        Entry {
+            id,
+            owner: self.clone(),
+            open: Arc::clone(self.open().entry(id).or_default()),
+        }
+    }
+
+    /// Tells the task of an instance to begin nothing of its own accord any more, and waits until it has
+    /// finished what it was handed or has begun.
     pub(super) async fn idle(&self, id: PhysicalId) {
         let Some(open) = self.open().get(&id).map(Arc::clone) else {
             return;
         };
+        open.closing.cancel();
         loop {
             let none = open.none.notified();
             tokio::pin!(none);
@@ -85,8 +104,29 @@ impl Owner {
     }
 }
 
+impl Open {
+    /// Cancelled when the task is to begin nothing of its own accord any more.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+}
+
+impl Entry {
+    /// What the task of the instance has not finished.
+    pub(super) fn open(&self) -> &Arc<Open> {
+        &self.open
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.owner.open().remove(&self.id);
+    }
+}
+
 impl Unfinished {
-    fn of(open: &Arc<Open>) -> Self {
+    /// One more thing that is not finished.
+    pub(super) fn of(open: &Arc<Open>) -> Self {
         open.number.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(open))
     }
@@ -206,14 +246,11 @@ where
             full: Arc::clone(&full),
             waker: context.waker,
         };
-        let id = context.me.physical_id;
-        let open = Arc::clone(owner.open().entry(id).or_default());
+        let entry = owner.enter(context.me.physical_id);
         let running = task(mailbox, Replies(context.port));
         owner.tasks.spawn_on(running, &runtime);
         Ok(Box::new(Forwarder {
-            id,
-            owner,
-            open,
+            entry,
             sender,
             full,
             waiting: None,
@@ -222,18 +259,10 @@ where
 }
 
 struct Forwarder {
-    id: PhysicalId,
-    owner: Owner,
-    open: Arc<Open>,
+    entry: Entry,
     sender: mpsc::Sender<Delivery>,
     full: Arc<AtomicBool>,
     waiting: Option<Delivery>,
-}
-
-impl Drop for Forwarder {
-    fn drop(&mut self) {
-        self.owner.open().remove(&self.id);
-    }
 }
 
 impl Forwarder {
@@ -275,7 +304,7 @@ impl Operator for Forwarder {
             created: message.envelope.created,
             begin: out.now,
             call,
-            unfinished: Unfinished::of(&self.open),
+            unfinished: Unfinished::of(self.entry.open()),
         })
     }
 

@@ -5,6 +5,7 @@ mod http_egress;
 pub mod http_ingress;
 mod http_json;
 mod mailbox;
+mod order_source;
 mod redis;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,10 @@ pub struct Counters {
     pub lines_lost: AtomicU64,
     /// Messages that a Redis server did not take.
     pub redis_errors: AtomicU64,
+    /// Tasks of orders that `order-source` took.
+    pub order_tasks: AtomicU64,
+    /// Those of them that the function did not handle.
+    pub order_tasks_failed: AtomicU64,
 }
 
 impl Counters {
@@ -58,6 +63,7 @@ pub struct Resources {
     egress: Option<reqwest::Client>,
     file_log: Option<PathBuf>,
     redis: bool,
+    order_source: bool,
     owner: Owner,
     counters: Arc<Counters>,
 }
@@ -103,6 +109,7 @@ impl Resources {
             egress,
             file_log: config.file_log_path.clone(),
             redis: config.redis,
+            order_source: config.order_source,
             owner: Owner::default(),
             counters: Arc::default(),
         })
@@ -138,12 +145,15 @@ impl Resources {
             file_log::prepare(directory, settings, owner, counters).await
         } else if class == resource::redis::CLASS.class_type && self.redis {
             redis::prepare(settings, owner, counters)
+        } else if class == resource::order_source::CLASS.class_type && self.order_source {
+            order_source::prepare(settings, owner, counters)
         } else {
             Err(absent())
         }
     }
 
-    /// Waits until an instance has finished what it has taken; calls it took are answered then.
+    /// Lets an instance take nothing more from outside, and waits until it has finished what it has taken;
+    /// calls it took are answered then.
     pub async fn idle(&self, id: PhysicalId) {
         self.owner.idle(id).await;
     }
@@ -191,6 +201,12 @@ pub fn providers(
         config
             .redis
             .then(|| provider(&resource::redis::CLASS, &config.redis_provider)),
+        config.order_source.then(|| {
+            provider(
+                &resource::order_source::CLASS,
+                &config.order_source_provider,
+            )
+        }),
     ]
     .into_iter()
     .flatten()
@@ -437,6 +453,13 @@ mod tests {
         };
         let providers = providers(&config, NODE, "edge");
         let names: Vec<_> = providers.iter().map(|it| it.provider_id.as_str()).collect();
-        assert_eq!(names, ["edge-00000000-http-egress", "mine"]);
+        assert_eq!(
+            names,
+            [
+                "edge-00000000-http-egress",
+                "mine",
+                "edge-00000000-order-source"
+            ]
+        );
     }
 }

@@ -197,7 +197,7 @@ impl Book {
             ended,
         } = following;
         let told = Told {
-            ended: ended.iter().map(|body| body.id).collect(),
+            ended: ended.iter().filter_map(|body| body.ended()).collect(),
         };
         let sequence = self.put(record, told);
         for (slot, begun) in touched {

@@ -134,7 +134,10 @@ impl Book {
     fn free_line(&self, service: u32, not: Option<&str>) -> Option<LineId> {
         let lines = self.services[service as usize].lines.iter();
         let free = lines.filter_map(|id| {
-            let line = self.lines.get(id)?;
+            let line = self
+                .lines
+                .get(id)
+                .filter(|line| line.open && line.copies > 0)?;
             let room = line.window.size().checked_sub(line.in_flight)?;
             let avoided = not.is_some_and(|not| *not == *line.source);
             (room > 0).then_some((!avoided, room, *id))

@@ -160,6 +160,13 @@ pub enum Event {
         /// How many.
         copies: u32,
     },
+    /// Whether a line takes tasks; at first it does.
+    Open {
+        /// The line.
+        line: LineId,
+        /// It does.
+        open: bool,
+    },
     /// A line is lost.
     LineClosed {
         /// The line.
@@ -278,7 +285,18 @@ pub struct Output {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Told {
     /// Orders that came to their end by it.
-    pub ended: SmallVec<[OrderId; 1]>,
+    pub ended: SmallVec<[EndedOrder; 1]>,
+}
+
+/// An order that came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedOrder {
+    /// Which.
+    pub id: OrderId,
+    /// How.
+    pub code: crate::record::EndCode,
+    /// To how many outputs its end is still to be told.
+    pub outputs: u32,
 }
 
 /// Settings of a book.
@@ -391,6 +409,9 @@ struct Line {
     source: Arc<str>,
     window: Window,
     in_flight: u32,
+    open: bool,
+    /// Copies behind it.
+    copies: u32,
 }
 
 /// What time brings.
@@ -496,6 +517,7 @@ impl Book {
                 source,
             } => self.on_line_opened(line, service, source, now),
             Event::Copies { line, copies } => self.on_copies(line, copies, now),
+            Event::Open { line, open } => self.on_open(line, open, now),
             Event::LineClosed { line } => self.on_line_closed(line, now),
             Event::Outcome {
                 line,

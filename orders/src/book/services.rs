@@ -59,6 +59,8 @@ impl Book {
             source,
             window,
             in_flight: 0,
+            open: true,
+            copies: 1,
         };
         self.lines.insert(line, opened);
         self.dispatch(slot, now);
@@ -66,7 +68,16 @@ impl Book {
 
     pub(super) fn on_copies(&mut self, line: LineId, copies: u32, now: Timestamp) {
         if let Some(line) = self.lines.get_mut(&line) {
+            line.copies = copies;
             line.window.set_copies(copies);
+            let service = line.service;
+            self.dispatch(service, now);
+        }
+    }
+
+    pub(super) fn on_open(&mut self, line: LineId, open: bool, now: Timestamp) {
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.open = open;
             let service = line.service;
             self.dispatch(service, now);
         }

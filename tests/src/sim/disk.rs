@@ -99,7 +99,12 @@ impl Disk {
                     self.domains.insert(domain_id);
                 }
                 Write::Life(life) => self.life = life,
-                Write::Function(_) | Write::Key(..) | Write::KeyGone(_) | Write::Trial(_) => {}
+                Write::Function(_)
+                | Write::Key(..)
+                | Write::KeyGone(_)
+                | Write::Service(..)
+                | Write::Client(..)
+                | Write::Trial(_) => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 pub mod file_log;
 pub mod http_egress;
 pub mod http_ingress;
+pub mod order_source;
 mod read;
 pub mod redis;
 
@@ -81,11 +82,12 @@ pub struct ConfigProblem {
 }
 
 /// All classes of resources that nodes know to provide.
-pub const CLASSES: [&ResourceClass; 4] = [
+pub const CLASSES: [&ResourceClass; 5] = [
     &http_ingress::CLASS,
     &http_egress::CLASS,
     &file_log::CLASS,
     &redis::CLASS,
+    &order_source::CLASS,
 ];
 
 /// The class of this name.
@@ -126,14 +128,21 @@ mod tests {
             [
                 ("host", "*"),
                 ("filename", "a.log"),
-                ("url", "redis://localhost"),
                 ("key", "k"),
+                ("service", "A"),
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
         );
         for class in CLASSES {
             let configurations = class.settings.iter().map(|setting| {
-                let given = needed.get(setting.name).map(String::as_str);
+                let url = match class.class_type {
+                    "redis" => "redis://localhost",
+                    _ => "http://localhost:7001",
+                };
+                let given = match setting.name {
+                    "url" => Some(url),
+                    name => needed.get(name).map(String::as_str),
+                };
                 let value = setting.default.or(given).unwrap();
                 (setting.name.to_owned(), value.to_owned())
             });

@@ -282,3 +282,52 @@ async fn a_guest_for_which_there_is_no_room_says_which_setting_gives_more() {
     let refused = guests.guest(21, "", "", ECHO, 21).await.unwrap_err();
     assert!(refused.to_string().contains("`max_instances`"), "{refused}");
 }
+
+/// Starts one of `functions/`, as it is checked in.
+async fn checked_in(
+    guests: &Guests,
+    number: u128,
+    name: &str,
+    init: &str,
+) -> Result<(), SpawnError> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions");
+    let code = std::fs::read(format!("{folder}/{name}/{name}.wasm")).unwrap();
+    let (code, runtime) = (Bytes::from(code), &guests.runtimes.wasm);
+    let digest = CodeDigest::of(&code);
+    runtime.load(digest, code).await.unwrap();
+    let factory = runtime.factory(digest, Some(init.to_owned()), None);
+    guests.spawn(number, factory.unwrap(), number).await
+}
+
+#[tokio::test]
+async fn add_and_times_do_their_tasks_in_either_message_of_an_order() {
+    let guests = Guests::start();
+    let named = r#"{"by": 2, "name": "B"}"#;
+    checked_in(&guests, 1, "add", "2").await.unwrap();
+    checked_in(&guests, 2, "times", named).await.unwrap();
+    let (add, times) = (guests.port_to(1).await, guests.port_to(2).await);
+    for (port, payload, expected) in [
+        (&add, "5", "7"),
+        (&times, "2.5", "5.0"),
+        (
+            &add,
+            r#"{"input":5,"tasks":["A","B"],"done":[]}"#,
+            r#"{"input":7,"tasks":["A","B"],"done":["A"]}"#,
+        ),
+        (
+            &times,
+            r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5}}}"#,
+            r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5,"result":10}},"from":"B"}"#,
+        ),
+    ] {
+        let answer = call(port, payload).await.unwrap().unwrap();
+        assert_eq!(answer, expected, "{payload}");
+    }
+    for payload in ["five", r#"{"input":5}"#] {
+        let error = call(&add, payload).await.unwrap_err();
+        assert!(matches!(error, PortError::Failed(_)), "{error}");
+    }
+    // The instance is there all the same.
+    assert_eq!(call(&add, "5").await, Ok(Some("7".into())));
+    assert!(checked_in(&guests, 3, "add", "two").await.is_err());
+}

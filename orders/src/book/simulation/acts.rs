@@ -282,6 +282,12 @@ impl World {
                 let full = self.chance(40).then(|| "the disk is full".into());
                 self.event(Event::Room { full });
             }
+            90..95 => {
+                if let Some(line) = self.some_line() {
+                    let open = self.chance(50);
+                    self.event(Event::Open { line, open });
+                }
+            }
             _ => {
                 if let Some(line) = self.some_line() {
                     let copies = self.rng.random_range(0..5);

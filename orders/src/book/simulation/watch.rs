@@ -87,6 +87,10 @@ impl World {
         }
         let line = &self.book.lines[&line];
         assert!(
+            line.open && line.copies > 0,
+            "nobody is there for {handout:?}"
+        );
+        assert!(
             line.in_flight <= line.window.size(),
             "too much on one line: {handout:?}"
         );

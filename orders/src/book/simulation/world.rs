@@ -309,12 +309,15 @@ impl World {
                 .iter()
                 .any(|change| matches!(change.what, Some(What::Accepted(_))));
             let mut ended = self.disk.write(record);
+            let told_ids: BTreeSet<OrderId> = told.ended.iter().map(|it| it.id).collect();
             if is_new {
-                ended.retain(|id| told.ended.contains(id) || !self.untold.insert(*id));
+                ended.retain(|id| told_ids.contains(id) || !self.untold.insert(*id));
             }
-            for id in &told.ended {
-                let known = ended.remove(id) || self.untold.remove(id);
+            for told in told.ended {
+                let id = told.id;
+                let known = ended.remove(&id) || self.untold.remove(&id);
                 assert!(known, "a record is said to end {id}, and does not");
+                assert_eq!(self.disk.all[&id].ended(), Some(told));
             }
             assert!(ended.is_empty(), "ended, and nobody is told: {ended:?}");
         }

@@ -1,0 +1,114 @@
+//! `OrderTasks`: the resource `order-source` of a node takes tasks here, and brings outcomes.
+
+use std::{pin::Pin, sync::Arc};
+
+use edgeless_orders::{
+    book::{Outcome, Ticket},
+    tasks::is_service_name,
+};
+use edgeless_proto::v1::{self, order_tasks_server::OrderTasks, task_outcome::Result as Came};
+use edgeless_types::InstanceId;
+use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::orders::{Line, Orders, ToLine};
+
+pub(super) struct Service {
+    pub(super) orders: Orders,
+    pub(super) shutdown: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl OrderTasks for Service {
+    type ServeStream = Pin<Box<dyn Stream<Item = Result<v1::ToSource, Status>> + Send>>;
+
+    async fn serve(
+        &self,
+        request: Request<Streaming<v1::FromSource>>,
+    ) -> Result<Response<Self::ServeStream>, Status> {
+        let mut messages = request.into_inner();
+        let first = messages.next().await.transpose()?;
+        let first =
+            first.ok_or_else(|| Status::invalid_argument("the stream ended without a `hello`"))?;
+        let hello = first.hello.as_ref();
+        let hello =
+            hello.ok_or_else(|| Status::invalid_argument("the first message has no `hello`"))?;
+        if !is_service_name(&hello.service) {
+            let text = format!(
+                "`hello.service`: `{}` is no name of a service",
+                hello.service
+            );
+            return Err(Status::invalid_argument(text));
+        }
+        let source = hello.source.clone();
+        let source = source.ok_or_else(|| Status::invalid_argument("`hello.source` is missing"))?;
+        let source = InstanceId::try_from(source)
+            .map_err(|error| Status::invalid_argument(format!("`hello.source`: {error}")))?;
+        let service: Arc<str> = hello.service.as_str().into();
+        let name: Arc<str> = format!("{}, {}", source.physical_id, hello.host).into();
+        tracing::info!(%service, source = %name, "a source takes tasks");
+        let (line, tasks) = self.orders.open_line(service, name).await;
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            follow(&line, first).await;
+            while let Some(Some(Ok(message))) = shutdown.run_until_cancelled(messages.next()).await
+            {
+                follow(&line, message).await;
+            }
+            tracing::info!("a source is gone");
+        });
+        let answers = ReceiverStream::new(tasks).map(|message| Ok(to_source(message)));
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+async fn follow(line: &Line, message: v1::FromSource) {
+    if let Some(copies) = message.instances {
+        line.copies(copies).await;
+    }
+    if let Some(open) = message.open {
+        line.open(open).await;
+    }
+    if !message.outcomes.is_empty() {
+        let outcomes = message.outcomes.into_iter().map(outcome);
+        line.outcomes(outcomes.collect()).await;
+    }
+}
+
+fn outcome(outcome: v1::TaskOutcome) -> (Ticket, Outcome) {
+    let ticket = Ticket(outcome.ticket);
+    let instance = outcome
+        .instance
+        .and_then(|id| InstanceId::try_from(id).ok());
+    let came = match outcome.result {
+        Some(Came::Reply(payload)) => Outcome::Reply {
+            payload,
+            instance: instance.map(|id| id.to_string().into()),
+        },
+        Some(Came::Failed(reason)) => Outcome::Failed(reason),
+        Some(Came::NoReply(_)) => Outcome::Failed("the function gave no answer".to_owned()),
+        Some(Came::Undelivered(reason)) => Outcome::Undelivered(reason),
+        Some(Came::TimedOut(_)) => Outcome::TimedOut,
+        None => Outcome::Failed("an outcome without a result".to_owned()),
+    };
+    (ticket, came)
+}
+
+fn to_source(message: ToLine) -> v1::ToSource {
+    let task = |handout: edgeless_orders::book::Handout| v1::Task {
+        ticket: handout.ticket.0,
+        payload: handout.payload.bytes(),
+        timeout_ms: u32::try_from(handout.timeout.as_millis())
+            .unwrap_or(u32::MAX)
+            .max(1),
+    };
+    v1::ToSource {
+        tasks: message.tasks.into_iter().map(task).collect(),
+        cancelled: message
+            .cancelled
+            .into_iter()
+            .map(|ticket| ticket.0)
+            .collect(),
+    }
+}

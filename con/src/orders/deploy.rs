@@ -1,0 +1,494 @@
+//! Sees to it that somebody is behind each service: a workflow for one that is a function, a line for one that is an
+//! endpoint outside. What is idle is switched off, what is wanted is started.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use edgeless_orders::{book::BookFigures, service::ServiceSpec, tasks::is_service_name};
+use edgeless_types::{
+    CodeDigest, WorkflowId,
+    resource::order_source,
+    workflow::{Workflow, WorkflowFunction, WorkflowResource},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::mpsc, task::AbortHandle};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Orders, endpoint};
+use crate::{
+    controller::{Controller, Wait},
+    problem::{Fault, Refusal},
+    store::{Store, Write},
+};
+
+/// How often idle services are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A service as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceRecord {
+    /// What it is.
+    pub spec: ServiceSpec,
+    /// Names this start of its workflow, so that there is one however often it is asked for.
+    pub start: Uuid,
+    /// The workflow that runs for it.
+    pub workflow_id: Option<WorkflowId>,
+    /// It is held up: tasks wait.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// A service as clients see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// `running`, `off` (idle, or never wanted) or `paused`.
+    pub state: String,
+    /// What it is.
+    #[schema(value_type = Object)]
+    pub spec: ServiceSpec,
+    /// The workflow that runs for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub workflow_id: Option<WorkflowId>,
+    /// What waits for it and what it has done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub figures: Option<serde_json::Value>,
+}
+
+/// Keeps services and what runs for them; cheap to clone.
+#[derive(Clone)]
+pub struct Deployer(Arc<Inner>);
+
+struct Inner {
+    con: Controller,
+    orders: Orders,
+    store: Store,
+    /// Where nodes find ε-CON; or why they cannot.
+    url: Result<String, String>,
+    client: reqwest::Client,
+    services: Mutex<BTreeMap<String, Deployed>>,
+    /// One change of services at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+struct Deployed {
+    record: ServiceRecord,
+    endpoint: Option<AbortHandle>,
+    /// Since when nothing is to be done.
+    idle: Option<Instant>,
+}
+
+impl Drop for Deployed {
+    fn drop(&mut self) {
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.abort();
+        }
+    }
+}
+
+impl Deployer {
+    /// The services that were kept.
+    pub fn new(
+        con: Controller,
+        orders: Orders,
+        store: Store,
+        url: Result<String, String>,
+        kept: Vec<(String, ServiceRecord)>,
+    ) -> Self {
+        let deployed = |(name, record)| {
+            let deployed = Deployed {
+                record,
+                endpoint: None,
+                idle: None,
+            };
+            (name, deployed)
+        };
+        Self(Arc::new(Inner {
+            con,
+            orders,
+            store,
+            url,
+            client: reqwest::Client::new(),
+            services: Mutex::new(kept.into_iter().map(deployed).collect()),
+            changing: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Runs what is to run, starts what is wanted and switches off what is idle, until shutdown.
+    pub async fn run(self, mut wanted: mpsc::Receiver<Arc<str>>, shutdown: CancellationToken) {
+        let names: Vec<String> = self.services().keys().cloned().collect();
+        for name in names {
+            self.begin(&name).await;
+        }
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let may_idle = self.any_may_idle();
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                name = wanted.recv() => {
+                    let Some(name) = name else { return };
+                    self.ensure(&name).await;
+                }
+                _ = look.tick(), if may_idle => self.look().await,
+            }
+        }
+    }
+
+    /// After a start of ε-CON: what was there is there again.
+    async fn begin(&self, name: &str) {
+        let Some(record) = self.record(name) else {
+            return;
+        };
+        if record.paused {
+            self.0.orders.pause_service(name.into(), true).await;
+        }
+        if record.spec.url.is_some() {
+            self.open_endpoint(name, &record.spec);
+        } else if record.spec.min_instances > 0 {
+            self.ensure(name).await;
+        }
+    }
+
+    /// All services.
+    pub async fn list(&self) -> Vec<ServiceView> {
+        let figures = self.0.orders.figures().await;
+        let services = self.services();
+        let view =
+            |(name, deployed): (&String, &Deployed)| view(name, &deployed.record, figures.as_ref());
+        services.iter().map(view).collect()
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn inspect(&self, name: &str) -> Result<ServiceView, Refusal> {
+        let figures = self.0.orders.figures().await;
+        let record = self.record(name).ok_or_else(|| unknown(name))?;
+        Ok(view(name, &record, figures.as_ref()))
+    }
+
+    /// Defines a service or changes it; whether it is new.
+    ///
+    /// # Errors
+    /// It is wrong, cannot be kept, or its new version does not run.
+    pub async fn put(&self, name: &str, spec: ServiceSpec) -> Result<(ServiceView, bool), Refusal> {
+        let mut faults = spec.faults();
+        if !is_service_name(name) {
+            let detail = "the name must be 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first";
+            faults.push(Fault::new("", detail));
+        }
+        if !faults.is_empty() {
+            return Err(Refusal::Invalid { faults });
+        }
+        let _changing = self.0.changing.lock().await;
+        let before = self.record(name);
+        if spec.class_specification.is_some() {
+            let workflow = self.workflow(name, &spec)?;
+            self.0.con.check_only(workflow).await.map_err(of_service)?;
+        }
+        let mut record = ServiceRecord {
+            spec,
+            start: Uuid::new_v4(),
+            workflow_id: None,
+            paused: before.as_ref().is_some_and(|before| before.paused),
+        };
+        if let Some(before) = &before {
+            (record.start, record.workflow_id) = (before.start, before.workflow_id);
+        }
+        if let Some(workflow_id) = record.workflow_id {
+            match record.spec.class_specification.is_some() {
+                true => {
+                    let workflow = self.workflow(name, &record.spec)?;
+                    self.0
+                        .con
+                        .update(workflow_id, workflow)
+                        .await
+                        .map_err(of_service)?;
+                }
+                false => self.stop(&mut record).await?,
+            }
+        }
+        self.keep(name, record.clone()).await?;
+        let spec = Arc::new(record.spec.clone());
+        self.0.orders.set_service(name.into(), Some(spec)).await;
+        if record.spec.url.is_some() {
+            self.open_endpoint(name, &record.spec);
+        } else if record.spec.min_instances > 0 && record.workflow_id.is_none() {
+            self.start(name).await?;
+        }
+        let view = self.inspect(name).await?;
+        Ok((view, before.is_none()))
+    }
+
+    /// Ends a service.
+    ///
+    /// # Errors
+    /// There is none, active orders need it, or its end cannot be kept.
+    pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
+        let _changing = self.0.changing.lock().await;
+        let mut record = self.record(name).ok_or_else(|| unknown(name))?;
+        let figures = self.0.orders.figures().await;
+        let to_do = figures.and_then(|figures| Some(figures.services.get(name)?.tasks_to_do));
+        if let Some(to_do) = to_do.filter(|to_do| *to_do > 0) {
+            return Err(Refusal::Conflict(format!(
+                "active orders have {to_do} tasks for the service `{name}`; wait for them or cancel them"
+            )));
+        }
+        self.0.orders.set_service(name.into(), None).await;
+        self.stop(&mut record).await?;
+        let gone = vec![Write::Service(name.to_owned(), None)];
+        self.write(gone).await?;
+        self.services().remove(name);
+        Ok(())
+    }
+
+    /// Holds the tasks of a service up, or lets them go on.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be kept.
+    pub async fn pause(&self, name: &str, paused: bool) -> Result<ServiceView, Refusal> {
+        let _changing = self.0.changing.lock().await;
+        let mut record = self.record(name).ok_or_else(|| unknown(name))?;
+        record.paused = paused;
+        self.keep(name, record).await?;
+        self.0.orders.pause_service(name.into(), paused).await;
+        self.inspect(name).await
+    }
+
+    /// Tasks wait for a service: somebody has to be there.
+    async fn ensure(&self, name: &str) {
+        let _changing = self.0.changing.lock().await;
+        let Some(record) = self.record(name) else {
+            return;
+        };
+        if record.workflow_id.is_none()
+            && record.spec.class_specification.is_some()
+            && let Err(refusal) = self.start(name).await
+        {
+            tracing::warn!(service = name, %refusal, "a service that is wanted cannot be started");
+        }
+    }
+
+    async fn start(&self, name: &str) -> Result<(), Refusal> {
+        let Some(mut record) = self.record(name) else {
+            return Ok(());
+        };
+        let workflow = self.workflow(name, &record.spec)?;
+        let key = (
+            format!("service {name} {}", record.start),
+            CodeDigest::of(name.as_bytes()),
+        );
+        let status = self
+            .0
+            .con
+            .start(workflow, Wait::Yes, Some(key))
+            .await
+            .map_err(of_service)?;
+        record.workflow_id = Some(status.workflow_id);
+        tracing::info!(service = name, "a service is started");
+        self.keep(name, record).await
+    }
+
+    /// Stops what runs for a service; the record says so, and is not kept yet.
+    async fn stop(&self, record: &mut ServiceRecord) -> Result<(), Refusal> {
+        if let Some(workflow_id) = record.workflow_id.take() {
+            record.start = Uuid::new_v4();
+            match self.0.con.stop(workflow_id).await {
+                // Somebody else has stopped it.
+                Ok(()) | Err(Refusal::Unknown { .. }) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    /// Switches off what has been idle for long enough.
+    async fn look(&self) {
+        let Some(figures) = self.0.orders.figures().await else {
+            return;
+        };
+        let mut idle = Vec::new();
+        for (name, deployed) in self.services().iter_mut() {
+            let figures = figures.services.get(name.as_str());
+            let is_busy = figures.is_some_and(|figures| figures.tasks_to_do > 0);
+            let spec = &deployed.record.spec;
+            if is_busy || deployed.record.workflow_id.is_none() || spec.min_instances > 0 {
+                deployed.idle = None;
+                continue;
+            }
+            let since = deployed.idle.get_or_insert_with(Instant::now).elapsed();
+            let said = figures.and_then(|figures| figures.idle_s);
+            let said = said.map_or(Duration::ZERO, Duration::from_secs_f64);
+            if since.max(said) >= spec.idle_after {
+                idle.push(name.clone());
+            }
+        }
+        for name in idle {
+            if let Err(refusal) = self.switch_off(&name).await {
+                tracing::warn!(service = name, %refusal, "an idle service cannot be switched off");
+            }
+        }
+    }
+
+    async fn switch_off(&self, name: &str) -> Result<(), Refusal> {
+        let _changing = self.0.changing.lock().await;
+        let Some(mut record) = self.record(name) else {
+            return Ok(());
+        };
+        self.stop(&mut record).await?;
+        tracing::info!(service = name, "an idle service is switched off");
+        self.keep(name, record).await
+    }
+
+    fn any_may_idle(&self) -> bool {
+        self.services().values().any(|deployed| {
+            deployed.record.workflow_id.is_some() && deployed.record.spec.min_instances == 0
+        })
+    }
+
+    /// The workflow of a service: its function, and what brings it tasks.
+    fn workflow(&self, name: &str, spec: &ServiceSpec) -> Result<Workflow, Refusal> {
+        let url = self.0.url.clone().map_err(Refusal::Conflict)?;
+        let Some(class_specification) = spec.class_specification.clone() else {
+            return Err(Refusal::fault(
+                "/class_specification",
+                "the service has no function",
+            ));
+        };
+        let mut annotations = spec.annotations.clone();
+        if spec.min_instances > 0 {
+            annotations.insert("min_instances".to_owned(), spec.min_instances.to_string());
+        }
+        if let Some(most) = spec.max_instances {
+            annotations.insert("max_instances".to_owned(), most.to_string());
+        }
+        let source = WorkflowResource {
+            name: "tasks".to_owned(),
+            class_type: order_source::CLASS.class_type.to_owned(),
+            output_mapping: [(order_source::TASK.to_owned(), "function".to_owned())].into(),
+            configurations: [("service", name), ("url", &url)]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        };
+        Ok(Workflow {
+            name: Some(format!("service {name}")),
+            functions: vec![WorkflowFunction {
+                name: "function".to_owned(),
+                class_specification,
+                output_mapping: BTreeMap::new(),
+                annotations,
+            }],
+            resources: vec![source],
+            annotations: BTreeMap::new(),
+        })
+    }
+
+    fn open_endpoint(&self, name: &str, spec: &ServiceSpec) {
+        let Some(url) = &spec.url else { return };
+        let (orders, client) = (self.0.orders.clone(), self.0.client.clone());
+        let task = tokio::spawn(endpoint::run(
+            orders,
+            client,
+            name.into(),
+            url.as_str().into(),
+        ));
+        if let Some(deployed) = self.services().get_mut(name)
+            && let Some(before) = deployed.endpoint.replace(task.abort_handle())
+        {
+            before.abort();
+        }
+    }
+
+    async fn keep(&self, name: &str, record: ServiceRecord) -> Result<(), Refusal> {
+        let kept = Write::Service(name.to_owned(), Some(Box::new(record.clone())));
+        self.write(vec![kept]).await?;
+        let mut services = self.services();
+        match services.get_mut(name) {
+            Some(deployed) => {
+                let was_endpoint = record.spec.url.is_none();
+                if let Some(endpoint) = deployed.endpoint.take_if(|_| was_endpoint) {
+                    endpoint.abort();
+                }
+                deployed.record = record;
+            }
+            None => {
+                let deployed = Deployed {
+                    record,
+                    endpoint: None,
+                    idle: None,
+                };
+                services.insert(name.to_owned(), deployed);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, writes: Vec<Write>) -> Result<(), Refusal> {
+        let written = self.0.store.write(writes).await;
+        written.map_err(|error| Refusal::Store(error.to_string()))
+    }
+
+    fn record(&self, name: &str) -> Option<ServiceRecord> {
+        self.services()
+            .get(name)
+            .map(|deployed| deployed.record.clone())
+    }
+
+    fn services(&self) -> MutexGuard<'_, BTreeMap<String, Deployed>> {
+        self.0
+            .services
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
+    let state = match (
+        record.paused,
+        record.workflow_id.is_some() || record.spec.url.is_some(),
+    ) {
+        (true, _) => "paused",
+        (false, true) => "running",
+        (false, false) => "off",
+    };
+    let figures = figures.and_then(|figures| figures.services.get(name));
+    ServiceView {
+        name: name.to_owned(),
+        state: state.to_owned(),
+        spec: record.spec.clone(),
+        workflow_id: record.workflow_id,
+        figures: figures.and_then(|figures| serde_json::to_value(figures).ok()),
+    }
+}
+
+fn unknown(name: &str) -> Refusal {
+    Refusal::Unknown {
+        what: "service",
+        id: name.to_owned(),
+    }
+}
+
+/// Places in the workflow of a service as those of the service.
+fn of_service(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::Invalid { faults } => Refusal::Invalid {
+            faults: faults
+                .into_iter()
+                .map(|fault| {
+                    let pointer = fault.pointer.strip_prefix("/functions/0").unwrap_or("");
+                    Fault::new(pointer, fault.detail)
+                })
+                .collect(),
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,82 @@
+//! The ways to services: over each go tasks, and outcomes come back.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use edgeless_orders::book::{Event, Handout, LineId, Outcome, Ticket};
+use tokio::sync::mpsc;
+
+use super::{Orders, Post};
+
+/// Messages to a line that nobody has taken: each has a task at least, and no line has so many.
+const MESSAGES: usize = 4096;
+
+/// What goes over a line at once.
+#[derive(Debug, Default)]
+pub struct ToLine {
+    /// Tasks.
+    pub tasks: Vec<Handout>,
+    /// Tasks that nobody wants any more.
+    pub cancelled: Vec<Ticket>,
+}
+
+/// A line that is open, until it is dropped.
+pub struct Line {
+    orders: Orders,
+    id: LineId,
+}
+
+impl Orders {
+    /// Opens a line to a service: what goes over it comes out of the second.
+    pub async fn open_line(
+        &self,
+        service: Arc<str>,
+        source: Arc<str>,
+    ) -> (Line, mpsc::Receiver<ToLine>) {
+        let id = LineId(self.0.lines.fetch_add(1, Ordering::Relaxed));
+        let (tasks, taken) = mpsc::channel(MESSAGES);
+        self.post(Post::Line {
+            line: id,
+            service,
+            source,
+            tasks,
+        })
+        .await;
+        let orders = self.clone();
+        (Line { orders, id }, taken)
+    }
+}
+
+impl Line {
+    /// Tasks have come back.
+    pub async fn outcomes(&self, outcomes: Vec<(Ticket, Outcome)>) {
+        self.orders.post(Post::Outcomes(self.id, outcomes)).await;
+    }
+
+    /// Whether it takes tasks.
+    pub async fn open(&self, open: bool) {
+        let line = self.id;
+        self.orders
+            .post(Post::Event(Event::Open { line, open }))
+            .await;
+    }
+
+    /// So many copies are behind it.
+    pub async fn copies(&self, copies: u32) {
+        let line = self.id;
+        self.orders
+            .post(Post::Event(Event::Copies { line, copies }))
+            .await;
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let (orders, line) = (self.orders.clone(), self.id);
+        // Without a runtime everything ends anyway.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                orders.post(Post::Event(Event::LineClosed { line })).await;
+            });
+        }
+    }
+}

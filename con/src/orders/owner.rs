@@ -1,0 +1,377 @@
+//! The one owner of the order book.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use edgeless_daemon::status::Readiness;
+use edgeless_orders::{
+    body::Body,
+    book::{Answer, Ask, Book, Effect, Event, LineId, Output, Told},
+    log::{Batch, Progress, Writer},
+    record::Record,
+};
+use prost::Message;
+use rustc_hash::FxHashMap;
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Post, ToLine, now, reads::Read};
+
+/// Posts that are followed before what came of them is handed on.
+const TURN: usize = 256;
+/// Without so much room in the log no new orders are taken: results of those that were need some.
+const RESERVE: u64 = 4 << 20;
+/// With so much on its way to the disk no more is taken from the inbox.
+const WAITING: usize = 16 << 20;
+/// With so much kept that the store does not have, no new orders are taken.
+const BEHIND: usize = 256 << 20;
+/// The part of `/readyz`.
+const PART: &str = "orders";
+
+/// How far the log is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    /// The last record that is safe.
+    pub(super) through: u64,
+    /// Bytes that can be written.
+    pub(super) room: u64,
+    /// Why the disk refuses; none: it does not.
+    pub(super) stalled: Option<String>,
+    /// Syncs since the start.
+    pub(super) syncs: u64,
+    /// Bytes since the start.
+    pub(super) bytes: u64,
+}
+
+impl Kept {
+    pub(super) fn follow(&mut self, progress: Progress) {
+        match progress {
+            Progress::Durable {
+                through,
+                room,
+                syncs,
+                bytes,
+            } => {
+                *self = Self {
+                    through,
+                    room,
+                    stalled: None,
+                    syncs,
+                    bytes,
+                };
+            }
+            Progress::Stalled(reason) => self.stalled = Some(reason),
+            Progress::Room(room) => self.room = room,
+        }
+    }
+}
+
+/// Records on their way to the store.
+pub(super) type Records = Vec<(u64, Record, Told)>;
+
+/// How long is waited at most for what is due.
+const FAR: Duration = Duration::from_secs(60 * 60);
+
+/// What the owner has woken for.
+enum Woke {
+    Posts,
+    Log,
+    Applied,
+    Due,
+    End,
+}
+
+/// What the owner needs.
+pub(super) struct Owner {
+    pub(super) book: Book,
+    pub(super) inbox: mpsc::Receiver<Post>,
+    pub(super) log: Arc<Writer>,
+    pub(super) kept: watch::Receiver<Kept>,
+    pub(super) applied: watch::Receiver<u64>,
+    pub(super) rows: mpsc::Sender<Records>,
+    pub(super) reads: mpsc::Sender<Read>,
+    pub(super) changes: broadcast::Sender<Arc<Body>>,
+    pub(super) wanted: mpsc::Sender<Arc<str>>,
+    pub(super) ends: mpsc::Sender<Arc<Body>>,
+    pub(super) readiness: Readiness,
+    /// Ends the owner, after all who ask.
+    pub(super) end: CancellationToken,
+    pub(super) state: Carrying,
+}
+
+/// What is on its way.
+#[derive(Default)]
+pub(super) struct Carrying {
+    asks: FxHashMap<Ask, oneshot::Sender<Answer>>,
+    lines: FxHashMap<LineId, mpsc::Sender<ToLine>>,
+    outgoing: Vec<(LineId, ToLine)>,
+    lost: Vec<LineId>,
+    batch: Option<Batch>,
+    /// Written, not known to be safe.
+    unsafe_records: VecDeque<(u64, Record, Told)>,
+    /// Safe, not handed to the store yet.
+    safe_records: Records,
+    safe_bytes: usize,
+    reads: VecDeque<Read>,
+    next: u64,
+    full: bool,
+}
+
+impl Owner {
+    /// Runs until all who could post something are gone; what was asked before is kept then.
+    pub(super) async fn run(mut self, begin: Output) {
+        self.state.next = self.book.next() - begin.records.len() as u64;
+        self.carry_out(begin);
+        self.hand_on();
+        let mut posts = Vec::with_capacity(TURN);
+        let mut look = true;
+        loop {
+            let due = self.book.next_due().map(|due| due.since(now()).min(FAR));
+            let may_take = self.log.waiting() < WAITING;
+            let woke = tokio::select! {
+                () = self.end.cancelled() => Woke::End,
+                changed = self.kept.changed() => changed.map_or(Woke::End, |()| Woke::Log),
+                count = self.inbox.recv_many(&mut posts, TURN), if may_take => match count {
+                    0 => Woke::End,
+                    _ => Woke::Posts,
+                },
+                changed = self.applied.changed() => changed.map_or(Woke::End, |()| Woke::Applied),
+                room = self.rows.reserve(), if !self.state.safe_records.is_empty() => {
+                    room.map_or(Woke::End, |place| {
+                        self.state.safe_bytes = 0;
+                        place.send(std::mem::take(&mut self.state.safe_records));
+                        Woke::Posts
+                    })
+                }
+                room = self.reads.reserve(), if !self.state.reads.is_empty() => {
+                    room.map_or(Woke::End, |place| {
+                        if let Some(read) = self.state.reads.pop_front() {
+                            place.send(read);
+                        }
+                        Woke::Posts
+                    })
+                }
+                () = tokio::time::sleep(due.unwrap_or(FAR)), if due.is_some() => Woke::Due,
+            };
+            match woke {
+                Woke::End => break,
+                Woke::Posts => {}
+                Woke::Log => look = true,
+                Woke::Due => self.event(Event::Tick),
+                Woke::Applied => {
+                    let through = *self.applied.borrow_and_update();
+                    self.event(Event::Applied { through });
+                }
+            }
+            for post in posts.drain(..) {
+                self.follow(post);
+            }
+            if std::mem::take(&mut look) || self.kept.has_changed().unwrap_or(false) {
+                self.follow_log();
+            }
+            self.hand_on();
+        }
+    }
+
+    fn follow(&mut self, post: Post) {
+        match post {
+            Post::Event(event) => self.event(event),
+            Post::Ask(event, give) => {
+                if let Some(ask) = asked(&event) {
+                    self.state.asks.insert(ask, give);
+                }
+                self.event(event);
+            }
+            Post::Outcomes(line, outcomes) => {
+                for (ticket, outcome) in outcomes {
+                    self.event(Event::Outcome {
+                        line,
+                        ticket,
+                        outcome,
+                    });
+                }
+            }
+            Post::Line {
+                line,
+                service,
+                source,
+                tasks,
+            } => {
+                self.state.lines.insert(line, tasks);
+                self.event(Event::LineOpened {
+                    line,
+                    service,
+                    source,
+                });
+            }
+            Post::Figures(give) => {
+                // Whoever wanted them may be gone.
+                give.send(self.book.figures(now())).ok();
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        if let Event::LineClosed { line } = event {
+            self.state.lines.remove(&line);
+        }
+        self.book.watched = self.changes.receiver_count() > 0;
+        let out = self.book.on_event(event, now());
+        self.carry_out(out);
+    }
+
+    /// What the log says.
+    fn follow_log(&mut self) {
+        let kept = self.kept.borrow_and_update().clone();
+        let full = self.full(&kept);
+        if full.is_some() != self.state.full {
+            self.state.full = full.is_some();
+            match &full {
+                Some(reason) => {
+                    if self.readiness.degrade(PART, reason.to_string()) {
+                        tracing::error!(%reason, "no order can be kept");
+                    }
+                }
+                None => {
+                    if self.readiness.restore(PART) {
+                        tracing::info!("orders are kept again");
+                    }
+                }
+            }
+            self.event(Event::Room { full });
+        }
+        let through = kept.through;
+        while let Some((sequence, _, _)) = self.state.unsafe_records.front()
+            && *sequence <= through
+            && let Some(record) = self.state.unsafe_records.pop_front()
+        {
+            self.state.safe_bytes += record.1.encoded_len();
+            self.state.safe_records.push(record);
+        }
+        self.event(Event::Durable { through });
+    }
+
+    fn full(&self, kept: &Kept) -> Option<Arc<str>> {
+        if let Some(reason) = &kept.stalled {
+            return Some(format!("the disk refuses them: {reason}").into());
+        }
+        if kept.room < RESERVE {
+            let text =
+                "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
+            return Some(text.into());
+        }
+        (self.state.safe_bytes > BEHIND).then(|| "the store is far behind the log".into())
+    }
+
+    fn carry_out(&mut self, out: Output) {
+        for (record, told) in out.records {
+            let sequence = self.state.next;
+            self.state.next += 1;
+            let log = &self.log;
+            let batch = self.state.batch.get_or_insert_with(|| log.buffer());
+            let written = batch.push_with(|buffer| {
+                record
+                    .encode(buffer)
+                    .expect("a vector has room for everything");
+            });
+            if let Err(error) = written {
+                // Inputs and results are bounded far below the bound of a record.
+                tracing::error!(%error, "a record of an order is too long to be kept");
+            }
+            self.state
+                .unsafe_records
+                .push_back((sequence, record, told));
+        }
+        for effect in out.effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Hand { line, handout } => self.to_line(line).tasks.push(handout),
+            Effect::Withdraw { line, ticket } => self.to_line(line).cancelled.push(ticket),
+            Effect::Answer { ask, answer } => {
+                if let Some(give) = self.state.asks.remove(&ask) {
+                    // Whoever asked may be gone.
+                    give.send(answer).ok();
+                }
+            }
+            Effect::Load { id } => self.state.reads.push_back(Read::Order(id)),
+            Effect::Find { client, key } => self.state.reads.push_back(Read::Key(client, key)),
+            Effect::Changed(body) => {
+                // Those who watched may be gone.
+                self.changes.send(body).ok();
+            }
+            Effect::Deliver(body) => {
+                if self.ends.try_send(body).is_err() {
+                    tracing::warn!(
+                        "too many ends of orders are to be told: some are told after the next start"
+                    );
+                }
+            }
+            Effect::Wanted { service } => {
+                // It looks at all services when it has time.
+                self.wanted.try_send(service).ok();
+            }
+        }
+    }
+
+    fn to_line(&mut self, line: LineId) -> &mut ToLine {
+        let outgoing = &mut self.state.outgoing;
+        let place = outgoing.iter().position(|(other, _)| *other == line);
+        let place = place.unwrap_or_else(|| {
+            outgoing.push((line, ToLine::default()));
+            outgoing.len() - 1
+        });
+        &mut outgoing[place].1
+    }
+
+    /// Hands on what came of one turn.
+    fn hand_on(&mut self) {
+        if let Some(batch) = self.state.batch.take()
+            && let Err(error) = self.log.append(batch)
+        {
+            tracing::error!(%error, "the log of orders has ended");
+        }
+        for (line, message) in std::mem::take(&mut self.state.outgoing) {
+            let sent = self
+                .state
+                .lines
+                .get(&line)
+                .map(|tasks| tasks.try_send(message));
+            if !matches!(sent, Some(Ok(()))) {
+                self.state.lost.push(line);
+            }
+        }
+        for line in std::mem::take(&mut self.state.lost) {
+            self.event(Event::LineClosed { line });
+        }
+    }
+}
+
+/// Who is answered.
+fn asked(event: &Event) -> Option<Ask> {
+    match event {
+        Event::Submit { ask, .. }
+        | Event::Look { ask, .. }
+        | Event::Wait { ask, .. }
+        | Event::Cancel { ask, .. }
+        | Event::Retry { ask, .. }
+        | Event::Pause { ask, .. } => Some(*ask),
+        Event::PauseService { .. }
+        | Event::Service { .. }
+        | Event::Client { .. }
+        | Event::LineOpened { .. }
+        | Event::Copies { .. }
+        | Event::Open { .. }
+        | Event::LineClosed { .. }
+        | Event::Outcome { .. }
+        | Event::Durable { .. }
+        | Event::Room { .. }
+        | Event::Applied { .. }
+        | Event::Loaded { .. }
+        | Event::Found { .. }
+        | Event::Delivered { .. }
+        | Event::Tick => None,
+    }
+}

@@ -1,0 +1,53 @@
+//! Reads orders and keys from the store for the owner, which never waits for a disk.
+
+use std::sync::Arc;
+
+use edgeless_orders::{book::Event, store::Store, tasks::Lists};
+use edgeless_types::OrderId;
+use tokio::sync::mpsc;
+
+use super::{Post, body_of};
+
+/// What is to be read.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// An order.
+    Order(OrderId),
+    /// The order that a client sent with an idempotency key.
+    Key(Arc<str>, String),
+}
+
+/// Reads until nobody asks any more.
+pub(super) async fn run(
+    store: Arc<dyn Store>,
+    lists: Lists,
+    mut reads: mpsc::Receiver<Read>,
+    inbox: mpsc::WeakSender<Post>,
+) {
+    while let Some(read) = reads.recv().await {
+        let event = match read {
+            Read::Order(id) => {
+                let row = store
+                    .read(id)
+                    .and_then(|record| record.map(|record| body_of(record, &lists)).transpose());
+                let body = row.unwrap_or_else(|error| {
+                    tracing::error!(order = %id, %error, "an order cannot be read");
+                    None
+                });
+                let body = body.map(Box::new);
+                Event::Loaded { id, body }
+            }
+            Read::Key(client, key) => {
+                let found = store.find(&client, &key).unwrap_or_else(|error| {
+                    tracing::error!(%error, "an idempotency key cannot be looked up");
+                    None
+                });
+                Event::Found { client, key, found }
+            }
+        };
+        let Some(inbox) = inbox.upgrade() else { return };
+        if inbox.send(Post::Event(event)).await.is_err() {
+            return;
+        }
+    }
+}

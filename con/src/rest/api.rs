@@ -1,0 +1,48 @@
+//! What the handlers ask: each takes the part it needs.
+
+use axum::extract::FromRef;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    controller::Controller,
+    orders::{Clients, Deployer, Orders},
+};
+
+/// All parts; cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    /// Workflows.
+    pub con: Controller,
+    /// Orders.
+    pub orders: Orders,
+    /// Services.
+    pub services: Deployer,
+    /// Clients of orders.
+    pub clients: Clients,
+    /// Ends what lasts.
+    pub shutdown: CancellationToken,
+}
+
+impl FromRef<Api> for Controller {
+    fn from_ref(api: &Api) -> Self {
+        api.con.clone()
+    }
+}
+
+impl FromRef<Api> for Orders {
+    fn from_ref(api: &Api) -> Self {
+        api.orders.clone()
+    }
+}
+
+impl FromRef<Api> for Deployer {
+    fn from_ref(api: &Api) -> Self {
+        api.services.clone()
+    }
+}
+
+impl FromRef<Api> for Clients {
+    fn from_ref(api: &Api) -> Self {
+        api.clients.clone()
+    }
+}

@@ -1,0 +1,199 @@
+//! The thread of the log on a disk that fails and is full.
+
+use std::{
+    path::Path,
+    sync::mpsc::{Receiver, sync_channel},
+};
+
+use super::{
+    super::{Options, simulated::Simulated},
+    *,
+};
+
+const OPTIONS: Options = Options {
+    segment_bytes: 5_120,
+    max_bytes: 4 * 5_120,
+    sync_delay: Duration::ZERO,
+};
+
+struct Running {
+    disk: Arc<Simulated>,
+    writer: Writer,
+    thread: JoinHandle<()>,
+    said: Receiver<Progress>,
+}
+
+fn start() -> Running {
+    let disk = Arc::new(Simulated::new(0));
+    let log = Log::open_on(disk.clone(), Path::new("log"), OPTIONS, 1, |_, _| Ok(())).unwrap();
+    let (say, said) = sync_channel(10_000);
+    let (writer, thread) = Writer::start(log, move |progress| say.send(progress).unwrap()).unwrap();
+    Running {
+        disk,
+        writer,
+        thread,
+        said,
+    }
+}
+
+impl Running {
+    fn append(&self, record: &[u8]) {
+        let mut batch = self.writer.buffer();
+        batch.push(record).unwrap();
+        self.writer.append(batch).unwrap();
+    }
+
+    /// Waits until records are safe.
+    fn durable(&self, through: u64) {
+        while !matches!(self.said.recv().unwrap(), Progress::Durable { through: now, .. } if now >= through)
+        {
+        }
+    }
+
+    fn stalled(&self) -> String {
+        loop {
+            if let Progress::Stalled(why) = self.said.recv().unwrap() {
+                return why;
+            }
+        }
+    }
+
+    /// Ends the thread; all records that are safe then.
+    fn end(self) -> (Vec<Vec<u8>>, Vec<Progress>) {
+        drop(self.writer);
+        self.thread.join().unwrap();
+        self.disk.cut();
+        let mut records = Vec::new();
+        Log::open_on(self.disk, Path::new("log"), OPTIONS, 1, |_, record| {
+            records.push(record.to_vec());
+            Ok(())
+        })
+        .unwrap();
+        (records, self.said.iter().collect())
+    }
+}
+
+#[test]
+fn all_that_was_handed_over_is_safe_in_its_order_when_it_ends() {
+    let running = start();
+    for number in 0..200_u8 {
+        running.append(&[number]);
+    }
+    let (records, said) = running.end();
+    assert_eq!(
+        records,
+        (0..200).map(|number| vec![number]).collect::<Vec<_>>()
+    );
+    let through: Vec<_> = said
+        .iter()
+        .filter_map(|progress| match progress {
+            Progress::Durable { through, .. } => Some(*through),
+            Progress::Stalled(_) | Progress::Room(_) => None,
+        })
+        .collect();
+    assert!(through.is_sorted());
+    assert_eq!(through.last(), Some(&200));
+}
+
+#[test]
+fn what_comes_during_a_sync_is_committed_together() {
+    let disk = Arc::new(Simulated::new(0));
+    let log = Log::open_on(disk.clone(), Path::new("log"), OPTIONS, 1, |_, _| Ok(())).unwrap();
+    let (say, said) = sync_channel(100);
+    // The thread waits in here, after its first commit, until all others were handed over.
+    let (go, gone) = sync_channel::<()>(0);
+    let (writer, thread) = Writer::start(log, move |progress| {
+        if matches!(progress, Progress::Durable { through: 1, .. }) {
+            gone.recv().unwrap();
+        }
+        say.send(progress).unwrap();
+    })
+    .unwrap();
+    let append = || {
+        let mut batch = writer.buffer();
+        batch.push(b"x").unwrap();
+        writer.append(batch).unwrap();
+    };
+    append();
+    let before = loop {
+        if writer.waiting() == 0 {
+            break disk.syncs();
+        }
+        std::thread::yield_now();
+    };
+    (0..50).for_each(|_| append());
+    go.send(()).unwrap();
+    drop(writer);
+    thread.join().unwrap();
+    assert!(disk.syncs() <= before + 2);
+    let last = said.iter().last().unwrap();
+    assert!(
+        matches!(
+            last,
+            Progress::Durable {
+                through: 51,
+                syncs: 2,
+                ..
+            }
+        ),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn a_disk_that_refuses_is_tried_again_and_nothing_is_lost() {
+    let running = start();
+    running.append(b"one");
+    running.durable(1);
+    running.disk.fail(1.0);
+    running.append(b"two");
+    running.append(b"three");
+    assert!(running.stalled().contains("failed"));
+    running.disk.fail(0.0);
+    running.durable(3);
+    let (records, _) = running.end();
+    assert_eq!(records, [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn a_full_log_goes_on_when_it_is_trimmed() {
+    let running = start();
+    for _ in 0..5 {
+        running.append(&[1; 900]);
+    }
+    assert!(running.stalled().contains("raise `max_bytes`"));
+    running.writer.trim(3);
+    running.durable(5);
+}
+
+#[test]
+fn room_is_said_when_a_spare_segment_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Log::open(folder.path(), OPTIONS, 1, |_, _| Ok(())).unwrap();
+    let (say, said) = sync_channel(100);
+    let (writer, thread) = Writer::start(log, move |progress| say.send(progress).unwrap()).unwrap();
+    let mut batch = writer.buffer();
+    batch.push(&[1; 900]).unwrap();
+    writer.append(batch).unwrap();
+    // The rest of the first segment is too small for another; the room of the second is said by whatever comes first.
+    let room = |progress: Progress| match progress {
+        Progress::Durable { room, .. } | Progress::Room(room) => room,
+        Progress::Stalled(why) => panic!("{why}"),
+    };
+    while room(said.recv().unwrap()) < 1_024 {}
+    drop(writer);
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_thread_that_panicked_is_noticed() {
+    let disk = Arc::new(Simulated::new(0));
+    let log = Log::open_on(disk, Path::new("log"), OPTIONS, 1, |_, _| Ok(())).unwrap();
+    let (writer, thread) = Writer::start(log, |_| panic!("on purpose")).unwrap();
+    writer.append(writer.buffer()).unwrap();
+    let mut batch = writer.buffer();
+    batch.push(b"one").unwrap();
+    writer.append(batch).unwrap();
+    thread.join().unwrap_err();
+    assert_eq!(writer.append(writer.buffer()), Err(Ended));
+}

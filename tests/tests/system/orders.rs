@@ -1,0 +1,106 @@
+//! Orders: services, messages of both kinds, and what is known of them.
+
+use edgeless_tests::{
+    cluster::{Cluster, Mirror},
+    wait::until,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::plan;
+
+/// A service that is one of the example functions.
+pub(super) fn service(class: &str, more: &Value) -> Value {
+    let mut spec = json!({
+        "class_specification": {"id": class, "version": "0.1", "function_type": "RUST_WASM"},
+    });
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+/// Defines a service; it must be taken.
+pub(super) async fn put(cluster: &Cluster, path: &str, document: &Value) -> Value {
+    let path = format!("/api/v1/{path}");
+    let (status, body) = cluster
+        .rest
+        .send(Method::PUT, &path, document.to_string())
+        .await
+        .unwrap();
+    assert!(status.is_success(), "{path}: {status} {body}");
+    body
+}
+
+/// Sends an order and waits for its end.
+pub(super) async fn order(cluster: &Cluster, document: &Value) -> (StatusCode, Value) {
+    let path = "/api/v1/orders?wait=20s";
+    cluster
+        .rest
+        .send(Method::POST, path, document.to_string())
+        .await
+        .unwrap()
+}
+
+/// `A` adds two and `B` doubles, on nodes of their own.
+pub(super) async fn with_services(more: &Value) -> Cluster {
+    let cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    for class in ["add", "times"] {
+        cluster.rest.push(class).await.unwrap();
+    }
+    put(&cluster, "services/A", &service("add", more)).await;
+    put(&cluster, "services/B", &service("times", more)).await;
+    cluster
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_examples_of_messages_come_to_their_results() {
+    let cluster = with_services(&json!({"call": "message"})).await;
+    for (tasks, mode, result) in [
+        (json!(["A", "B"]), "slip", 14),
+        (json!(["B", "A"]), "trace", 12),
+        (json!(["B", "A"]), "slip", 12),
+        (json!(["A", "B", "A"]), "trace", 16),
+    ] {
+        let document = json!({"input": 5, "tasks": tasks, "mode": mode});
+        let (status, end) = order(&cluster, &document).await;
+        assert_eq!(
+            (status, &end["result"]),
+            (StatusCode::OK, &json!(result)),
+            "{document}: {end}"
+        );
+        let path = format!("/api/v1/orders/{}", end["id"].as_str().unwrap());
+        let view = cluster.rest.get(&path).await.unwrap();
+        assert_eq!(view["state"], "completed");
+        assert_eq!(
+            view["trace"].as_array().unwrap().len(),
+            tasks.as_array().unwrap().len()
+        );
+        assert_eq!(view["trace"][0]["attempts"][0]["attempt"], 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_service_is_switched_off_and_the_next_order_starts_it() {
+    let cluster = with_services(&json!({"min_instances": 0, "idle_after": "300ms"})).await;
+    let state = async |name: &str| {
+        let view = cluster
+            .rest
+            .get(&format!("/api/v1/services/{name}"))
+            .await?;
+        anyhow::Ok(view["state"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(state("A").await.unwrap(), "off");
+    for input in [5, 6] {
+        let (_, end) = order(&cluster, &json!({"input": input, "tasks": ["A", "B"]})).await;
+        assert_eq!(end["result"], (input + 2) * 2, "{end}");
+        until("both are switched off", async || {
+            let off = [state("A").await?, state("B").await?] == ["off", "off"];
+            Ok(off.then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    let workflows = cluster.rest.get("/api/v1/workflows").await.unwrap();
+    assert_eq!(workflows, json!([]));
+}
