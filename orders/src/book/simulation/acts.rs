@@ -242,7 +242,11 @@ impl World {
                 self.event(Event::Cancel { id, reason, ask });
             }
             50..65 => self.retry(id),
-            65..80 => self.pause(id, true),
+            65..75 => self.pause(id, true),
+            75..85 => {
+                self.pause(id, true);
+                self.pause(id, false);
+            }
             _ => self.pause(id, false),
         }
     }

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::disk::Rows;
-use crate::book::{Book, Due, Entry, Gated, LineId, Timer, memory::Parked};
+use crate::{
+    body::Step,
+    book::{Book, Due, Entry, Gated, LineId, Timer, memory::Parked},
+};
 
 impl Book {
     /// Counts everything again; `rows` has every order as all records tell it.
     pub(super) fn check(&self, rows: &Rows) {
         self.check_orders(rows);
-        self.check_flights();
+        self.check_flights(rows);
         self.check_timers();
         for (id, slot) in &self.index {
             assert_eq!(self.orders[*slot as usize].id, *id, "the index is wrong");
@@ -75,7 +78,7 @@ impl Book {
         }
     }
 
-    fn check_flights(&self) {
+    fn check_flights(&self, rows: &Rows) {
         let mut services: BTreeMap<u32, u32> = BTreeMap::new();
         let mut lines: BTreeMap<LineId, u32> = BTreeMap::new();
         let mut out: BTreeSet<(u32, u16)> = BTreeSet::new();
@@ -90,7 +93,14 @@ impl Book {
         }
         for (slot, order) in &self.orders {
             let slot = u32::try_from(slot).unwrap();
+            let row = &rows[&order.id];
             for position in &order.out {
+                let step = row.step(u32::from(*position));
+                assert!(
+                    step.is_some_and(Step::is_open),
+                    "{} waits for {position} in vain",
+                    order.id
+                );
                 let counted = out.remove(&(slot, *position));
                 assert!(
                     counted,

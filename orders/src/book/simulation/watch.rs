@@ -50,6 +50,8 @@ impl World {
             assert_eq!(handout.attempt, now.next_attempt(), "{handout:?}");
         }
         if position & UNDO == 0 {
+            let failed = all.failure().is_some() && !stopped;
+            assert!(!failed, "{handout:?} of an order that will fail");
             let deadline = crate::record::moment(all.accepted.deadline);
             let deadlines = [deadline, all.task_deadline(now)];
             for deadline in deadlines.into_iter().flatten() {

@@ -92,6 +92,8 @@ pub(super) struct World {
     pub(super) stopped: BTreeSet<OrderId>,
     /// In which order tasks were handed out.
     pub(super) handed: Vec<(OrderId, Ticket)>,
+    /// Tasks that are wanted no more.
+    withdrawn: BTreeSet<Ticket>,
     /// Orders with which it began.
     pub(super) restored: u64,
     /// The book does not have all of it yet.
@@ -130,6 +132,7 @@ impl World {
             untold: BTreeSet::new(),
             stopped: BTreeSet::new(),
             handed: Vec::new(),
+            withdrawn: BTreeSet::new(),
             restored: 0,
             beginning: true,
             loud,
@@ -178,6 +181,7 @@ impl World {
             self.event(Event::Service { name, spec });
         }
         self.restored = 0;
+        self.withdrawn.clear();
         let active: Vec<_> = self.disk.active().collect();
         for body in active {
             self.restored += 1;
@@ -329,6 +333,10 @@ impl World {
         self.sync();
         if !self.beginning && self.count.is_multiple_of(8) {
             self.book.check(&self.disk.all);
+            for (_, flight) in &self.book.flights {
+                let is_withdrawn = self.withdrawn.contains(&flight.ticket);
+                assert_eq!(flight.entry.is_none(), is_withdrawn, "{flight:?}");
+            }
             let figures = self.book.figures(self.now);
             let came = self.restored + figures.accepted;
             assert_eq!(came, figures.ended + figures.active_orders, "came and went");
@@ -338,7 +346,11 @@ impl World {
     fn effect(&mut self, effect: Effect) {
         match effect {
             Effect::Hand { line, handout } => self.hand(line, &handout),
-            Effect::Withdraw { line, .. } => {
+            Effect::Withdraw { line, ticket } => {
+                assert!(
+                    self.withdrawn.insert(ticket),
+                    "{ticket:?} is withdrawn twice"
+                );
                 assert!(self.book.lines.contains_key(&line), "{line:?} is lost");
             }
             Effect::Answer { ask, answer } => {
