@@ -63,6 +63,8 @@ impl Book {
             }
             assert_eq!(order.paused, row.paused, "paused: {}", order.id);
             assert_eq!(order.has_children, row.has_children(), "{}", order.id);
+            let fails = row.end.is_none() && row.failure().is_some() && order.out.is_empty();
+            assert!(!fails, "{} fails, and nobody says so", order.id);
             for service in row.to_do() {
                 *to_do.entry(service).or_default() += 1;
             }
