@@ -128,7 +128,7 @@ impl Book {
             match (parked, slot) {
                 (Parked::Event(event), Some(_)) => self.follow(event, now),
                 (Parked::Event(event), None) => {
-                    self.on_ended_loaded(id, ended.as_deref(), event, now)
+                    self.on_ended_loaded(id, ended.as_deref(), event, now);
                 }
                 (Parked::Queue(entry), _) => {
                     if let Some(service) = self.enqueue(entry, true, now) {
