@@ -161,6 +161,10 @@ impl Book {
         if !step.is_open() || waits || order.paused || order.out.contains(&entry.position) {
             return;
         }
+        if body.failure().is_some() {
+            // Another task of its group was given up: the order fails when nothing of it is out.
+            return self.settle_alone(entry.slot, now);
+        }
         let Some(spec) = self.services[service as usize].spec.clone() else {
             return;
         };

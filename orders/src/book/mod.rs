@@ -21,6 +21,8 @@ mod outcome;
 mod queue;
 mod restore;
 mod services;
+#[cfg(test)]
+mod simulation;
 mod spawn;
 mod submit;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use edgeless_types::{OrderId, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Book, Entry};
+use super::{Book, Entry, memory::Unapplied};
 use crate::{
     fault::Fault,
     json::Json,
@@ -83,7 +83,11 @@ impl Book {
         for coming in coming {
             let body = crate::body::Body::accept(coming.id, now, coming.accepted, coming.list);
             self.put_order(Box::new(body), coming.client, now, None);
+            self.rates.came(now);
             if let Some(slot) = self.index.get(&coming.id).copied() {
+                let last = self.next - 1;
+                self.unapplied.push_back(Unapplied::active(last, slot));
+                self.watch(slot);
                 self.settle_alone(slot, now);
             }
         }

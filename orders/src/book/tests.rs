@@ -578,3 +578,46 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
             .is_empty()
     );
 }
+
+#[test]
+fn orders_that_wait_stay_in_the_store_when_they_are_looked_at_or_tried_again() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    let asks: Vec<Ask> = (0..100)
+        .map(|n| world.submit(&json!({"input": n, "tasks": ["A"]})))
+        .collect();
+    world.work(|_| Outcome::Failed("out of paper".to_owned()));
+    world.event(Event::LineClosed { line: LineId(1) });
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    assert_eq!(world.book.resident, 0);
+    for ask in asks {
+        let (id, ask) = (world.id(ask), Ask(1_000));
+        world.event(Event::Look { id, ask });
+    }
+    world.pass(Duration::from_secs(60));
+    while !world.loads.is_empty() {
+        for id in std::mem::take(&mut world.loads) {
+            let body = Some(Box::new(world.replayed(id)));
+            world.event(Event::Loaded { id, body });
+        }
+    }
+    assert_eq!(world.book.resident, 0);
+}
+
+#[test]
+fn orders_that_a_task_gives_rise_to_are_counted_and_stay_in_the_store_as_others_do() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    world.event(Event::LineClosed { line: LineId(1) });
+    world.service("split", 3, &json!({"envelope": true}));
+    world.submit(&json!({"input": 1, "tasks": ["split"]}));
+    let order = r#"{"input":1,"tasks":["A"]}"#;
+    world.work(|_| reply(format!(r#"{{"result":1,"orders":[{order},{order}]}}"#)));
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    let orders = world.book.orders.iter();
+    let resident = orders.filter(|(_, order)| order.body.is_some());
+    assert_eq!(resident.count(), 1, "the one that waits for the others");
+    assert_eq!(world.book.figures(world.now).accepted, 3);
+}
