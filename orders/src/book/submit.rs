@@ -96,7 +96,7 @@ impl Book {
             return known;
         }
         let contract = Some(Arc::new(Contract::default()));
-        self.on_client(ANYBODY.into(), contract);
+        self.on_client(ANYBODY, contract);
         self.client_index.get(ANYBODY).copied()
     }
 
@@ -115,9 +115,8 @@ impl Book {
             return self.answer(ask, Answer::Refused(refusal));
         }
         let accepted = self.accepted(*submission, client, &list, now);
-        match wait {
-            true => self.waiters.entry(id).or_default().push(ask),
-            false => {}
+        if wait {
+            self.waiters.entry(id).or_default().push(ask);
         }
         self.begin_order(id, accepted, list, client, now);
         if !wait {

@@ -1,5 +1,8 @@
 //! Sees to it that somebody is behind each service: a workflow for one that is a function, a line for one that is an
-//! endpoint outside. What is idle is switched off, what is wanted is started.
+//! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
+
+mod idle;
+mod workflow;
 
 use std::{
     collections::BTreeMap,
@@ -8,11 +11,7 @@ use std::{
 };
 
 use edgeless_orders::{book::BookFigures, service::ServiceSpec, tasks::is_service_name};
-use edgeless_types::{
-    CodeDigest, WorkflowId,
-    resource::order_source,
-    workflow::{Workflow, WorkflowFunction, WorkflowResource},
-};
+use edgeless_types::{CodeDigest, WorkflowId};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
@@ -309,87 +308,6 @@ impl Deployer {
             }
         }
         Ok(())
-    }
-
-    /// Switches off what has been idle for long enough.
-    async fn look(&self) {
-        let Some(figures) = self.0.orders.figures().await else {
-            return;
-        };
-        let mut idle = Vec::new();
-        for (name, deployed) in self.services().iter_mut() {
-            let figures = figures.services.get(name.as_str());
-            let is_busy = figures.is_some_and(|figures| figures.tasks_to_do > 0);
-            let spec = &deployed.record.spec;
-            if is_busy || deployed.record.workflow_id.is_none() || spec.min_instances > 0 {
-                deployed.idle = None;
-                continue;
-            }
-            let since = deployed.idle.get_or_insert_with(Instant::now).elapsed();
-            let said = figures.and_then(|figures| figures.idle_s);
-            let said = said.map_or(Duration::ZERO, Duration::from_secs_f64);
-            if since.max(said) >= spec.idle_after {
-                idle.push(name.clone());
-            }
-        }
-        for name in idle {
-            if let Err(refusal) = self.switch_off(&name).await {
-                tracing::warn!(service = name, %refusal, "an idle service cannot be switched off");
-            }
-        }
-    }
-
-    async fn switch_off(&self, name: &str) -> Result<(), Refusal> {
-        let _changing = self.0.changing.lock().await;
-        let Some(mut record) = self.record(name) else {
-            return Ok(());
-        };
-        self.stop(&mut record).await?;
-        tracing::info!(service = name, "an idle service is switched off");
-        self.keep(name, record).await
-    }
-
-    fn any_may_idle(&self) -> bool {
-        self.services().values().any(|deployed| {
-            deployed.record.workflow_id.is_some() && deployed.record.spec.min_instances == 0
-        })
-    }
-
-    /// The workflow of a service: its function, and what brings it tasks.
-    fn workflow(&self, name: &str, spec: &ServiceSpec) -> Result<Workflow, Refusal> {
-        let url = self.0.url.clone().map_err(Refusal::Conflict)?;
-        let Some(class_specification) = spec.class_specification.clone() else {
-            return Err(Refusal::fault(
-                "/class_specification",
-                "the service has no function",
-            ));
-        };
-        let mut annotations = spec.annotations.clone();
-        if spec.min_instances > 0 {
-            annotations.insert("min_instances".to_owned(), spec.min_instances.to_string());
-        }
-        if let Some(most) = spec.max_instances {
-            annotations.insert("max_instances".to_owned(), most.to_string());
-        }
-        let source = WorkflowResource {
-            name: "tasks".to_owned(),
-            class_type: order_source::CLASS.class_type.to_owned(),
-            output_mapping: [(order_source::TASK.to_owned(), "function".to_owned())].into(),
-            configurations: [("service", name), ("url", &url)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-        };
-        Ok(Workflow {
-            name: Some(format!("service {name}")),
-            functions: vec![WorkflowFunction {
-                name: "function".to_owned(),
-                class_specification,
-                output_mapping: BTreeMap::new(),
-                annotations,
-            }],
-            resources: vec![source],
-            annotations: BTreeMap::new(),
-        })
     }
 
     fn open_endpoint(&self, name: &str, spec: &ServiceSpec) {
