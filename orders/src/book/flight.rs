@@ -157,8 +157,9 @@ impl Book {
         let Some(step) = body.step(position) else {
             return;
         };
+        let is_held = order.paused && !body.is_undoing();
         let waits = step.again().is_some_and(|again| again > now);
-        if !step.is_open() || waits || order.paused || order.out.contains(&entry.position) {
+        if !step.is_open() || waits || is_held || order.out.contains(&entry.position) {
             return;
         }
         if body.failure().is_some() {

@@ -2,6 +2,7 @@
 //! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
 
 mod idle;
+mod view;
 mod workflow;
 
 use std::{
@@ -10,9 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orders::{book::BookFigures, service::ServiceSpec, tasks::is_service_name};
-use edgeless_types::{CodeDigest, WorkflowId};
-use serde::{Deserialize, Serialize};
+use edgeless_orders::{service::ServiceSpec, tasks::is_service_name};
+use edgeless_types::CodeDigest;
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -27,39 +27,8 @@ use crate::{
 /// How often idle services are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A service as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServiceRecord {
-    /// What it is.
-    pub spec: ServiceSpec,
-    /// Names this start of its workflow, so that there is one however often it is asked for.
-    pub start: Uuid,
-    /// The workflow that runs for it.
-    pub workflow_id: Option<WorkflowId>,
-    /// It is held up: tasks wait.
-    #[serde(default)]
-    pub paused: bool,
-}
-
-/// A service as clients see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ServiceView {
-    /// Its name.
-    pub name: String,
-    /// `running`, `off` (idle, or never wanted) or `paused`.
-    pub state: String,
-    /// What it is.
-    #[schema(value_type = Object)]
-    pub spec: ServiceSpec,
-    /// The workflow that runs for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
-    pub workflow_id: Option<WorkflowId>,
-    /// What waits for it and what it has done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub figures: Option<serde_json::Value>,
-}
+use view::view;
+pub use view::{ServiceRecord, ServiceView};
 
 /// Keeps services and what runs for them; cheap to clone.
 #[derive(Clone)]
@@ -366,25 +335,6 @@ impl Deployer {
             .services
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
-    let state = match (
-        record.paused,
-        record.workflow_id.is_some() || record.spec.url.is_some(),
-    ) {
-        (true, _) => "paused",
-        (false, true) => "running",
-        (false, false) => "off",
-    };
-    let figures = figures.and_then(|figures| figures.services.get(name));
-    ServiceView {
-        name: name.to_owned(),
-        state: state.to_owned(),
-        spec: record.spec.clone(),
-        workflow_id: record.workflow_id,
-        figures: figures.and_then(|figures| serde_json::to_value(figures).ok()),
     }
 }
 
