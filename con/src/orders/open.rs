@@ -110,7 +110,8 @@ pub async fn open(
     let (store, log) = kept::read(folder, settings, &lists)?;
     let mut book = new_book(settings, log.next(), defined);
     let begin = kept::restore(&mut book, &*store, &lists)?;
-    let (writer, thread, kept_by) = start_log(log).map_err(failed)?;
+    let (writer, thread, told) = start_log(log).map_err(failed)?;
+    let kept_by = told.subscribe();
     let (applied, applied_by) = watch::channel(book.next() - 1 - begin.records.len() as u64);
     let (inbox, posts) = mpsc::channel(INBOX);
     let (rows, records) = mpsc::channel(RECORDS);
@@ -119,13 +120,13 @@ pub async fn open(
     let (changes, _) = broadcast::channel(WATCH);
     let (wants, wanted) = mpsc::channel(WANTED);
     let (ends, ended) = mpsc::channel(ENDS);
-    // The log ends with its owner.
     let trimmed = Arc::downgrade(&writer);
     let owner = Owner {
         book,
         inbox: posts,
         log: writer,
         kept: kept_by.clone(),
+        told,
         applied: applied_by.clone(),
         rows,
         reads,
@@ -157,12 +158,14 @@ pub async fn open(
         changes,
     }));
     let inbox = inbox.downgrade();
-    let reading = reads::run(store, lists, asked, inbox.clone());
+    let outputs = Outputs::new(settings.results_dir.clone(), inbox.clone());
+    let reading = reads::run(store, lists, asked, inbox);
     let mut tasks = JoinSet::new();
-    tasks.spawn(on_thread("orders", owner.run(begin)).map_err(failed)?);
+    // On the threads of those who ask it, so that fewer have to be woken.
+    tasks.spawn(owner.run(begin));
     tasks.spawn(on_thread("order-rows", applier.run()).map_err(failed)?);
     tasks.spawn(on_thread("order-reads", reading).map_err(failed)?);
-    tasks.spawn(Outputs::new(settings.results_dir.clone(), inbox).run(ended));
+    tasks.spawn(outputs.run(ended));
     tasks.spawn(watch_log(thread));
     Ok(Opened {
         orders,
@@ -171,19 +174,21 @@ pub async fn open(
     })
 }
 
-type LogThread = (Arc<Writer>, JoinHandle<()>, watch::Receiver<Kept>);
+type LogThread = (Arc<Writer>, JoinHandle<()>, Arc<watch::Sender<Kept>>);
 
 /// Starts the thread of the log, which says how far it is.
 fn start_log(log: Log) -> std::io::Result<LogThread> {
-    let (kept, kept_by) = watch::channel(Kept {
+    let kept = watch::Sender::new(Kept {
         through: log.next() - 1,
         room: log.room(),
         ..Kept::default()
     });
+    let kept = Arc::new(kept);
+    let told = Arc::clone(&kept);
     let (writer, thread) = Writer::start(log, move |progress| {
-        kept.send_modify(|kept| kept.follow(progress));
+        told.send_modify(|kept| kept.follow(progress));
     })?;
-    Ok((Arc::new(writer), thread, kept_by))
+    Ok((Arc::new(writer), thread, kept))
 }
 
 /// Waits until the thread of the log has ended.

@@ -1,6 +1,10 @@
 //! The one owner of the order book.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
@@ -68,6 +72,11 @@ impl Kept {
 /// Records on their way to the store.
 pub(super) type Records = Vec<(u64, Record, Told)>;
 
+/// A batch with more records than this goes to the thread of the log: others may come meanwhile.
+const HERE_RECORDS: usize = 2;
+/// A disk that takes longer than this is left to that thread, for so many batches.
+const HERE_SLOW: Duration = Duration::from_millis(1);
+const HERE_PAUSE: u32 = 256;
 /// How long is waited at most for what is due.
 const FAR: Duration = Duration::from_secs(60 * 60);
 
@@ -86,6 +95,8 @@ pub(super) struct Owner {
     pub(super) inbox: mpsc::Receiver<Post>,
     pub(super) log: Arc<Writer>,
     pub(super) kept: watch::Receiver<Kept>,
+    /// Where that is said.
+    pub(super) told: Arc<watch::Sender<Kept>>,
     pub(super) applied: watch::Receiver<u64>,
     pub(super) rows: mpsc::Sender<Records>,
     pub(super) reads: mpsc::Sender<Read>,
@@ -114,6 +125,8 @@ pub(super) struct Carrying {
     reads: VecDeque<Read>,
     next: u64,
     full: bool,
+    /// Batches until the disk is tried here again.
+    slow: u32,
 }
 
 impl Owner {
@@ -219,10 +232,39 @@ impl Owner {
         self.carry_out(out);
     }
 
-    /// What the log says.
+    /// Has a batch kept. A small one, when nothing else is on its way, is committed here: the thread of the log would
+    /// have to be woken, and this one by it. Then it says how far the log is.
+    fn commit(&mut self, batch: Batch) -> Option<Kept> {
+        let is_alone = self.inbox.is_empty() && batch.len() <= HERE_RECORDS;
+        let mut batch = batch;
+        if is_alone && self.state.slow == 0 {
+            let begun = Instant::now();
+            match self.log.commit_here(batch) {
+                Ok(progress) => {
+                    if begun.elapsed() > HERE_SLOW {
+                        self.state.slow = HERE_PAUSE;
+                    }
+                    self.told.send_modify(|kept| kept.follow(progress));
+                    return Some(self.kept.borrow_and_update().clone());
+                }
+                Err(refused) => batch = refused,
+            }
+        }
+        self.state.slow = self.state.slow.saturating_sub(1);
+        if let Err(error) = self.log.append(batch) {
+            tracing::error!(%error, "the log of orders has ended");
+        }
+        None
+    }
+
+    /// What the thread of the log says.
     fn follow_log(&mut self) {
         let kept = self.kept.borrow_and_update().clone();
-        let full = self.full(&kept);
+        self.follow_kept(&kept);
+    }
+
+    fn follow_kept(&mut self, kept: &Kept) {
+        let full = self.full(kept);
         if full.is_some() != self.state.full {
             self.state.full = full.is_some();
             match &full {
@@ -328,10 +370,12 @@ impl Owner {
 
     /// Hands on what came of one turn.
     fn hand_on(&mut self) {
-        if let Some(batch) = self.state.batch.take()
-            && let Err(error) = self.log.append(batch)
-        {
-            tracing::error!(%error, "the log of orders has ended");
+        while let Some(batch) = self.state.batch.take() {
+            match self.commit(batch) {
+                // What follows from it may be records again.
+                Some(kept) => self.follow_kept(&kept),
+                None => break,
+            }
         }
         for (line, message) in std::mem::take(&mut self.state.outgoing) {
             let sent = self

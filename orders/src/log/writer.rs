@@ -53,6 +53,8 @@ struct Queue {
     bytes: usize,
     buffers: Vec<Batch>,
     trim: Option<u64>,
+    /// The thread has records that are not in the queue any more, and not committed yet.
+    in_hand: bool,
     /// The spare segments changed.
     look: bool,
     is_closing: bool,
@@ -71,6 +73,9 @@ struct Shared {
 /// Hands batches to the thread. It ends, with all that was handed over before, when this is dropped.
 pub struct Writer {
     shared: Arc<Shared>,
+    log: Arc<Mutex<Log>>,
+    /// Syncs and bytes of the log before the thread was there.
+    started: (u64, u64),
     /// An empty batch to copy.
     empty: Batch,
 }
@@ -91,18 +96,29 @@ impl Writer {
             looked.lock().look = true;
             looked.work.notify_one();
         });
+        let started = (log.syncs, log.written);
+        let (room, together) = (log.room(), log.batch());
+        let most = TOGETHER.min(log.capacity() / 2);
+        let log = Arc::new(Mutex::new(log));
         let committer = Committer {
             shared: Arc::clone(&shared),
-            started: (log.syncs, log.written),
-            room: log.room(),
-            together: log.batch(),
-            log,
+            log: Arc::clone(&log),
+            started,
+            most,
+            room,
+            together,
             on_progress,
         };
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || committer.run())?;
-        Ok((Self { shared, empty }, thread))
+        let writer = Self {
+            shared,
+            log,
+            started,
+            empty,
+        };
+        Ok((writer, thread))
     }
 
     /// Hands records over. What is handed over first is safe first. Waits while 32 MiB wait for the disk already.
@@ -122,6 +138,40 @@ impl Writer {
         queue.batches.push_back(batch);
         self.shared.work.notify_one();
         Ok(())
+    }
+
+    /// Commits records on the thread of the caller, which saves waking another one twice. What comes back is what the
+    /// thread would have said; the batch itself comes back if that is not possible now: the thread is at work, or the
+    /// disk refuses. Then it is to be handed over.
+    ///
+    /// # Errors
+    /// The batch.
+    pub fn commit_here(&self, batch: Batch) -> Result<Progress, Batch> {
+        {
+            let queue = self.shared.lock();
+            if !queue.batches.is_empty() || queue.in_hand || queue.has_ended {
+                return Err(batch);
+            }
+        }
+        // Nobody else hands anything over meanwhile, so that nothing is overtaken.
+        let Ok(mut log) = self.log.try_lock() else {
+            return Err(batch);
+        };
+        let Ok(through) = log.commit(&batch) else {
+            return Err(batch);
+        };
+        let progress = durable(&log, through, self.started);
+        drop(log);
+        self.keep_buffer(batch);
+        Ok(progress)
+    }
+
+    fn keep_buffer(&self, mut batch: Batch) {
+        batch.clear();
+        let mut queue = self.shared.lock();
+        if queue.buffers.len() < BUFFERS && batch.capacity() <= BUFFER {
+            queue.buffers.push(batch);
+        }
     }
 
     /// Bytes of records that wait for the disk, those of the running commit apart; for callers that must not wait.
@@ -156,12 +206,28 @@ impl Shared {
     }
 }
 
+fn locked(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is said after a commit.
+fn durable(log: &Log, through: u64, started: (u64, u64)) -> Progress {
+    Progress::Durable {
+        through,
+        room: log.room(),
+        syncs: log.syncs - started.0,
+        bytes: log.written - started.1,
+    }
+}
+
 /// The thread. When it ends, however that comes, nobody waits for it.
 struct Committer<F> {
     shared: Arc<Shared>,
-    log: Log,
+    log: Arc<Mutex<Log>>,
     /// Syncs and bytes of the log before the thread was there.
     started: (u64, u64),
+    /// Bytes committed together, unless one batch alone has more.
+    most: usize,
     /// The room that was said last.
     room: u64,
     /// The records of the next commit; after a refused one, those of it.
@@ -190,10 +256,16 @@ impl<F: Fn(Progress)> Committer<F> {
                 }
                 continue;
             }
-            match self.log.commit(&self.together) {
+            let mut log = locked(&self.log);
+            let committed = log.commit(&self.together);
+            match committed {
                 Ok(through) => {
+                    let progress = durable(&log, through, self.started);
+                    self.room = log.room();
+                    drop(log);
                     self.together.clear();
-                    self.tell_durable(through);
+                    self.shared.lock().in_hand = false;
+                    (self.on_progress)(progress);
                     (stalled, pause) = (None, PAUSE.0);
                 }
                 Err(error) if is_closing => {
@@ -246,21 +318,21 @@ impl<F: Fn(Progress)> Committer<F> {
         let is_closing = queue.is_closing && (queue.batches.is_empty() || pause.is_some());
         drop(queue);
         if let Some(below) = trim {
-            self.log.trim(below);
+            locked(&self.log).trim(below);
         }
         is_closing
     }
 
     /// Takes the batches that fit together out of the queue, and gives their buffers back.
     fn fill(&mut self, queue: &mut Queue) {
-        let most = TOGETHER.min(self.log.capacity() / 2);
         while let Some(next) = queue.batches.front()
-            && (self.together.is_empty() || self.together.bytes() + next.bytes() <= most)
+            && (self.together.is_empty() || self.together.bytes() + next.bytes() <= self.most)
         {
             let Some(mut batch) = queue.batches.pop_front() else {
                 return;
             };
             queue.bytes -= batch.bytes();
+            queue.in_hand = true;
             if self.together.is_empty() {
                 std::mem::swap(&mut self.together, &mut batch);
             } else {
@@ -273,18 +345,8 @@ impl<F: Fn(Progress)> Committer<F> {
         }
     }
 
-    fn tell_durable(&mut self, through: u64) {
-        self.room = self.log.room();
-        (self.on_progress)(Progress::Durable {
-            through,
-            room: self.room,
-            syncs: self.log.syncs - self.started.0,
-            bytes: self.log.written - self.started.1,
-        });
-    }
-
     fn tell_room(&mut self) {
-        let room = self.log.room();
+        let room = locked(&self.log).room();
         if room != self.room {
             self.room = room;
             (self.on_progress)(Progress::Room(room));
