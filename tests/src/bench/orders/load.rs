@@ -1,0 +1,184 @@
+//! Sends orders from one thread, over connections that stay open, with as little work for each as possible: it shares the
+//! processors with what it measures.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::{JoinSet, LocalSet},
+    time::{Instant, sleep_until, timeout_at},
+};
+
+use super::wire::{self, Request, Wanted};
+
+/// How long the last answers may take.
+const LINGER: Duration = Duration::from_secs(60);
+/// The longest time that is told apart, in microseconds.
+const LONGEST: u64 = 120_000_000;
+
+/// When the next order is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pace {
+    /// When one is answered.
+    Closed,
+    /// Whether others are answered or not, so many a second, evenly. The timer of the load goes in steps of a
+    /// millisecond; how late an order is sent counts as a part of the time it takes.
+    Open {
+        /// Orders a second.
+        per_second: f64,
+    },
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    /// Where.
+    pub(super) address: SocketAddr,
+    /// The order.
+    pub(super) request: Request,
+    /// Its answer.
+    pub(super) wanted: Wanted,
+    /// Connections, each with one order at a time.
+    pub(super) connections: usize,
+    /// When.
+    pub(super) pace: Pace,
+    /// No more than so many.
+    pub(super) most: u64,
+}
+
+/// From when to when orders count.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) begin: Instant,
+    pub(super) end: Instant,
+}
+
+/// What came of it.
+pub(super) struct Found {
+    /// Orders that were answered in the window.
+    pub(super) answered: u64,
+    /// Microseconds of those that were to be sent in the window.
+    pub(super) took: Histogram<u64>,
+}
+
+impl Found {
+    /// The time within which a share of the orders was answered, in milliseconds.
+    pub(super) fn ms(&self, share: f64) -> f64 {
+        self.took.value_at_quantile(share) as f64 / 1e3
+    }
+}
+
+/// What all connections share; they are on one thread.
+struct Shared {
+    load: Load,
+    window: Window,
+    started: Instant,
+    next: Cell<u64>,
+    found: RefCell<Found>,
+}
+
+impl Load {
+    /// Sends orders until the window ends, and waits for the last answers; keeps the calling thread.
+    ///
+    /// # Errors
+    /// An answer is not right, or does not come.
+    pub(super) fn run(self, window: Window) -> anyhow::Result<Found> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let local = LocalSet::new();
+        let sent = runtime.block_on(local.run_until(self.send(window)));
+        Rc::into_inner(sent?)
+            .map(|shared| shared.found.into_inner())
+            .context("all connections have ended")
+    }
+
+    async fn send(self, window: Window) -> anyhow::Result<Rc<Shared>> {
+        let connections = self.connections;
+        let shared = Rc::new(Shared {
+            load: self,
+            window,
+            started: Instant::now(),
+            next: Cell::new(0),
+            found: RefCell::new(Found {
+                answered: 0,
+                took: Histogram::new_with_bounds(1, LONGEST, 3)?,
+            }),
+        });
+        let mut running = JoinSet::new();
+        for _ in 0..connections {
+            let shared = Rc::clone(&shared);
+            running.spawn_local(async move { shared.connection().await });
+        }
+        let all = async {
+            while let Some(ended) = running.join_next().await {
+                ended??;
+            }
+            anyhow::Ok(())
+        };
+        let limit = window.end + LINGER;
+        timeout_at(limit, all)
+            .await
+            .context("some orders were not answered")??;
+        Ok(shared)
+    }
+}
+
+impl Shared {
+    async fn connection(&self) -> anyhow::Result<()> {
+        let mut stream = TcpStream::connect(self.load.address).await?;
+        stream.set_nodelay(true)?;
+        let mut request = self.load.request.clone();
+        let mut buffer = vec![0; 2_048];
+        loop {
+            let number = self.next.get();
+            self.next.set(number + 1);
+            let intended = match self.load.pace {
+                Pace::Closed => Instant::now(),
+                Pace::Open { per_second } => {
+                    self.started + Duration::from_secs_f64(number as f64 / per_second)
+                }
+            };
+            if intended >= self.window.end || number >= self.load.most {
+                return Ok(());
+            }
+            if self.load.pace != Pace::Closed {
+                sleep_until(intended).await;
+            }
+            let input = wire::input(number);
+            stream.write_all(request.with(input)).await?;
+            let mut filled = 0;
+            loop {
+                if filled == buffer.len() {
+                    buffer.resize(2 * filled, 0);
+                }
+                let read = stream.read(&mut buffer[filled..]).await?;
+                anyhow::ensure!(read > 0, "a connection was closed");
+                filled += read;
+                if wire::check(&buffer[..filled], self.load.wanted, input)? {
+                    break;
+                }
+            }
+            self.note(intended, Instant::now());
+        }
+    }
+
+    fn note(&self, intended: Instant, answered: Instant) {
+        let window = self.window.begin..self.window.end;
+        let mut found = self.found.borrow_mut();
+        found.answered += u64::from(window.contains(&answered));
+        if window.contains(&intended) {
+            let took = answered.duration_since(intended).as_micros();
+            let took = u64::try_from(took).unwrap_or(LONGEST);
+            found.took.saturating_record(took.clamp(1, LONGEST));
+        }
+    }
+}
