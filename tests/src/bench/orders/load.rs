@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Semaphore,
     task::{JoinSet, LocalSet},
     time::{Instant, sleep_until, timeout_at},
 };
@@ -21,6 +22,8 @@ use super::wire::{self, Request, Wanted};
 
 /// How long the last answers may take.
 const LINGER: Duration = Duration::from_secs(60);
+/// Connections that are opened at once: more than a listener takes are dropped, and tried again seconds later.
+const OPENING: usize = 64;
 /// The longest time that is told apart, in microseconds.
 const LONGEST: u64 = 120_000_000;
 
@@ -81,6 +84,7 @@ struct Shared {
     load: Load,
     window: Window,
     started: Instant,
+    opening: Semaphore,
     next: Cell<u64>,
     found: RefCell<Found>,
 }
@@ -107,6 +111,7 @@ impl Load {
             load: self,
             window,
             started: Instant::now(),
+            opening: Semaphore::new(OPENING),
             next: Cell::new(0),
             found: RefCell::new(Found {
                 answered: 0,
@@ -134,40 +139,34 @@ impl Load {
 
 impl Shared {
     async fn connection(&self) -> anyhow::Result<()> {
-        let mut stream = TcpStream::connect(self.load.address).await?;
+        let opening = self.opening.acquire().await?;
+        let stream = TcpStream::connect(self.load.address).await?;
         stream.set_nodelay(true)?;
-        let mut request = self.load.request.clone();
-        let mut buffer = vec![0; 2_048];
+        let mut line = Line {
+            stream,
+            request: self.load.request.clone(),
+            buffer: vec![0; 2_048],
+        };
+        // It is there for sure when something was answered.
+        let mut opening = Some(opening);
         loop {
             let number = self.next.get();
-            self.next.set(number + 1);
             let intended = match self.load.pace {
-                Pace::Closed => Instant::now(),
-                Pace::Open { per_second } => {
+                Pace::Open { per_second } if opening.is_none() => {
                     self.started + Duration::from_secs_f64(number as f64 / per_second)
                 }
+                Pace::Open { .. } | Pace::Closed => Instant::now(),
             };
             if intended >= self.window.end || number >= self.load.most {
                 return Ok(());
             }
-            if self.load.pace != Pace::Closed {
+            self.next.set(number + 1);
+            if intended > Instant::now() {
                 sleep_until(intended).await;
             }
-            let input = wire::input(number);
-            stream.write_all(request.with(input)).await?;
-            let mut filled = 0;
-            loop {
-                if filled == buffer.len() {
-                    buffer.resize(2 * filled, 0);
-                }
-                let read = stream.read(&mut buffer[filled..]).await?;
-                anyhow::ensure!(read > 0, "a connection was closed");
-                filled += read;
-                if wire::check(&buffer[..filled], self.load.wanted, input)? {
-                    break;
-                }
-            }
+            line.exchange(wire::input(number), self.load.wanted).await?;
             self.note(intended, Instant::now());
+            opening = None;
         }
     }
 
@@ -179,6 +178,32 @@ impl Shared {
             let took = answered.duration_since(intended).as_micros();
             let took = u64::try_from(took).unwrap_or(LONGEST);
             found.took.saturating_record(took.clamp(1, LONGEST));
+        }
+    }
+}
+
+/// A connection.
+struct Line {
+    stream: TcpStream,
+    request: Request,
+    buffer: Vec<u8>,
+}
+
+impl Line {
+    /// Sends an order and reads its answer.
+    async fn exchange(&mut self, input: u32, wanted: Wanted) -> anyhow::Result<()> {
+        self.stream.write_all(self.request.with(input)).await?;
+        let mut filled = 0;
+        loop {
+            if filled == self.buffer.len() {
+                self.buffer.resize(2 * filled, 0);
+            }
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            anyhow::ensure!(read > 0, "a connection was closed");
+            filled += read;
+            if wire::check(&self.buffer[..filled], wanted, input)? {
+                return Ok(());
+            }
         }
     }
 }

@@ -82,12 +82,12 @@ async fn measure(options: &Options, system: &System, load: Load) -> anyhow::Resu
     let per_second = found.answered as f64 / time.as_secs_f64();
     let each = |before: u64, after: u64| (after - before) as f64 / found.answered.max(1) as f64;
     eprintln!(
-        "{text}: {per_second:.0} orders/s, p50 {:.2} ms, p99 {:.2} ms; us of processors per order:{}; bytes to \
-         the disk per order {:.0}",
+        "{text}: {per_second:.0} orders/s, p50 {:.2} ms, p99 {:.2} ms; us of processors per order:{}; bytes of the \
+         log per order {:.0}",
         found.ms(0.5),
         found.ms(0.99),
         spent.per(found.answered),
-        each(before.disk, after.disk),
+        each(before.log, after.log),
     );
     Ok(Measurement {
         found,
@@ -172,16 +172,11 @@ async fn slow(options: &Options, fast: f64, keep: &mut Keep<'_>) -> anyhow::Resu
     Ok(())
 }
 
-/// What an order comes to on the disk: by the counters of the log where they are, else by what the system has counted
-/// of all files of ε-CON.
+/// What an order comes to in the log.
 fn written(measured: &Measurement, keep: &mut Keep<'_>) {
     let (before, after) = (measured.before, measured.after);
     let each = |before: u64, after: u64| (after - before) as f64 / measured.found.answered as f64;
-    let bytes = match before.log.zip(after.log) {
-        Some((before, after)) => each(before, after),
-        None => each(before.disk, after.disk),
-    };
-    keep(WRITTEN[0], "B", bytes);
+    keep(WRITTEN[0], "B", each(before.log, after.log));
     if let Some((before, after)) = before.syncs.zip(after.syncs) {
         keep(WRITTEN[1], "", each(before, after));
     }

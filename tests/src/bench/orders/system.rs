@@ -42,10 +42,8 @@ pub(super) struct System {
 /// What ε-CON has written since its start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Written {
-    /// Bytes to the disk, by what the system counts.
-    pub(super) disk: u64,
-    /// Bytes of the log, if it says so.
-    pub(super) log: Option<u64>,
+    /// Bytes of the log.
+    pub(super) log: u64,
     /// Syncs of the log, if it says so.
     pub(super) syncs: Option<u64>,
 }
@@ -174,15 +172,13 @@ impl System {
 
     /// What ε-CON has written.
     pub(super) async fn written(&self) -> anyhow::Result<Written> {
-        let io = std::fs::read_to_string(format!("/proc/{}/io", self.con()?))?;
-        let disk = number(&io, "write_bytes:").context("the system counts `write_bytes`")?;
         let metrics = match self.rest.get("/metrics").await? {
             Value::String(text) => text,
             other => anyhow::bail!("the metrics are no text: {other}"),
         };
+        let log = number(&metrics, "edgeless_con_order_log_bytes_total");
         Ok(Written {
-            disk,
-            log: number(&metrics, "edgeless_con_order_log_bytes_total"),
+            log: log.map_or_else(|| log_thread_bytes(self.con()?), Ok)?,
             syncs: number(&metrics, "edgeless_con_order_log_syncs_total"),
         })
     }
@@ -221,6 +217,19 @@ impl System {
     pub(super) fn con(&self) -> anyhow::Result<u32> {
         self.con.pid().context("ε-CON runs")
     }
+}
+
+/// What the thread of the log has written: only to its files. (What reached the disk is told by no counter of a process:
+/// `write_bytes` counts whole folios of the page cache, which have up to some MiB.)
+fn log_thread_bytes(pid: u32) -> anyhow::Result<u64> {
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = thread?.path();
+        if std::fs::read_to_string(path.join("comm"))?.trim() == "log" {
+            let io = std::fs::read_to_string(path.join("io"))?;
+            return number(&io, "wchar:").context("the system counts `wchar`");
+        }
+    }
+    anyhow::bail!("ε-CON has no thread `log`")
 }
 
 /// The number behind a name at the beginning of a line.
