@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::Semaphore,
+    sync::{Barrier, Semaphore},
     task::{JoinSet, LocalSet},
     time::{Instant, sleep_until, timeout_at},
 };
@@ -83,8 +83,11 @@ impl Found {
 struct Shared {
     load: Load,
     window: Window,
-    started: Instant,
     opening: Semaphore,
+    /// All connections are there.
+    open: Barrier,
+    /// When orders are sent evenly: the first of them, and when.
+    first: Cell<Option<(u64, Instant)>>,
     next: Cell<u64>,
     found: RefCell<Found>,
 }
@@ -110,8 +113,9 @@ impl Load {
         let shared = Rc::new(Shared {
             load: self,
             window,
-            started: Instant::now(),
             opening: Semaphore::new(OPENING),
+            open: Barrier::new(connections),
+            first: Cell::new(None),
             next: Cell::new(0),
             found: RefCell::new(Found {
                 answered: 0,
@@ -132,7 +136,7 @@ impl Load {
         let limit = window.end + LINGER;
         timeout_at(limit, all)
             .await
-            .context("some orders were not answered")??;
+            .with_context(|| format!("some of {} orders were not answered", shared.next.get()))??;
         Ok(shared)
     }
 }
@@ -151,11 +155,9 @@ impl Shared {
         let mut opening = Some(opening);
         loop {
             let number = self.next.get();
-            let intended = match self.load.pace {
-                Pace::Open { per_second } if opening.is_none() => {
-                    self.started + Duration::from_secs_f64(number as f64 / per_second)
-                }
-                Pace::Open { .. } | Pace::Closed => Instant::now(),
+            let intended = match (&opening, self.load.pace) {
+                (None, Pace::Open { per_second }) => self.turn(number, per_second),
+                (Some(_), Pace::Open { .. }) | (_, Pace::Closed) => Instant::now(),
             };
             if intended >= self.window.end || number >= self.load.most {
                 return Ok(());
@@ -166,8 +168,17 @@ impl Shared {
             }
             line.exchange(wire::input(number), self.load.wanted).await?;
             self.note(intended, Instant::now());
-            opening = None;
+            if opening.take().is_some() && self.load.pace != Pace::Closed {
+                self.open.wait().await;
+            }
         }
+    }
+
+    /// When an order is to be sent, counted from the first after all connections were there.
+    fn turn(&self, number: u64, per_second: f64) -> Instant {
+        let (first, begun) = self.first.get().unwrap_or((number, Instant::now()));
+        self.first.set(Some((first, begun)));
+        begun + Duration::from_secs_f64((number - first) as f64 / per_second)
     }
 
     fn note(&self, intended: Instant, answered: Instant) {

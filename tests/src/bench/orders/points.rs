@@ -82,11 +82,12 @@ async fn measure(options: &Options, system: &System, load: Load) -> anyhow::Resu
     let per_second = found.answered as f64 / time.as_secs_f64();
     let each = |before: u64, after: u64| (after - before) as f64 / found.answered.max(1) as f64;
     eprintln!(
-        "{text}: {per_second:.0} orders/s, p50 {:.2} ms, p99 {:.2} ms; us of processors per order:{}; bytes of the \
-         log per order {:.0}",
+        "{text}: {per_second:.0} orders/s, p50 {:.2} ms, p99 {:.2} ms; us of processors per order:{}; others use \
+         {:.2} cores; bytes of the log per order {:.0}",
         found.ms(0.5),
         found.ms(0.99),
         spent.per(found.answered),
+        spent.others,
         each(before.log, after.log),
     );
     Ok(Measurement {
