@@ -167,9 +167,10 @@ impl Shared {
                 sleep_until(intended).await;
             }
             line.exchange(wire::input(number), self.load.wanted).await?;
-            self.note(intended, Instant::now());
             if opening.take().is_some() && self.load.pace != Pace::Closed {
                 self.open.wait().await;
+            } else {
+                self.note(intended, Instant::now());
             }
         }
     }
