@@ -1,12 +1,15 @@
 //! Measuring: results, their table, and the machine's facts.
 
 mod certificates;
+mod costs;
 mod domain;
 pub mod domain_suite;
 pub mod engine_suite;
 mod hops;
 pub mod instructions;
 pub mod main_suite;
+pub mod orders;
+pub mod orders_suite;
 
 use std::{fmt::Write as _, process::Command};
 

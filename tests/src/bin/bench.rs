@@ -4,14 +4,17 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use edgeless_tests::bench::{
-    Options, domain_suite, engine_suite, instructions, machine, main_suite, table,
+    Options, domain_suite, engine_suite, instructions, machine, main_suite, orders_suite, table,
 };
 
 /// Measures the real daemons and prints what it found.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The suite: `main`, `engine`, `domain` or `instructions` (needs valgrind)
-    #[arg(default_value = "main", value_parser = ["main", "engine", "domain", "instructions"])]
+    /// The suite: `main`, `engine`, `domain`, `orders` or `instructions` (needs valgrind)
+    #[arg(
+        default_value = "main",
+        value_parser = ["main", "engine", "domain", "orders", "instructions"]
+    )]
     suite: String,
     /// One short run of each, to see that all works
     #[arg(long)]
@@ -45,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
     let results = match arguments.suite.as_str() {
         "engine" => engine_suite::run(&options).await?,
         "domain" => domain_suite::run(&options).await?,
+        "orders" => orders_suite::run(&options).await?,
         "instructions" => instructions::run(&options)?,
         _ => main_suite::run(&options).await?,
     };

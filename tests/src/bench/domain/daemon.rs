@@ -17,7 +17,8 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::{
-    process::{self, Daemon, ThreadTimes, binary, free_port, rss_mib, thread_times, used},
+    bench::costs::Costs,
+    process::{self, Daemon, binary, free_port, rss_mib, thread_times, used},
     simulated::{Fleet, Settings},
     wait::{until, until_within},
 };
@@ -176,16 +177,11 @@ impl Orc {
 
     /// Begins to count what all who take part use.
     pub(super) fn costs(&self) -> anyhow::Result<Costs> {
-        let look = |name, pid: Option<u32>| {
-            let pid = pid.context("all run")?;
-            let times = thread_times(pid).context("a process has ended")?;
-            Ok::<_, anyhow::Error>((name, pid, times))
-        };
-        Ok(Costs(vec![
-            look("orc", self.daemon.pid())?,
-            look("redis", self.redis.pid())?,
-            look("load", Some(std::process::id()))?,
-        ]))
+        Costs::begin(&[
+            ("orc", self.daemon.pid()),
+            ("redis", self.redis.pid()),
+            ("load", Some(std::process::id())),
+        ])
     }
 
     /// The cores that ε-ORC uses, as a mean over some time.
@@ -195,22 +191,6 @@ impl Orc {
         let (before, begun) = (look()?, std::time::Instant::now());
         tokio::time::sleep(time).await;
         Ok(used(&before, &look()?) / begun.elapsed().as_secs_f64())
-    }
-}
-
-/// What processes had used when it was begun to count.
-pub(super) struct Costs(Vec<(&'static str, u32, ThreadTimes)>);
-
-impl Costs {
-    /// What each has used since, in microseconds per item.
-    pub(super) fn per(&self, items: u64) -> anyhow::Result<String> {
-        let mut text = String::new();
-        for (name, pid, before) in &self.0 {
-            let now = thread_times(*pid).context("a process has ended")?;
-            let micros = used(before, &now) * 1e6 / items as f64;
-            text += &format!(" {name} {micros:.2}");
-        }
-        Ok(text)
     }
 }
 
