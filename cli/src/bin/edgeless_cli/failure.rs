@@ -132,6 +132,8 @@ impl Failure {
             Some("`edgeless_cli service put NAME --function CLASS` defines a service")
         } else if says("/client", "there is no client") {
             Some("`edgeless_cli client put NAME FILE` defines a client")
+        } else if problem.detail.ends_with("names no tasks; the order has to") {
+            Some("`--task A,B` names them")
         } else if says("/tasks", "the contract of") {
             Some("`edgeless_cli client get NAME` shows a contract")
         } else {
@@ -153,7 +155,8 @@ mod tests {
     #[test]
     fn what_an_order_lacks_is_hinted_at() {
         let check = |pointer: &str, detail: &str, hint: &str| {
-            let problem = serde_json::json!({"errors": [{"pointer": pointer, "detail": detail}]});
+            let fault = serde_json::json!({"pointer": pointer, "detail": detail});
+            let problem = serde_json::json!({"detail": detail, "errors": [fault]});
             let failure = Failure::Refused(Box::new(serde_json::from_value(problem).unwrap()));
             assert!(
                 failure.hint().unwrap_or_default().contains(hint),
@@ -163,6 +166,8 @@ mod tests {
         check("/tasks", "there is no service `A`", "service put");
         check("/client", "there is no client `c`; define it", "client put");
         check("/tasks", "the contract of `c` does not allow", "client get");
+        let no_tasks = "the contract of `c` names no tasks; the order has to";
+        check("/tasks", no_tasks, "--task A,B");
         check("/class_specification/version", "", "function push");
     }
 }

@@ -307,7 +307,7 @@ fn tell(service: &Service) -> String {
     }
     if let Some(figures) = &service.figures {
         lines.push(format!(
-            "tasks: {} to do, {} waiting, {} in flight, {} done, {} attempts in vain; it is reached over {} lines",
+            "tasks: {} to do, {} waiting, {} in flight, {} done, {} attempts in vain; lines to it: {}",
             figures.tasks_to_do,
             figures.waiting,
             figures.in_flight,

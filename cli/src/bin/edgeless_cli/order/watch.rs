@@ -30,7 +30,6 @@ pub(super) async fn run(
         .timeout(FOREVER);
     let mut response = client.open(request).await?;
     let mut events = Events::default();
-    let mut last = None;
     loop {
         let chunk = tokio::select! {
             chunk = response.chunk() => chunk,
@@ -56,15 +55,12 @@ pub(super) async fn run(
             if !output.line(&data, |style| tell_change(&order, style))? {
                 return Ok(());
             }
-            last = Some(order);
+            if let (Some(id), Some(_)) = (&id, order.ended) {
+                return judge(id, &order.state, order.reason.as_deref());
+            }
         }
     }
-    match (id, last) {
-        (Some(id), Some(order)) if order.ended.is_some() => {
-            judge(&id, &order.state, order.reason.as_deref())
-        }
-        _ => Err(Failure::Broken(client.url())),
-    }
+    Err(Failure::Broken(client.url()))
 }
 
 /// One event.
