@@ -1,13 +1,18 @@
 //! Starts ε-CON: everything is bound and read before anything runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use edgeless_daemon::{
     code::CodeStore,
-    net::{BindError, Listen},
+    net::{BindError, Bound, Listen},
     status::{self, Readiness, Status},
     writer::WriteError,
 };
+use edgeless_orders::contract::Contract;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +22,7 @@ use crate::{
     controller::Controller,
     grpc,
     metrics::Metrics,
-    orders::{self, Clients, Deployer},
+    orders::{self, Clients, Deployer, Orders, ServiceRecord},
     rest,
     store::{OpenError, Store, Write},
 };
@@ -110,12 +115,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     let path = config.data_dir.join("code");
     let code = CodeStore::open(path.clone());
     let code = code.map_err(|source| StartError::Code { path, source })?;
-    let clients_at = config.controller_url.bind("WorkflowInstance").await?;
-    let domains = config
-        .domain_register_url
-        .bind("DomainRegistration")
-        .await?;
-    let rest_port = config.rest_url.bind("REST").await?;
+    let ports = Ports::bind(&config).await?;
     tracing::info!(workflows = kept.workflows.len(), "what was kept is read");
     let mut registry = Registry::with_prefix("edgeless_con");
     let metrics = Metrics::new(&mut registry);
@@ -134,68 +134,142 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         shutdown.clone(),
     );
     let end = CancellationToken::new();
-    let opened = orders::open(
-        &config.data_dir.join("orders"),
-        &order_settings,
-        defined(&services, |record| record.spec.clone()),
-        defined(&clients, Clone::clone),
-        readiness.clone(),
-        end.clone(),
-    )
-    .await?;
-    let url = orders::announced(&order_settings, &clients_at.url);
-    let deployer = Deployer::new(
-        con.clone(),
-        opened.orders.clone(),
-        store.clone(),
-        url,
-        services,
-    );
-    let order_clients = Clients::new(opened.orders.clone(), store.clone(), clients);
+    let around = Around {
+        con: con.clone(),
+        store: store.clone(),
+        readiness: readiness.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let folder = config.data_dir.join("orders");
+    let kept = (services, clients);
+    let url = &ports.clients.url;
+    let (api, order_tasks, deploying) =
+        start_orders(&folder, &order_settings, url, kept, around, end.clone()).await?;
     let mut running = Running {
-        controller_url: clients_at.url.clone(),
-        domain_register_url: domains.url.clone(),
-        rest_url: rest_port.url.clone(),
+        controller_url: ports.clients.url.clone(),
+        domain_register_url: ports.domains.url.clone(),
+        rest_url: ports.rest.url.clone(),
         con: con.clone(),
         shutdown: shutdown.clone(),
         tasks: JoinSet::new(),
-        orders: opened.tasks,
+        orders: order_tasks,
         end,
     };
-    let tasks = &mut running.tasks;
-    let orders = opened.orders.clone();
-    let serve = grpc::serve_clients(clients_at, con.clone(), orders, shutdown.clone());
-    tasks.spawn(ended("WorkflowInstance", serve));
-    let serve = grpc::serve_domains(domains, con.clone(), shutdown.clone());
-    tasks.spawn(ended("DomainRegistration", serve));
-    readiness.started();
-    let metrics = Arc::new(registry);
     let routes = Status {
-        readiness,
-        metrics,
-        refresh: None,
+        readiness: readiness.clone(),
+        refresh: Some(refresh(&mut registry, api.orders.clone())),
+        metrics: Arc::new(registry),
     }
     .router()
-    .merge(rest::router(rest::Api {
-        con: con.clone(),
-        orders: opened.orders,
-        services: deployer.clone(),
-        clients: order_clients,
-        shutdown: shutdown.clone(),
-    }));
-    tasks.spawn(deployer.run(opened.wanted, shutdown.clone()));
-    tasks.spawn(ended(
-        "REST",
-        status::serve(rest_port, routes, shutdown.clone()),
-    ));
-    tasks.spawn(try_store(store, shutdown.clone()));
+    .merge(rest::router(api.clone()));
+    let tasks = &mut running.tasks;
+    tasks.spawn(deploying);
+    tasks.spawn(try_store(store, shutdown));
+    serve(tasks, ports, routes, api);
+    readiness.started();
+    Ok(running)
+}
+
+/// Listeners that are open.
+struct Ports {
+    clients: Bound,
+    domains: Bound,
+    rest: Bound,
+}
+
+impl Ports {
+    async fn bind(config: &crate::config::Controller) -> Result<Self, BindError> {
+        let domains = &config.domain_register_url;
+        Ok(Self {
+            clients: config.controller_url.bind("WorkflowInstance").await?,
+            domains: domains.bind("DomainRegistration").await?,
+            rest: config.rest_url.bind("REST").await?,
+        })
+    }
+}
+
+/// Serves all ports until shutdown, and looks for lost domains.
+fn serve(tasks: &mut JoinSet<()>, ports: Ports, routes: axum::Router, api: rest::Api) {
+    let rest::Api {
+        con,
+        orders,
+        shutdown,
+        ..
+    } = api;
+    let serving = grpc::serve_clients(ports.clients, con.clone(), orders, shutdown.clone());
+    tasks.spawn(ended("WorkflowInstance", serving));
+    let serving = grpc::serve_domains(ports.domains, con.clone(), shutdown.clone());
+    tasks.spawn(ended("DomainRegistration", serving));
+    let serving = status::serve(ports.rest, routes, shutdown.clone());
+    tasks.spawn(ended("REST", serving));
     tasks.spawn(async move {
         let mut tick = tokio::time::interval(TICK);
         while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
             con.on_tick().await;
         }
     });
-    Ok(running)
+}
+
+/// What the orders need of ε-CON.
+struct Around {
+    con: Controller,
+    store: Store,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+}
+
+/// Services and clients as they were kept.
+type KeptOrders = (Vec<(String, ServiceRecord)>, Vec<(String, Contract)>);
+
+/// Starts the orders: what handlers ask, what ends with them, and what sees to their services.
+async fn start_orders(
+    folder: &Path,
+    settings: &orders::Settings,
+    controller_url: &Listen,
+    (services, clients): KeptOrders,
+    around: Around,
+    end: CancellationToken,
+) -> Result<
+    (
+        rest::Api,
+        JoinSet<()>,
+        impl Future<Output = ()> + Send + 'static,
+    ),
+    StartError,
+> {
+    let Around {
+        con,
+        store,
+        readiness,
+        shutdown,
+    } = around;
+    let known = orders::Defined {
+        services: defined(&services, |record| record.spec.clone()),
+        clients: defined(&clients, Clone::clone),
+    };
+    let opened = orders::open(folder, settings, known, readiness, end).await?;
+    let url = orders::announced(settings, controller_url);
+    let orders = opened.orders;
+    let services = Deployer::new(con.clone(), orders.clone(), store.clone(), url, services);
+    let clients = Clients::new(orders.clone(), store, clients);
+    let deploying = services.clone().run(opened.wanted, shutdown.clone());
+    let api = rest::Api {
+        con,
+        orders,
+        services,
+        clients,
+        shutdown,
+    };
+    Ok((api, opened.tasks, deploying))
+}
+
+/// What is shown of orders is taken when it is asked for.
+fn refresh(registry: &mut Registry, orders: Orders) -> status::Refresh {
+    let metrics = orders::Metrics::new(registry);
+    status::Refresh(Arc::new(move || {
+        let (metrics, orders) = (metrics.clone(), orders.clone());
+        Box::pin(async move { metrics.refresh(&orders).await })
+    }))
 }
 
 /// What was kept, as the order book is told.

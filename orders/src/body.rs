@@ -375,7 +375,9 @@ impl Body {
             .task(step.position)
             .deadline
             .filter(|_| step.position & UNDO == 0)?;
-        Some(step.begun + deadline)
+        // A delay is not counted.
+        let not_before = Timestamp::from_nanos(self.accepted.not_before);
+        Some(step.begun.max(not_before) + deadline)
     }
 
     /// The mode.

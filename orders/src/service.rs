@@ -99,51 +99,57 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl ServiceSpec {
     /// Everything that is wrong with it; nothing: it is sound.
     pub fn faults(&self) -> Vec<Fault> {
-        let mut faults = Vec::new();
+        let mut faults = self.wrong_behind_it();
+        faults.extend(self.wrong_times());
         let mut check = |holds: bool, pointer: &str, detail: &str| {
             if !holds {
                 faults.push(Fault::new(pointer, detail));
             }
         };
-        match (&self.class_specification, &self.url) {
-            (None, None) => check(
-                false,
-                "",
-                "a service has a `class_specification` or a `url`",
-            ),
-            (Some(_), Some(_)) => check(
-                false,
-                "/url",
-                "a service has either a `class_specification` or a `url`, not both",
-            ),
-            (None, Some(url)) => {
-                let plain = url.starts_with("http://") && url.len() > "http://".len();
-                check(
-                    plain,
-                    "/url",
-                    "it must begin with `http://` and name a host",
-                );
-                check(
-                    self.annotations.is_empty(),
-                    "/annotations",
-                    "an endpoint outside has no requirements; leave them out",
-                );
-            }
-            (Some(_), None) => {}
-        }
-        check(
-            self.min_instances <= 1_000,
-            "/min_instances",
-            "it must be 0 to 1000",
-        );
+        let text = "it must be 0 to 1000";
+        check(self.min_instances <= 1_000, "/min_instances", text);
         let most = self.max_instances.unwrap_or(1_000);
-        check(
-            (1..=1_000).contains(&most) && most >= self.min_instances,
-            "/max_instances",
-            "it must be 1 to 1000, and not less than `min_instances`",
-        );
+        let is_sound = (1..=1_000).contains(&most) && most >= self.min_instances;
+        let text = "it must be 1 to 1000, and not less than `min_instances`";
+        check(is_sound, "/max_instances", text);
+        let attempts = (1..=1_000).contains(&self.retries.attempts);
+        check(attempts, "/retries/attempts", "it must be 1 to 1000");
+        let concurrency = self.concurrency.unwrap_or(1);
+        let is_sound = (1..=10_000).contains(&concurrency);
+        check(is_sound, "/concurrency", "it must be 1 to 10000");
+        faults
+    }
+
+    fn wrong_behind_it(&self) -> Vec<Fault> {
+        match (&self.class_specification, &self.url) {
+            (None, None) => {
+                let text = "a service has a `class_specification` or a `url`";
+                vec![Fault::new("", text)]
+            }
+            (Some(_), Some(_)) => {
+                let text = "a service has either a `class_specification` or a `url`, not both";
+                vec![Fault::new("/url", text)]
+            }
+            (None, Some(url)) => {
+                let mut faults = Vec::new();
+                if !url.starts_with("http://") || url.len() == "http://".len() {
+                    let text = "it must begin with `http://` and name a host";
+                    faults.push(Fault::new("/url", text));
+                }
+                if !self.annotations.is_empty() {
+                    let text = "an endpoint outside has no requirements; leave them out";
+                    faults.push(Fault::new("/annotations", text));
+                }
+                faults
+            }
+            (Some(_), None) => Vec::new(),
+        }
+    }
+
+    fn wrong_times(&self) -> Vec<Fault> {
         let millis = Duration::from_millis;
-        for (pointer, value, least, longest, detail) in [
+        let Retries { pause, longest, .. } = self.retries;
+        [
             (
                 "/idle_after",
                 self.idle_after,
@@ -160,33 +166,23 @@ impl ServiceSpec {
             ),
             (
                 "/retries/pause",
-                self.retries.pause,
+                pause,
                 millis(1),
                 DAY / 24,
                 "it must be 1ms to 1hour",
             ),
             (
                 "/retries/longest",
-                self.retries.longest,
-                self.retries.pause,
+                longest,
+                pause,
                 DAY,
                 "it must not be less than `pause`, and at most 1day",
             ),
-        ] {
-            check((least..=longest).contains(&value), pointer, detail);
-        }
-        check(
-            (1..=1_000).contains(&self.retries.attempts),
-            "/retries/attempts",
-            "it must be 1 to 1000",
-        );
-        check(
-            self.concurrency
-                .is_none_or(|most| (1..=10_000).contains(&most)),
-            "/concurrency",
-            "it must be 1 to 10000",
-        );
-        faults
+        ]
+        .into_iter()
+        .filter(|(_, value, least, most, _)| !(least..=most).contains(&value))
+        .map(|(pointer, _, _, _, detail)| Fault::new(pointer, detail))
+        .collect()
     }
 }
 

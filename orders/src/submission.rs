@@ -42,6 +42,29 @@ struct Document<'a> {
     metadata: Option<&'a RawValue>,
 }
 
+impl Document<'_> {
+    fn wrong_amounts(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self
+            .client
+            .as_ref()
+            .is_some_and(|client| !is_service_name(client))
+        {
+            let text = "it must be 1 to 64 letters, digits, `.`, `_` and `-`";
+            faults.push(Fault::new("/client", text));
+        }
+        if self.priority.is_some_and(|priority| priority > 9) {
+            faults.push(Fault::new("/priority", "it must be 0 to 9"));
+        }
+        for (pointer, value) in [("/deadline", self.deadline), ("/delay", self.delay)] {
+            if value.is_some_and(|value| value > LONGEST) {
+                faults.push(Fault::new(pointer, "it must be at most 10 years"));
+            }
+        }
+        faults
+    }
+}
+
 /// A value that is there, `null` too.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
@@ -99,15 +122,7 @@ impl Submission {
     ) -> Result<Self, Vec<Fault>> {
         let document: Document<'_> = serde_json::from_slice(body)
             .map_err(|error| vec![Fault::new("", format!("no order: {error}"))])?;
-        let mut faults = Vec::new();
-        if let Some(client) = &document.client
-            && !is_service_name(client)
-        {
-            faults.push(Fault::new(
-                "/client",
-                "1 to 64 letters, digits, `.`, `_` and `-`",
-            ));
-        }
+        let mut faults = document.wrong_amounts();
         let mut value = |raw: &RawValue, pointer: &str| {
             let value = Json::within(body, raw);
             let value = value.map_err(|error| faults.push(Fault::new(pointer, error.to_string())));
@@ -130,14 +145,6 @@ impl Submission {
         {
             let detail = format!("it must nest at most {MAX_VALUE_DEPTH} levels deep");
             faults.push(Fault::new("/input", detail));
-        }
-        if document.priority.is_some_and(|priority| priority > 9) {
-            faults.push(Fault::new("/priority", "it must be 0 to 9"));
-        }
-        for (pointer, value) in [("/deadline", document.deadline), ("/delay", document.delay)] {
-            if value.is_some_and(|value| value > LONGEST) {
-                faults.push(Fault::new(pointer, "it must be at most 10 years"));
-            }
         }
         let key = document.idempotency_key.map(|text| {
             if text.is_empty() || text.len() > KEY_BYTES {

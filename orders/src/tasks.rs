@@ -477,9 +477,17 @@ mod tests {
             "/6/deadline",
             "/6/task",
         ];
-        assert_eq!(pointers(&value), expected);
+        // Whether the keys of a value keep their order is a matter of features of others.
+        let sorted = |mut pointers: Vec<String>| {
+            pointers.sort();
+            pointers
+        };
+        assert_eq!(
+            sorted(pointers(&value)),
+            sorted(expected.map(str::to_owned).into())
+        );
         let nested = "a group stands within a group; a group holds single tasks only";
-        assert_eq!(faults(&value)[5].1, nested);
+        assert!(faults(&value).iter().any(|(_, detail)| detail == nested));
         assert_eq!(pointers(&json!({"A": 1})), [""]);
     }
 

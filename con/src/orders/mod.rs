@@ -8,7 +8,9 @@
 mod clients;
 mod deploy;
 mod endpoint;
+mod kept;
 mod lines;
+mod metrics;
 mod open;
 mod outputs;
 mod owner;
@@ -39,7 +41,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 pub use clients::{ClientView, Clients};
 pub use deploy::{Deployer, ServiceRecord, ServiceView};
 pub use lines::{Line, ToLine};
-pub use open::{OpenError, Opened, open};
+pub use metrics::Metrics;
+pub use open::{Defined, OpenError, Opened, open};
 
 /// What waits for the owner; whoever has more waits.
 const INBOX: usize = 4096;

@@ -288,8 +288,8 @@ impl Owner {
 
     fn effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Hand { line, handout } => self.to_line(line).tasks.push(handout),
-            Effect::Withdraw { line, ticket } => self.to_line(line).cancelled.push(ticket),
+            Effect::Hand { line, handout } => self.line_out(line).tasks.push(handout),
+            Effect::Withdraw { line, ticket } => self.line_out(line).cancelled.push(ticket),
             Effect::Answer { ask, answer } => {
                 if let Some(give) = self.state.asks.remove(&ask) {
                     // Whoever asked may be gone.
@@ -316,7 +316,7 @@ impl Owner {
         }
     }
 
-    fn to_line(&mut self, line: LineId) -> &mut ToLine {
+    fn line_out(&mut self, line: LineId) -> &mut ToLine {
         let outgoing = &mut self.state.outgoing;
         let place = outgoing.iter().position(|(other, _)| *other == line);
         let place = place.unwrap_or_else(|| {

@@ -1,10 +1,16 @@
 //! Brings records that are safe in the log to the store, in batches, and lets the log forget what the store has for
 //! good.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use edgeless_daemon::status::Readiness;
-use edgeless_orders::store::{Keep, Rows, Store, StoreError};
+use edgeless_orders::{
+    log::Writer,
+    store::{Keep, Rows, Store, StoreError},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -33,7 +39,8 @@ pub(super) struct Applier {
     pub(super) records: mpsc::Receiver<Records>,
     pub(super) catch_up: mpsc::Receiver<()>,
     pub(super) applied: watch::Sender<u64>,
-    pub(super) trim: Box<dyn Fn(u64) + Send + Sync>,
+    /// Gone: nothing more is written there.
+    pub(super) log: Weak<Writer>,
     pub(super) retention: Duration,
     pub(super) readiness: Readiness,
 }
@@ -104,7 +111,10 @@ impl Applier {
             self.applied.send_replace(rows.through);
         }
         if keep == Keep::ForGood {
-            (self.trim)(*self.applied.borrow() + 1);
+            let below = *self.applied.borrow() + 1;
+            if let Some(log) = self.log.upgrade() {
+                log.trim(below);
+            }
         }
     }
 

@@ -6,6 +6,8 @@ mod domains;
 mod error;
 mod functions;
 mod nodes;
+mod order_list;
+mod order_streams;
 mod orders;
 mod services;
 mod workflows;
@@ -28,7 +30,7 @@ pub const DOCUMENT_BYTES: usize = 8 << 20;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "ε-CON",
-    description = "Workflows, the function registry, domains."
+    description = "Workflows, the function registry, domains; orders, services and their clients."
 ))]
 struct Document;
 
@@ -51,8 +53,11 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(functions::upload))
         .layer(DefaultBodyLimit::max(CODE_BYTES));
     let orders = OpenApiRouter::new()
-        .routes(routes!(orders::submit))
+        .routes(routes!(orders::submit, order_list::list))
         .layer(DefaultBodyLimit::max(orders::ORDER_BYTES));
+    let batches = OpenApiRouter::new()
+        .routes(routes!(order_streams::batch))
+        .layer(DefaultBodyLimit::max(order_streams::BATCH_BYTES));
     let services = OpenApiRouter::new()
         .routes(routes!(services::list))
         .routes(routes!(services::inspect, services::put, services::delete))
@@ -67,6 +72,7 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(documents)
         .merge(code)
         .merge(orders)
+        .merge(batches)
         .merge(services)
         .routes(routes!(services::pause))
         .routes(routes!(services::resume))
@@ -76,6 +82,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(orders::pause))
         .routes(routes!(orders::resume))
         .routes(routes!(orders::figures))
+        .routes(routes!(order_streams::watch_all))
+        .routes(routes!(order_streams::watch_one))
         .routes(routes!(workflows::migrate))
         .routes(routes!(functions::list))
         .routes(routes!(functions::code))

@@ -1,6 +1,6 @@
 //! `/api/v1/orders`.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json,
@@ -280,9 +280,4 @@ impl From<Refusal> for Problem {
             Refusal::Ending => problem::Refusal::Ending.into(),
         }
     }
-}
-
-/// Shared, for those who watch.
-pub(super) fn summary(body: &Arc<Body>) -> OrderSummary {
-    OrderSummary::from(&**body)
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use edgeless_types::Timestamp;
 use smallvec::SmallVec;
 
-use super::{Answer, Book, Effect, Entry, Gated, Order, Told, memory::Unapplied};
+use super::{
+    Answer, Book, Effect, Entry, Gated, Order, Told,
+    memory::{Parked, Unapplied},
+};
 use crate::{
     body::{Body, index},
-    record::{Change, EndCode, Ended, Joined, Record, What, id_bytes},
+    record::{Change, EndCode, Ended, Joined, Record, What, id_bytes, moment},
 };
 
 /// What one change has come to so far.
@@ -175,6 +178,9 @@ impl Book {
         if let Some(deadline) = order.deadline {
             self.timers.remove(&(deadline, timer(super::Due::Deadline)));
         }
+        if let Some(begin) = moment(body.accepted.not_before) {
+            self.timers.remove(&(begin, timer(super::Due::Begin)));
+        }
         for step in &body.steps {
             if let Some(deadline) = body.task_deadline(step) {
                 let due = super::Due::Task(index(step.position));
@@ -224,12 +230,21 @@ impl Book {
             return;
         };
         let (generation, last) = (order.generation, order.last);
-        let Some(body) = &order.body else { return };
+        let Some(body) = &order.body else {
+            let id = order.id;
+            return self.park(id, Parked::Begin);
+        };
         let timer = |what| super::Timer::Order {
             slot,
             generation,
             what,
         };
+        if let Some(begin) = moment(body.accepted.not_before)
+            && begin > now
+        {
+            self.timers.insert((begin, timer(super::Due::Begin)));
+            return;
+        }
         let mut at_once: SmallVec<[Entry; 4]> = SmallVec::new();
         for step in body.current().iter().filter(|step| step.is_open()) {
             let position = super::flight::place(step.position);

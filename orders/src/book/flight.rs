@@ -157,9 +157,14 @@ impl Book {
         let Some(step) = body.step(position) else {
             return;
         };
+        let is_held = order.paused && !body.is_undoing();
         let waits = step.again().is_some_and(|again| again > now);
-        if !step.is_open() || waits || order.paused || order.out.contains(&entry.position) {
+        if !step.is_open() || waits || is_held || order.out.contains(&entry.position) {
             return;
+        }
+        if body.failure().is_some() {
+            // Another task of its group was given up: the order fails when nothing of it is out.
+            return self.settle_alone(entry.slot, now);
         }
         let Some(spec) = self.services[service as usize].spec.clone() else {
             return;

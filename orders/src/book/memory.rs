@@ -50,6 +50,8 @@ pub(super) enum Parked {
     Event(Event),
     /// Its turn has come at a service.
     Turn(Entry, u32),
+    /// Its steps at work are to wait for their services.
+    Begin,
     /// A task of it is to wait for its service.
     Queue(Entry),
     /// The deadline of a task of it has passed.
@@ -124,12 +126,17 @@ impl Book {
             }
             (None, body) => body,
         };
+        let has_turn = parked
+            .iter()
+            .any(|parked| matches!(parked, Parked::Turn(..)));
         for parked in parked {
-            match (parked, slot) {
-                (Parked::Event(event), Some(_)) => self.follow(event, now),
-                (Parked::Event(event), None) => {
-                    self.on_ended_loaded(id, ended.as_deref(), event, now)
-                }
+            // What was parked before may have brought its end.
+            let slot_now = self.index.get(&id).copied();
+            match (parked, slot_now) {
+                (Parked::Event(event), _) => match slot.is_some() {
+                    true => self.follow(event, now),
+                    false => self.on_ended_loaded(id, ended.as_deref(), event, now),
+                },
                 (Parked::Queue(entry), _) => {
                     if let Some(service) = self.enqueue(entry, true, now) {
                         self.dispatch(service, now);
@@ -139,13 +146,18 @@ impl Book {
                     self.on_task_deadline(slot, entry.position, now);
                 }
                 (Parked::Deadline, Some(slot)) => self.on_deadline(slot, now),
-                (Parked::TaskDeadline(_) | Parked::Deadline, None) => {}
+                (Parked::Begin, Some(slot)) => self.queue_current(slot, now),
+                (Parked::TaskDeadline(_) | Parked::Deadline | Parked::Begin, None) => {}
                 (Parked::Turn(entry, service), _) => {
                     self.services[service as usize].loading -= 1;
                     self.enqueue(entry, true, now);
                     self.dispatch(service, now);
                 }
             }
+        }
+        // What was only looked at, or waits again, need not stay.
+        if !has_turn && let Some(slot) = self.index.get(&id).copied() {
+            self.evict(slot);
         }
     }
 

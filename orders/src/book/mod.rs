@@ -21,6 +21,8 @@ mod outcome;
 mod queue;
 mod restore;
 mod services;
+#[cfg(test)]
+mod simulation;
 mod spawn;
 mod submit;
 #[cfg(test)]
@@ -507,13 +509,13 @@ impl Book {
             Event::Retry { id, new, ask } => self.on_retry(id, new, ask, now),
             Event::Pause { id, paused, ask } => self.on_pause(id, paused, ask, now),
             Event::PauseService { name, paused } => self.on_pause_service(&name, paused, now),
-            Event::Service { name, spec } => self.on_service(name, spec, now),
-            Event::Client { name, contract } => self.on_client(name, contract),
+            Event::Service { name, spec } => self.on_service(&name, spec, now),
+            Event::Client { name, contract } => self.on_client(&name, contract),
             Event::LineOpened {
                 line,
                 service,
                 source,
-            } => self.on_line_opened(line, service, source, now),
+            } => self.on_line_opened(line, &service, source, now),
             Event::Copies { line, copies } => self.on_copies(line, copies, now),
             Event::Open { line, open } => self.on_open(line, open, now),
             Event::LineClosed { line } => self.on_line_closed(line, now),

@@ -121,6 +121,11 @@ impl Book {
     fn bring_again(&mut self, entry: Entry, service: u32, reason: &str, now: Timestamp) {
         let name = &self.services[service as usize].name;
         tracing::debug!(service = %name, reason, "a task did not reach its service");
+        // Another task of its group may have been given up meanwhile.
+        self.settle_alone(entry.slot, now);
+        if self.order(entry).is_none() {
+            return;
+        }
         let pause = UNDELIVERED.mul_f64(self.rng.random_range(0.5..=1.5));
         let timer = Timer::Order {
             slot: entry.slot,

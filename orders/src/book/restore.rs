@@ -9,9 +9,10 @@ impl Book {
     /// An order that was kept and has not ended. What follows from it comes with [`Book::resume`].
     pub fn restore(&mut self, body: Box<Body>, now: Timestamp) -> Output {
         let client = self.client_slot(&body.accepted.client);
-        let id = body.id;
+        let (id, fails) = (body.id, body.failure().is_some());
         self.put_order(body, client, now, None);
-        if let Some(slot) = self.index.get(&id).copied() {
+        // One that fails is wanted at once: its end is all that is left to record.
+        if let Some(slot) = self.index.get(&id).copied().filter(|_| !fails) {
             self.evict(slot);
         }
         std::mem::take(&mut self.out)

@@ -10,11 +10,11 @@ use crate::{body::Body, contract::Contract, service::ServiceSpec};
 impl Book {
     pub(super) fn on_service(
         &mut self,
-        name: Arc<str>,
+        name: &str,
         spec: Option<Arc<ServiceSpec>>,
         now: Timestamp,
     ) {
-        let slot = self.service_slot(&name);
+        let slot = self.service_slot(name);
         let service = &mut self.services[slot as usize];
         let concurrency = spec.as_ref().and_then(|spec| spec.concurrency);
         service.spec = spec;
@@ -33,8 +33,8 @@ impl Book {
         self.dispatch(slot, now);
     }
 
-    pub(super) fn on_client(&mut self, name: Arc<str>, contract: Option<Arc<Contract>>) {
-        let slot = self.client_slot(&name);
+    pub(super) fn on_client(&mut self, name: &str, contract: Option<Arc<Contract>>) {
+        let slot = self.client_slot(name);
         let list = contract.as_ref().and_then(|contract| contract.check().ok());
         let client = &mut self.clients[slot as usize];
         client.contract = contract;
@@ -44,11 +44,11 @@ impl Book {
     pub(super) fn on_line_opened(
         &mut self,
         line: LineId,
-        service: Arc<str>,
+        service: &str,
         source: Arc<str>,
         now: Timestamp,
     ) {
-        let slot = self.service_slot(&service);
+        let slot = self.service_slot(service);
         let service = &mut self.services[slot as usize];
         let concurrency = service.spec.as_ref().and_then(|spec| spec.concurrency);
         service.lines.push(line);

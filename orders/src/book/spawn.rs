@@ -7,8 +7,9 @@ use edgeless_types::{OrderId, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Book, Entry};
+use super::{Book, Entry, memory::Unapplied};
 use crate::{
+    fault::Fault,
     json::Json,
     message::Mode,
     record::{
@@ -82,7 +83,11 @@ impl Book {
         for coming in coming {
             let body = crate::body::Body::accept(coming.id, now, coming.accepted, coming.list);
             self.put_order(Box::new(body), coming.client, now, None);
+            self.rates.came(now);
             if let Some(slot) = self.index.get(&coming.id).copied() {
+                let last = self.next - 1;
+                self.unapplied.push_back(Unapplied::active(last, slot));
+                self.watch(slot);
                 self.settle_alone(slot, now);
             }
         }
@@ -103,12 +108,9 @@ impl Book {
                 "a task may give rise to at most {MAX_ORDERS} orders"
             ));
         }
-        let mut services: BTreeSet<String> = body
-            .accepted
-            .parent
-            .iter()
-            .flat_map(|parent| parent.services.iter().cloned())
-            .collect();
+        let before = body.accepted.parent.iter();
+        let mut services: BTreeSet<String> =
+            before.flat_map(|parent| parent.services.clone()).collect();
         services.insert(body.service(done.position).to_string());
         if services.len() > MAX_DEPTH {
             return Err(format!(
@@ -116,70 +118,76 @@ impl Book {
             ));
         }
         let (high, low) = body.id.to_pair();
-        let parent = Parent {
-            high,
-            low,
-            position: done.position,
-            services: services.iter().cloned().collect(),
+        let template = Accepted {
+            client: body.accepted.client.clone(),
+            deadline: nanos(order.deadline),
+            priority: u32::from(order.priority),
+            parent: Some(Parent {
+                high,
+                low,
+                position: done.position,
+                services: services.into_iter().collect(),
+            }),
+            ..Accepted::default()
         };
-        let (own, deadline) = (body.accepted.client.clone(), order.deadline);
-        let priority = u32::from(order.priority);
-        let mut coming = Vec::new();
+        let mut coming = Vec::with_capacity(wanted.len());
         for (number, text) in wanted.iter().enumerate() {
-            let at = |detail: String| format!("order {number} that it asks for: {detail}");
-            let wanted: Wanted<'_> =
-                serde_json::from_str(text.as_str()).map_err(|error| at(error.to_string()))?;
-            let json = |raw: &RawValue| Json::from_raw(raw).map_err(|error| at(error.to_string()));
-            let name = wanted.client.unwrap_or_else(|| own.clone());
-            let client = self
-                .known_client(&name)
-                .ok_or_else(|| at(format!("there is no client `{name}`")))?;
-            let list = match wanted.tasks {
-                None => {
-                    let listed = self.clients[client as usize].list.clone();
-                    let listed = listed.filter(|list| !list.is_empty());
-                    listed.ok_or_else(|| at("it names no tasks".to_owned()))?
-                }
-                Some(raw) => {
-                    let list = TaskList::parse(&json(raw)?);
-                    Arc::new(list.map_err(|faults| {
-                        at(faults
-                            .into_iter()
-                            .next()
-                            .map(|fault| fault.detail)
-                            .unwrap_or_default())
-                    })?)
-                }
-            };
-            self.check_services(&list)
-                .map_err(|refusal| at(refusal.to_string()))?;
-            if let Some(service) = list
-                .services()
-                .find(|service| services.contains(&***service))
-            {
-                return Err(at(format!("a cycle: `{service}` is at work on it already")));
-            }
-            let mode = match wanted.mode.unwrap_or_default() {
-                Mode::Slip => ModeCode::Slip,
-                Mode::Trace => ModeCode::Trace,
-            };
-            let accepted = Box::new(Accepted {
-                client: name,
-                tasks: list.text().bytes(),
-                mode: mode.into(),
-                input: wanted.input.map_or_else(|| Ok(Json::null()), json)?.bytes(),
-                deadline: nanos(deadline),
-                priority,
-                parent: Some(parent.clone()),
-                ..Accepted::default()
-            });
-            coming.push(Coming {
-                id: OrderId::at(now, &mut self.rng),
-                client,
-                list,
-                accepted,
-            });
+            let one = self.one_coming(text, &template, now);
+            coming
+                .push(one.map_err(|detail| format!("order {number} that it asks for: {detail}"))?);
         }
         Ok(coming)
+    }
+
+    fn one_coming(
+        &mut self,
+        text: &Json,
+        template: &Accepted,
+        now: Timestamp,
+    ) -> Result<Coming, String> {
+        let wanted: Wanted<'_> =
+            serde_json::from_str(text.as_str()).map_err(|error| error.to_string())?;
+        let json = |raw: &RawValue| Json::from_raw(raw).map_err(|error| error.to_string());
+        let name = wanted.client.unwrap_or_else(|| template.client.clone());
+        let client = self.known_client(&name);
+        let client = client.ok_or_else(|| format!("there is no client `{name}`"))?;
+        let list = match wanted.tasks {
+            None => {
+                let listed = self.clients[client as usize].list.clone();
+                let listed = listed.filter(|list| !list.is_empty());
+                listed.ok_or("it names no tasks")?
+            }
+            Some(raw) => {
+                let list = TaskList::parse(&json(raw)?);
+                let first = |faults: Vec<Fault>| faults.first().map(Fault::to_string);
+                Arc::new(list.map_err(|faults| first(faults).unwrap_or_default())?)
+            }
+        };
+        let known = self.check_services(&list);
+        known.map_err(|refusal| refusal.to_string())?;
+        let above = template.parent.iter().flat_map(|parent| &parent.services);
+        for service in above {
+            if list.services().any(|wanted| **wanted == **service) {
+                return Err(format!("a cycle: `{service}` is at work on it already"));
+            }
+        }
+        let mode = match wanted.mode.unwrap_or_default() {
+            Mode::Slip => ModeCode::Slip,
+            Mode::Trace => ModeCode::Trace,
+        };
+        let input = wanted.input.map_or_else(|| Ok(Json::null()), json)?;
+        let accepted = Box::new(Accepted {
+            client: name,
+            tasks: list.text().bytes(),
+            mode: mode.into(),
+            input: input.bytes(),
+            ..template.clone()
+        });
+        Ok(Coming {
+            id: OrderId::at(now, &mut self.rng),
+            client,
+            list,
+            accepted,
+        })
     }
 }

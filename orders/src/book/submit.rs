@@ -96,7 +96,7 @@ impl Book {
             return known;
         }
         let contract = Some(Arc::new(Contract::default()));
-        self.on_client(ANYBODY.into(), contract);
+        self.on_client(ANYBODY, contract);
         self.client_index.get(ANYBODY).copied()
     }
 
@@ -115,9 +115,8 @@ impl Book {
             return self.answer(ask, Answer::Refused(refusal));
         }
         let accepted = self.accepted(*submission, client, &list, now);
-        match wait {
-            true => self.waiters.entry(id).or_default().push(ask),
-            false => {}
+        if wait {
+            self.waiters.entry(id).or_default().push(ask);
         }
         self.begin_order(id, accepted, list, client, now);
         if !wait {
@@ -277,16 +276,12 @@ impl Book {
         self.generations = self.generations.wrapping_add(1);
         let (id, generation) = (body.id, self.generations);
         let deadline = crate::record::moment(body.accepted.deadline);
-        let not_before = crate::record::moment(body.accepted.not_before);
         self.clients[client as usize].active += 1;
         self.count_tasks(&body, 1);
         let weight = super::memory::bytes(&body);
         self.resident += weight;
         let ended = body.is_ended();
-        let has_children = body
-            .steps
-            .iter()
-            .any(|step| step.spawned.is_some() && step.done.is_none());
+        let has_children = body.has_children();
         let order = Order {
             id,
             accepted: body.at,
@@ -325,12 +320,7 @@ impl Book {
         if let Some(deadline) = deadline {
             self.timers.insert((deadline, timer(Due::Deadline)));
         }
-        match not_before {
-            Some(begin) if begin > now => {
-                self.timers.insert((begin, timer(Due::Begin)));
-            }
-            _ => self.queue_current(slot, now),
-        }
+        self.queue_current(slot, now);
         if is_new {
             self.watch(slot);
         }

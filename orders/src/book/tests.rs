@@ -23,7 +23,7 @@ struct World {
     lists: crate::tasks::Lists,
 }
 
-fn spec(more: Value) -> Arc<ServiceSpec> {
+fn spec(more: &Value) -> Arc<ServiceSpec> {
     let mut spec = json!({"url": "http://localhost"});
     for (key, value) in more.as_object().unwrap() {
         spec[key] = value.clone();
@@ -48,12 +48,12 @@ impl World {
             asks: 0,
             lists: crate::tasks::Lists::default(),
         };
-        world.service("A", 1, json!({}));
-        world.service("B", 2, json!({}));
+        world.service("A", 1, &json!({}));
+        world.service("B", 2, &json!({}));
         world
     }
 
-    fn service(&mut self, name: &str, line: u32, more: Value) {
+    fn service(&mut self, name: &str, line: u32, more: &Value) {
         let (name, spec) = (Arc::<str>::from(name), Some(spec(more)));
         self.event(Event::Service {
             name: Arc::clone(&name),
@@ -101,7 +101,7 @@ impl World {
         self.event(Event::Durable { through });
     }
 
-    fn submit(&mut self, document: Value) -> Ask {
+    fn submit(&mut self, document: &Value) -> Ask {
         self.asks += 1;
         let ask = Ask(self.asks);
         let body = Bytes::from(document.to_string());
@@ -213,9 +213,9 @@ fn arithmetic(handout: &Handout) -> Outcome {
 #[test]
 fn tasks_are_done_in_the_order_of_the_list() {
     let mut world = World::new();
-    let first = world.submit(json!({"input": 5, "tasks": ["A", "B"]}));
-    let second = world.submit(json!({"input": 5, "todo": ["B", "A"]}));
-    let third = world.submit(json!({"input": 5, "tasks": ["A", "B", "A"]}));
+    let first = world.submit(&json!({"input": 5, "tasks": ["A", "B"]}));
+    let second = world.submit(&json!({"input": 5, "todo": ["B", "A"]}));
+    let third = world.submit(&json!({"input": 5, "tasks": ["A", "B", "A"]}));
     world.work(arithmetic);
     for (ask, result) in [(first, "14"), (second, "12"), (third, "16")] {
         let id = world.id(ask);
@@ -227,7 +227,7 @@ fn tasks_are_done_in_the_order_of_the_list() {
 fn the_messages_of_both_examples_go_from_task_to_task() {
     let mut world = World::new();
     for name in ["A", "B"] {
-        let spec = Some(spec(json!({"call": "message"})));
+        let spec = Some(spec(&json!({"call": "message"})));
         world.event(Event::Service {
             name: name.into(),
             spec,
@@ -256,9 +256,9 @@ fn the_messages_of_both_examples_go_from_task_to_task() {
         ]);
         reply(steps[handout.payload.as_str()])
     };
-    let first = world.submit(json!({"input": 5, "tasks": ["A", "B"], "mode": "slip"}));
+    let first = world.submit(&json!({"input": 5, "tasks": ["A", "B"], "mode": "slip"}));
     world.work(services);
-    let second = world.submit(json!({"input": 5, "tasks": ["B", "A"], "mode": "trace"}));
+    let second = world.submit(&json!({"input": 5, "tasks": ["B", "A"], "mode": "trace"}));
     world.work(services);
     assert_eq!(seen.borrow().len(), 4);
     let (first, second) = (world.id(first), world.id(second));
@@ -269,7 +269,7 @@ fn the_messages_of_both_examples_go_from_task_to_task() {
 #[test]
 fn an_empty_list_ends_at_once_with_the_input() {
     let mut world = World::new();
-    let ask = world.submit(json!({"input": [1, 2], "tasks": []}));
+    let ask = world.submit(&json!({"input": [1, 2], "tasks": []}));
     let id = world.id(ask);
     assert_eq!(world.end(id), (EndCode::Completed, "[1,2]".to_owned()));
     assert_eq!(world.book.figures(world.now).active_orders, 0);
@@ -279,7 +279,7 @@ fn an_empty_list_ends_at_once_with_the_input() {
 fn nothing_is_answered_or_handed_out_before_it_is_kept() {
     let mut world = World::new();
     world.keeps = false;
-    let ask = world.submit(json!({"input": 5, "tasks": ["A", "B"]}));
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A", "B"]}));
     assert!(world.answers.is_empty() && world.handed.is_empty());
     world.keep();
     world.id(ask);
@@ -299,7 +299,7 @@ fn nothing_is_answered_or_handed_out_before_it_is_kept() {
 #[test]
 fn groups_are_joined_and_conditions_look_at_the_result_so_far() {
     let mut world = World::new();
-    let ask = world.submit(json!({"input": 5, "tasks": [
+    let ask = world.submit(&json!({"input": 5, "tasks": [
         "A",
         ["A", "B", {"task": "B", "when": {"path": "", "gt": 100}}],
         {"task": "A", "when": {"path": "/A#2", "eq": 1}},
@@ -320,9 +320,9 @@ fn a_task_is_tried_again_with_longer_pauses_and_then_its_order_fails() {
     world.service(
         "C",
         3,
-        json!({"retries": {"attempts": 3, "pause": "1s", "longest": "10s"}}),
+        &json!({"retries": {"attempts": 3, "pause": "1s", "longest": "10s"}}),
     );
-    let ask = world.submit(json!({"input": 5, "tasks": ["A", "C", "B"]}));
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A", "C", "B"]}));
     let services = |handout: &Handout| match &*handout.task {
         "C" => Outcome::Failed("out of paper".to_owned()),
         _ => arithmetic(handout),
@@ -371,9 +371,9 @@ fn a_task_is_tried_again_with_longer_pauses_and_then_its_order_fails() {
 fn what_was_done_is_taken_back_in_reverse_when_an_order_fails_for_good() {
     let mut world = World::new();
     for (name, line) in [("undo", 3), ("bad", 4)] {
-        world.service(name, line, json!({}));
+        world.service(name, line, &json!({}));
     }
-    let ask = world.submit(json!({"input": 5, "tasks": [
+    let ask = world.submit(&json!({"input": 5, "tasks": [
         {"task": "A", "undo": "undo"}, {"task": "B", "undo": "undo"}, "bad",
     ]}));
     let undone = std::cell::RefCell::new(Vec::new());
@@ -406,7 +406,7 @@ fn a_lost_line_costs_no_attempt_and_another_one_gets_the_task_at_once() {
         service: "A".into(),
         source: "A-7".into(),
     });
-    let ask = world.submit(json!({"input": 5, "tasks": ["A"]}));
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
     let (line, lost) = world.handed.pop().unwrap();
     world.event(Event::LineClosed { line });
     let (other, handout) = world.handed[0].clone();
@@ -426,8 +426,8 @@ fn a_lost_line_costs_no_attempt_and_another_one_gets_the_task_at_once() {
 #[test]
 fn deadlines_end_orders_and_tasks_that_are_late_are_not_begun() {
     let mut world = World::new();
-    let ask = world.submit(json!({"input": 5, "tasks": ["A"], "deadline": "10s"}));
-    let late = world.submit(json!({"input": 5, "tasks": [{"task": "B", "deadline": "5s"}]}));
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"], "deadline": "10s"}));
+    let late = world.submit(&json!({"input": 5, "tasks": [{"task": "B", "deadline": "5s"}]}));
     assert_eq!(world.handed[0].1.timeout, Duration::from_secs(10));
     assert_eq!(world.handed[1].1.timeout, Duration::from_secs(5));
     world.pass(Duration::from_secs(6));
@@ -476,17 +476,17 @@ fn limits_and_contracts_are_kept_and_say_what_to_do() {
             "there is no service `Z`",
         ),
     ] {
-        let ask = world.submit(document);
+        let ask = world.submit(&document);
         assert_eq!(world.refusal(ask), refusal);
     }
     for _ in 0..2 {
-        let ask = world.submit(json!({"client": "X", "input": 1}));
+        let ask = world.submit(&json!({"client": "X", "input": 1}));
         world.id(ask);
     }
-    let ask = world.submit(json!({"client": "X", "input": 1}));
+    let ask = world.submit(&json!({"client": "X", "input": 1}));
     assert!(world.refusal(ask).contains("2 active orders"));
     world.work(arithmetic);
-    let ask = world.submit(json!({"client": "X", "input": 1}));
+    let ask = world.submit(&json!({"client": "X", "input": 1}));
     world.id(ask);
 }
 
@@ -494,10 +494,10 @@ fn limits_and_contracts_are_kept_and_say_what_to_do() {
 fn the_same_key_means_the_same_order() {
     let mut world = World::new();
     let document = json!({"input": 5, "tasks": ["A"], "idempotency_key": "k"});
-    let first = world.submit(document.clone());
-    let again = world.submit(document);
+    let first = world.submit(&document);
+    let again = world.submit(&document);
     assert_eq!(world.id(first), world.id(again));
-    let other = world.submit(json!({"input": 6, "tasks": ["A"], "idempotency_key": "k"}));
+    let other = world.submit(&json!({"input": 6, "tasks": ["A"], "idempotency_key": "k"}));
     assert!(world.refusal(other).contains("another order"));
     assert_eq!(world.book.figures(world.now).accepted, 1);
 }
@@ -505,8 +505,8 @@ fn the_same_key_means_the_same_order() {
 #[test]
 fn a_task_waits_for_the_orders_it_gives_rise_to_and_may_not_call_on_itself() {
     let mut world = World::new();
-    world.service("split", 3, json!({"envelope": true}));
-    let ask = world.submit(json!({"input": [1, 2], "tasks": ["split"]}));
+    world.service("split", 3, &json!({"envelope": true}));
+    let ask = world.submit(&json!({"input": [1, 2], "tasks": ["split"]}));
     world.work(|handout| match &*handout.task {
         "split" => reply(
             r#"{"result":"halves","orders":[{"input":1,"tasks":["A"]},{"input":2,"tasks":["B"]}]}"#,
@@ -522,7 +522,7 @@ fn a_task_waits_for_the_orders_it_gives_rise_to_and_may_not_call_on_itself() {
         .map(|number| result["orders"][number]["result"].clone())
         .into();
     assert_eq!(results, [json!(3), json!(4)]);
-    let ask = world.submit(json!({"input": 1, "tasks": ["split"]}));
+    let ask = world.submit(&json!({"input": 1, "tasks": ["split"]}));
     world.work(|_| reply(r#"{"result":1,"orders":[{"input":1,"tasks":["A","split"]}]}"#));
     let id = world.id(ask);
     let (code, reason) = world.end(id);
@@ -539,7 +539,7 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
     world.book.settings.resident_bytes = 0;
     world.event(Event::LineClosed { line: LineId(1) });
     let asks: Vec<Ask> = (0..100)
-        .map(|n| world.submit(json!({"input": n, "tasks": ["A", "B"]})))
+        .map(|n| world.submit(&json!({"input": n, "tasks": ["A", "B"]})))
         .collect();
     let through = world.book.next() - 1;
     world.event(Event::Applied { through });
@@ -577,4 +577,47 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
             .unwrap()
             .is_empty()
     );
+}
+
+#[test]
+fn orders_that_wait_stay_in_the_store_when_they_are_looked_at_or_tried_again() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    let asks: Vec<Ask> = (0..100)
+        .map(|n| world.submit(&json!({"input": n, "tasks": ["A"]})))
+        .collect();
+    world.work(|_| Outcome::Failed("out of paper".to_owned()));
+    world.event(Event::LineClosed { line: LineId(1) });
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    assert_eq!(world.book.resident, 0);
+    for ask in asks {
+        let (id, ask) = (world.id(ask), Ask(1_000));
+        world.event(Event::Look { id, ask });
+    }
+    world.pass(Duration::from_secs(60));
+    while !world.loads.is_empty() {
+        for id in std::mem::take(&mut world.loads) {
+            let body = Some(Box::new(world.replayed(id)));
+            world.event(Event::Loaded { id, body });
+        }
+    }
+    assert_eq!(world.book.resident, 0);
+}
+
+#[test]
+fn orders_that_a_task_gives_rise_to_are_counted_and_stay_in_the_store_as_others_do() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    world.event(Event::LineClosed { line: LineId(1) });
+    world.service("split", 3, &json!({"envelope": true}));
+    world.submit(&json!({"input": 1, "tasks": ["split"]}));
+    let order = r#"{"input":1,"tasks":["A"]}"#;
+    world.work(|_| reply(format!(r#"{{"result":1,"orders":[{order},{order}]}}"#)));
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    let orders = world.book.orders.iter();
+    let resident = orders.filter(|(_, order)| order.body.is_some());
+    assert_eq!(resident.count(), 1, "the one that waits for the others");
+    assert_eq!(world.book.figures(world.now).accepted, 3);
 }

@@ -1,5 +1,9 @@
 //! Sees to it that somebody is behind each service: a workflow for one that is a function, a line for one that is an
-//! endpoint outside. What is idle is switched off, what is wanted is started.
+//! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
+
+mod idle;
+mod view;
+mod workflow;
 
 use std::{
     collections::BTreeMap,
@@ -7,13 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orders::{book::BookFigures, service::ServiceSpec, tasks::is_service_name};
-use edgeless_types::{
-    CodeDigest, WorkflowId,
-    resource::order_source,
-    workflow::{Workflow, WorkflowFunction, WorkflowResource},
-};
-use serde::{Deserialize, Serialize};
+use edgeless_orders::{service::ServiceSpec, tasks::is_service_name};
+use edgeless_types::CodeDigest;
 use tokio::{sync::mpsc, task::AbortHandle};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,39 +27,8 @@ use crate::{
 /// How often idle services are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// A service as it is kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ServiceRecord {
-    /// What it is.
-    pub spec: ServiceSpec,
-    /// Names this start of its workflow, so that there is one however often it is asked for.
-    pub start: Uuid,
-    /// The workflow that runs for it.
-    pub workflow_id: Option<WorkflowId>,
-    /// It is held up: tasks wait.
-    #[serde(default)]
-    pub paused: bool,
-}
-
-/// A service as clients see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ServiceView {
-    /// Its name.
-    pub name: String,
-    /// `running`, `off` (idle, or never wanted) or `paused`.
-    pub state: String,
-    /// What it is.
-    #[schema(value_type = Object)]
-    pub spec: ServiceSpec,
-    /// The workflow that runs for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Uuid>)]
-    pub workflow_id: Option<WorkflowId>,
-    /// What waits for it and what it has done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
-    pub figures: Option<serde_json::Value>,
-}
+use view::view;
+pub use view::{ServiceRecord, ServiceView};
 
 /// Keeps services and what runs for them; cheap to clone.
 #[derive(Clone)]
@@ -311,87 +279,6 @@ impl Deployer {
         Ok(())
     }
 
-    /// Switches off what has been idle for long enough.
-    async fn look(&self) {
-        let Some(figures) = self.0.orders.figures().await else {
-            return;
-        };
-        let mut idle = Vec::new();
-        for (name, deployed) in self.services().iter_mut() {
-            let figures = figures.services.get(name.as_str());
-            let is_busy = figures.is_some_and(|figures| figures.tasks_to_do > 0);
-            let spec = &deployed.record.spec;
-            if is_busy || deployed.record.workflow_id.is_none() || spec.min_instances > 0 {
-                deployed.idle = None;
-                continue;
-            }
-            let since = deployed.idle.get_or_insert_with(Instant::now).elapsed();
-            let said = figures.and_then(|figures| figures.idle_s);
-            let said = said.map_or(Duration::ZERO, Duration::from_secs_f64);
-            if since.max(said) >= spec.idle_after {
-                idle.push(name.clone());
-            }
-        }
-        for name in idle {
-            if let Err(refusal) = self.switch_off(&name).await {
-                tracing::warn!(service = name, %refusal, "an idle service cannot be switched off");
-            }
-        }
-    }
-
-    async fn switch_off(&self, name: &str) -> Result<(), Refusal> {
-        let _changing = self.0.changing.lock().await;
-        let Some(mut record) = self.record(name) else {
-            return Ok(());
-        };
-        self.stop(&mut record).await?;
-        tracing::info!(service = name, "an idle service is switched off");
-        self.keep(name, record).await
-    }
-
-    fn any_may_idle(&self) -> bool {
-        self.services().values().any(|deployed| {
-            deployed.record.workflow_id.is_some() && deployed.record.spec.min_instances == 0
-        })
-    }
-
-    /// The workflow of a service: its function, and what brings it tasks.
-    fn workflow(&self, name: &str, spec: &ServiceSpec) -> Result<Workflow, Refusal> {
-        let url = self.0.url.clone().map_err(Refusal::Conflict)?;
-        let Some(class_specification) = spec.class_specification.clone() else {
-            return Err(Refusal::fault(
-                "/class_specification",
-                "the service has no function",
-            ));
-        };
-        let mut annotations = spec.annotations.clone();
-        if spec.min_instances > 0 {
-            annotations.insert("min_instances".to_owned(), spec.min_instances.to_string());
-        }
-        if let Some(most) = spec.max_instances {
-            annotations.insert("max_instances".to_owned(), most.to_string());
-        }
-        let source = WorkflowResource {
-            name: "tasks".to_owned(),
-            class_type: order_source::CLASS.class_type.to_owned(),
-            output_mapping: [(order_source::TASK.to_owned(), "function".to_owned())].into(),
-            configurations: [("service", name), ("url", &url)]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
-        };
-        Ok(Workflow {
-            name: Some(format!("service {name}")),
-            functions: vec![WorkflowFunction {
-                name: "function".to_owned(),
-                class_specification,
-                output_mapping: BTreeMap::new(),
-                annotations,
-            }],
-            resources: vec![source],
-            annotations: BTreeMap::new(),
-        })
-    }
-
     fn open_endpoint(&self, name: &str, spec: &ServiceSpec) {
         let Some(url) = &spec.url else { return };
         let (orders, client) = (self.0.orders.clone(), self.0.client.clone());
@@ -448,25 +335,6 @@ impl Deployer {
             .services
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
-    let state = match (
-        record.paused,
-        record.workflow_id.is_some() || record.spec.url.is_some(),
-    ) {
-        (true, _) => "paused",
-        (false, true) => "running",
-        (false, false) => "off",
-    };
-    let figures = figures.and_then(|figures| figures.services.get(name));
-    ServiceView {
-        name: name.to_owned(),
-        state: state.to_owned(),
-        spec: record.spec.clone(),
-        workflow_id: record.workflow_id,
-        figures: figures.and_then(|figures| serde_json::to_value(figures).ok()),
     }
 }
 

@@ -1,0 +1,149 @@
+//! Reads what was kept of orders: the log from where the store ends, and what has not come to its end.
+
+use std::{ops::ControlFlow, path::Path, sync::Arc};
+
+use edgeless_daemon::panic::caught;
+use edgeless_orders::{
+    body::Body,
+    book::{Book, Effect, EndedOrder, Output, Told},
+    log::{Log, Options},
+    record::Record,
+    store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
+    tasks::Lists,
+};
+use edgeless_types::OrderId;
+use prost::Message;
+use rustc_hash::FxHashMap;
+
+use super::{OpenError, Settings, body_of, now};
+
+/// Opens log and store, and brings the store to where the log is.
+pub(super) fn read(
+    folder: &Path,
+    settings: &Settings,
+    lists: &Lists,
+) -> Result<(Arc<dyn Store>, Log), OpenError> {
+    // The database takes its file for what it wrote, and panics where it is not.
+    let opened = caught(|| Tables::open(&folder.join("orders.redb")));
+    let store = opened.unwrap_or_else(|| {
+        let text = "its pages contradict one another; restore it from a copy, or move the folder `orders` away to \
+                    begin anew without its orders";
+        Err(StoreError(text.to_owned()))
+    })?;
+    let applied = store.applied()?;
+    let mut changed: FxHashMap<OrderId, Record> = FxHashMap::default();
+    let options = Options {
+        segment_bytes: settings.segment_mib << 20,
+        max_bytes: settings.log_mib << 20,
+        sync_delay: settings.sync_delay,
+    };
+    let mut through = applied;
+    let log = Log::open(
+        &folder.join("log"),
+        options,
+        applied + 1,
+        |sequence, bytes| {
+            let record = Record::decode(bytes).map_err(|error| error.to_string())?;
+            for change in record.changes {
+                changed.entry(change.id()).or_default().changes.push(change);
+            }
+            through = sequence;
+            Ok(())
+        },
+    )?;
+    let mut rows = Rows::default();
+    rows.through = through;
+    for (id, record) in changed {
+        let before = store.read(id)?;
+        let row = row_change(before, record, lists)?;
+        rows.rows.insert(id, row);
+    }
+    if through > applied {
+        tracing::info!(
+            orders = rows.rows.len(),
+            "orders are brought from the log to the store"
+        );
+        store.apply(&rows, Keep::ForGood)?;
+    }
+    let mut log = log;
+    log.trim(through + 1);
+    Ok((Arc::new(store), log))
+}
+
+/// What changes in the log come to for a row.
+fn row_change(
+    before: Option<Record>,
+    changes: Record,
+    lists: &Lists,
+) -> Result<RowChange, StoreError> {
+    let mut rows = Rows::default();
+    let told = Told::default();
+    let id = changes.changes.first().map(|change| change.id());
+    let all = Record {
+        changes: before
+            .into_iter()
+            .flat_map(|row| row.changes)
+            .chain(changes.changes.clone())
+            .collect(),
+    };
+    rows.add(0, changes, &told);
+    let mut row = id.and_then(|id| rows.rows.remove(&id)).unwrap_or_default();
+    let body = body_of(all, lists)?;
+    // What was told is counted by the store itself.
+    let delivered = body.delivered.len();
+    row.ended = body.ended().map(|ended| EndedOrder {
+        outputs: ended.outputs + u32::try_from(delivered).unwrap_or(0),
+        ..ended
+    });
+    Ok(row)
+}
+
+/// Puts what had not ended into the book.
+pub(super) fn restore(
+    book: &mut Book,
+    store: &dyn Store,
+    lists: &Lists,
+) -> Result<Output, OpenError> {
+    let mut begin = Output::default();
+    let mut damaged = None;
+    let mut count = 0_u64;
+    store.visit(
+        Which::Active,
+        None,
+        &mut |_, record| match body_of(record, lists) {
+            Ok(body) => {
+                count += 1;
+                add(&mut begin, book.restore(Box::new(body), now()));
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                damaged = Some(error);
+                ControlFlow::Break(())
+            }
+        },
+    )?;
+    if let Some(error) = damaged {
+        return Err(error.into());
+    }
+    for (parent, position, child) in book.orphans() {
+        if let Some(record) = store.read(child)? {
+            let child: Body = body_of(record, lists)?;
+            add(&mut begin, book.adopt(parent, position, &child, now()));
+        }
+    }
+    add(&mut begin, book.resume(now()));
+    for id in store.undelivered()? {
+        if let Some(record) = store.read(id)? {
+            begin
+                .effects
+                .push(Effect::Deliver(Arc::new(body_of(record, lists)?)));
+        }
+    }
+    tracing::info!(orders = count, "active orders go on");
+    Ok(begin)
+}
+
+fn add(all: &mut Output, more: Output) {
+    all.records.extend(more.records);
+    all.effects.extend(more.effects);
+}

@@ -1,0 +1,193 @@
+//! Orders in streams: many that are sent at once, and changes as they are kept.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::{Body as HttpBody, Bytes},
+    extract::{State, rejection::BytesRejection},
+    http::{HeaderValue, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use edgeless_orders::{body::Body, book::Answer};
+use edgeless_types::OrderId;
+use futures_util::{Stream, StreamExt, future, stream};
+use serde::Serialize;
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use super::{
+    api::Api,
+    error::{Path, Problem, body, parse_id},
+    orders::{AcceptedView, ORDER_BYTES, OrderSummary, read},
+};
+use crate::orders::Orders;
+
+/// The longest body of a batch.
+pub(super) const BATCH_BYTES: usize = 64 << 20;
+/// Orders of a batch on their way at once.
+const AT_ONCE: usize = 512;
+/// How often those who watch hear something when nothing happens.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What one line of a batch is answered with.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Accepted(AcceptedView),
+    Refused { error: Box<Problem> },
+}
+
+/// Takes many orders, one a line (NDJSON), and answers with one line for each, in their order: the id, or what is wrong
+/// with it. Lines are answered while others are still being taken.
+#[utoipa::path(post, path = "/api/v1/orders/batch",
+    request_body(content = String, description = "Orders, one a line", content_type = "application/x-ndjson"),
+    responses((status = 200, description = "`{\"id\"}` or `{\"error\"}`, one a line", body = String,
+        content_type = "application/x-ndjson"), (status = 413, body = Problem)))]
+pub(super) async fn batch(
+    State(orders): State<Orders>,
+    document: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let document = body(document, BATCH_BYTES)?;
+    let lines = lines(&document);
+    let answers = stream::iter(lines)
+        .map(move |line| {
+            let orders = orders.clone();
+            async move { take(&orders, &line).await }
+        })
+        .buffered(AT_ONCE)
+        .map(|line| {
+            let mut text = serde_json::to_vec(&line).unwrap_or_default();
+            text.push(b'\n');
+            Ok::<_, Infallible>(Bytes::from(text))
+        });
+    let mut response = HttpBody::from_stream(answers).into_response();
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// The lines of a document that are not blank.
+fn lines(document: &Bytes) -> Vec<Bytes> {
+    let lines = document
+        .split(|byte| *byte == b'\n')
+        .map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines.map(|line| document.slice_ref(line)).collect()
+}
+
+async fn take(orders: &Orders, line: &Bytes) -> Line {
+    let refused = |problem| Line::Refused {
+        error: Box::new(problem),
+    };
+    if line.len() > ORDER_BYTES {
+        let detail = format!("the line is longer than {ORDER_BYTES} bytes");
+        return refused(Problem::bad_request(detail));
+    }
+    // An order is not to keep the whole batch in memory.
+    let line = Bytes::copy_from_slice(line);
+    let submission = match read(orders, &line) {
+        Ok(submission) => submission,
+        Err(problem) => return refused(problem),
+    };
+    let id = OrderId::at(submission.came, &mut rand::rng());
+    match orders.submit(id, submission, false).await {
+        Answer::Accepted { id, again } => Line::Accepted(AcceptedView { id, again }),
+        Answer::Refused(refusal) => refused(refusal.into()),
+        Answer::Order(_) | Answer::Ended(_) | Answer::Done => {
+            refused(edgeless_orders::book::Refusal::Ending.into())
+        }
+    }
+}
+
+/// Changes of all orders as they are kept (server-sent events): `event` is the state of the order, `data` the order as
+/// in lists. `missed` says that so many changes were too quick for whoever watches.
+#[utoipa::path(get, path = "/api/v1/orders/events",
+    responses((status = 200, content_type = "text/event-stream", body = String)))]
+pub(super) async fn watch_all(State(api): State<Api>) -> Response {
+    let changes = changes(api.orders.watch()).map(|change| Ok::<_, Infallible>(change.event()));
+    respond(changes.take_until(api.shutdown.cancelled_owned()))
+}
+
+/// How an order is, then each of its changes, until its end (server-sent events).
+#[utoipa::path(get, path = "/api/v1/orders/{id}/events",
+    responses((status = 200, content_type = "text/event-stream", body = String),
+        (status = 404, body = Problem)))]
+pub(super) async fn watch_one(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id: OrderId = parse_id(&id, "order")?;
+    let receiver = api.orders.watch();
+    let now = match api.orders.look(id).await {
+        Answer::Order(body) | Answer::Ended(body) => Change::of(&body),
+        Answer::Refused(refusal) => return Err(refusal.into()),
+        Answer::Accepted { .. } | Answer::Done => {
+            return Err(edgeless_orders::book::Refusal::Ending.into());
+        }
+    };
+    let (first, has_ended) = (now.event(), now.is_end());
+    let rest = changes(receiver).filter(move |change| {
+        let wanted = match change {
+            Change::Order(summary) => summary.id == id,
+            Change::Missed(_) => true,
+        };
+        future::ready(wanted)
+    });
+    // The last one is the end.
+    let rest = rest.scan(has_ended, |ended, change| {
+        let next = (!*ended).then(|| change.event());
+        *ended = *ended || change.is_end();
+        future::ready(next)
+    });
+    let all = stream::iter([first]).chain(rest).map(Ok::<_, Infallible>);
+    Ok(respond(all.take_until(api.shutdown.cancelled_owned())))
+}
+
+fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response()
+}
+
+/// What somebody who watches hears.
+enum Change {
+    Order(OrderSummary),
+    Missed(u64),
+}
+
+impl Change {
+    fn of(body: &Body) -> Self {
+        Self::Order(OrderSummary::from(body))
+    }
+
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Order(summary) if summary.ended.is_some())
+    }
+
+    fn event(&self) -> Event {
+        match self {
+            Self::Order(summary) => {
+                let data = serde_json::to_string(summary).unwrap_or_default();
+                Event::default().event(summary.state.name()).data(data)
+            }
+            Self::Missed(count) => Event::default().event("missed").data(count.to_string()),
+        }
+    }
+}
+
+fn changes(
+    receiver: Receiver<std::sync::Arc<Body>>,
+) -> impl Stream<Item = Change> + Send + 'static {
+    stream::unfold(receiver, async |mut receiver| {
+        let change = match receiver.recv().await {
+            Ok(body) => Change::of(&body),
+            Err(RecvError::Lagged(count)) => Change::Missed(count),
+            Err(RecvError::Closed) => return None,
+        };
+        Some((change, receiver))
+    })
+}
