@@ -134,11 +134,7 @@ async fn an_order_is_held_up_watched_cancelled_and_tried_again() {
         done(&cluster, "service resume A").await,
         "service A goes on\n"
     );
-    let id = done(
-        &cluster,
-        "order submit --input {} --task B --deadline 1ms",
-    )
-    .await;
+    let id = done(&cluster, "order submit --input {} --task B --deadline 1ms").await;
     let id = id.trim_end();
     let ended = refused(&cluster, &format!("order watch {id}")).await;
     assert!(ended.contains("is expired"), "{ended}");
