@@ -1,8 +1,10 @@
 //! How everybody asks the owner of the domain ([`crate::orchestrator`]).
 
+use std::collections::BTreeMap;
+
 use edgeless_daemon::{code::CodeStore, writer::WriteError};
 use edgeless_types::{
-    Epoch, LogicalId, Timestamp,
+    Epoch, LogicalId, OrderDemand, Timestamp,
     intent::{Intent, IntentOutcome},
     workflow::OutputMapping,
 };
@@ -180,6 +182,14 @@ impl Handle {
     /// ε-ORC is ending.
     pub async fn intent(&self, key: String, value: Option<String>) -> Result<IntentOutcome, Ended> {
         self.ask(|reply| Request::Intent(key, value, reply)).await
+    }
+
+    /// What orders want of services, all of them.
+    ///
+    /// # Errors
+    /// ε-ORC is ending.
+    pub async fn tell_demand(&self, demand: BTreeMap<LogicalId, OrderDemand>) -> Result<(), Ended> {
+        self.with(move |domain, _| domain.tell_demand(demand)).await
     }
 
     /// Moves a vertex.

@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 use edgeless_types::{
-    LogicalId, NodeCapabilities, NodeHealth, NodeId, Timestamp,
+    LogicalId, NodeCapabilities, NodeHealth, NodeId, OrderDemand, Timestamp,
     intent::{Intent, IntentOutcome},
 };
 use serde::{Deserialize, Serialize};
@@ -37,10 +37,22 @@ pub fn router(shown: Shown) -> Router {
         .route("/api/v1/state", get(state))
         .route("/api/v1/nodes", get(nodes))
         .route("/api/v1/demand", get(demand))
+        .route("/api/v1/order_demand", get(order_demand))
         .route("/api/v1/samples", get(samples))
         .route("/api/v1/intents", post(intent))
         .route("/api/v1/intents/outcomes", get(outcomes))
         .with_state(shown)
+}
+
+/// `GET /api/v1/order_demand`: what orders want of functions that are services, as ε-CON said last.
+async fn order_demand(
+    State(shown): State<Shown>,
+) -> Result<Json<BTreeMap<LogicalId, OrderDemand>>, Response> {
+    let demand = shown
+        .orc
+        .read(|domain, _| domain.order_demand().clone())
+        .await;
+    Ok(Json(demand.map_err(ended)?))
 }
 
 #[derive(Deserialize)]

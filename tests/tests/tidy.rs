@@ -22,7 +22,7 @@ const PURE: [&str; 28] = [
     "orc/src/admission.rs",
     "orc/src/journal/difference.rs",
     "orc/src/mirror/entries.rs",
-    "orders/src/body.rs",
+    "orders/src/body/",
     "orders/src/book/",
     "orders/src/condition.rs",
     "orders/src/contract.rs",

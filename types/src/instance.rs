@@ -56,6 +56,25 @@ pub struct Demand {
     pub waiting: u64,
 }
 
+/// What orders want of a function that is a service, as ε-CON knows from the lists of tasks of all active orders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OrderDemand {
+    /// Tasks of active orders that are not done, also those whose turn has not come.
+    pub tasks_to_do: u64,
+    /// Tasks that could be handed out.
+    pub waiting: u64,
+    /// Tasks that are handed out.
+    pub in_flight: u64,
+    /// The age of the oldest order with a task that waits, in seconds.
+    pub oldest_waiting_s: f64,
+    /// Tasks a second that came, over the last ten seconds.
+    pub came_per_second: f64,
+    /// Tasks a second that were done.
+    pub done_per_second: f64,
+    /// How long a task takes from being handed out to its result, in milliseconds.
+    pub took_ms: f64,
+}
+
 /// Why a desired instance does not run (yet).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

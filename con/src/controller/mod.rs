@@ -3,11 +3,12 @@
 //! Everything accepted is on disk before it is acknowledged. Which domain runs what is decided by
 //! the pure [`Cluster`]; the domains are told by their [`crate::worker`]s. A request is carried
 //! through even if its client goes away in the middle. `accept` takes workflows, `workflows`
-//! stops, moves and shows them, `update` changes them, which `follow` sees to its end, `dry_run` only asks; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
+//! stops, moves and shows them, `update` changes them, which `follow` sees to its end, `dry_run` only asks; `demand` says what orders want of services; `registry` has functions and their code, `domains` the domains, `nodes` operations on nodes,
 //! `keys` idempotency.
 
 mod accept;
 mod choice;
+mod demand;
 mod domains;
 mod dry_run;
 mod follow;

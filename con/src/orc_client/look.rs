@@ -8,7 +8,7 @@ use edgeless_proto::{
     convert::{ConvertError, id_bytes, id_from_wire},
     v1::{self, operate_request::Operation},
 };
-use edgeless_types::{LogicalId, NodeId, ProviderId};
+use edgeless_types::{LogicalId, NodeId, OrderDemand, ProviderId};
 use tonic::Code;
 
 use super::{DEADLINE, OrcClient, no_answer, reply, wire, within};
@@ -151,5 +151,32 @@ impl OrcClient {
                 _ => NotMoved::Unreachable(no_answer(&status)),
             }),
         }
+    }
+
+    /// Says what orders want of services.
+    ///
+    /// # Errors
+    /// The domain does not answer.
+    pub async fn tell_demand(
+        &mut self,
+        demand: Vec<(LogicalId, OrderDemand)>,
+    ) -> Result<(), String> {
+        let demand = demand.into_iter().map(|(logical_id, of)| v1::OrderDemand {
+            logical_id: id_bytes(&logical_id),
+            tasks_to_do: of.tasks_to_do,
+            waiting: of.waiting,
+            in_flight: of.in_flight,
+            oldest_waiting_s: of.oldest_waiting_s,
+            came_per_second: of.came_per_second,
+            done_per_second: of.done_per_second,
+            took_ms: of.took_ms,
+        });
+        let demand = demand.collect();
+        let told = reply(
+            DEADLINE,
+            self.control.tell_demand(v1::TellDemandRequest { demand }),
+        )
+        .await;
+        told.map(drop).map_err(|status| no_answer(&status))
     }
 }

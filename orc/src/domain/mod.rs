@@ -36,7 +36,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_types::{
-    DomainId, Generation, LogicalId, NodeId, PhysicalId, RunningInstance, Timestamp,
+    DomainId, Generation, LogicalId, NodeId, OrderDemand, PhysicalId, RunningInstance, Timestamp,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use rustc_hash::FxHashMap;
@@ -130,6 +130,8 @@ pub struct Domain {
     /// Vertices whose last update was given up, and why; until something is said of them again.
     given_up: FxHashMap<LogicalId, String>,
     drains: BTreeMap<NodeId, Drain>,
+    /// What orders want of vertices that are services, as ε-CON said last.
+    order_demand: BTreeMap<LogicalId, OrderDemand>,
     /// Of those, the ones that have come further.
     drained: BTreeSet<NodeId>,
     /// Reported by nodes, not desired as far as is known.
@@ -181,6 +183,7 @@ impl Domain {
             updating: BTreeSet::new(),
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
+            order_demand: BTreeMap::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
             retiring: Retiring::default(),

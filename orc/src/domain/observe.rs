@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeless_types::{
-    DomainId, LogicalId, NodeHealth, NodeId, Timestamp, WorkflowId,
+    DomainId, LogicalId, NodeHealth, NodeId, OrderDemand, Timestamp, WorkflowId,
     mirror::{ActiveInstance, RunningSince, Waiting},
     workflow::VertexSpec,
 };
@@ -135,6 +135,17 @@ impl Domain {
             }
             (why, _) => why.to_owned(),
         })
+    }
+
+    /// ε-CON says what orders want of services; vertices that are not desired here do not count.
+    pub fn tell_demand(&mut self, mut demand: BTreeMap<LogicalId, OrderDemand>) {
+        demand.retain(|logical_id, _| self.model.key_of(*logical_id).is_some());
+        self.order_demand = demand;
+    }
+
+    /// What orders want of services, as ε-CON said last.
+    pub fn order_demand(&self) -> &BTreeMap<LogicalId, OrderDemand> {
+        &self.order_demand
     }
 
     /// How many messages wait for each vertex that has no instance to take them.

@@ -6,7 +6,7 @@ use edgeless_proto::{
     convert::{ConvertError, digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
     v1::{self, domain_control_server::DomainControl, operate_request::Operation},
 };
-use edgeless_types::{LogicalId, NodeId, intent::Intent};
+use edgeless_types::{LogicalId, NodeId, OrderDemand, intent::Intent};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -50,6 +50,28 @@ impl DomainControl for Control {
         start_vertices(&self.0, vertices, epoch, All::Yes)
             .await
             .map(Response::new)
+    }
+
+    async fn tell_demand(
+        &self,
+        request: Request<v1::TellDemandRequest>,
+    ) -> Result<Response<v1::TellDemandReply>, Status> {
+        let demand = request.into_inner().demand.into_iter().map(|demand| {
+            let logical_id = id_from_wire(&demand.logical_id, "demand.logical_id")?;
+            let of_orders = OrderDemand {
+                tasks_to_do: demand.tasks_to_do,
+                waiting: demand.waiting,
+                in_flight: demand.in_flight,
+                oldest_waiting_s: demand.oldest_waiting_s,
+                came_per_second: demand.came_per_second,
+                done_per_second: demand.done_per_second,
+                took_ms: demand.took_ms,
+            };
+            Ok::<_, ConvertError>((logical_id, of_orders))
+        });
+        let demand = demand.collect::<Result<_, _>>()?;
+        self.0.tell_demand(demand).await.map_err(ended)?;
+        Ok(Response::new(v1::TellDemandReply {}))
     }
 
     async fn migrate(

@@ -81,6 +81,42 @@ async fn both_examples_of_messages_come_to_their_results() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_domain_is_told_what_orders_want_of_services() {
+    let cluster = with_services(&json!({})).await;
+    let path = "/api/v1/services/B/pause";
+    let (status, view) = cluster.rest.send(Method::POST, path, "").await.unwrap();
+    assert_eq!((status, &view["state"]), (StatusCode::OK, &json!("paused")));
+    for input in 0..5 {
+        let order = json!({"input": input, "tasks": ["A", "B", "B"]}).to_string();
+        let sent = cluster
+            .rest
+            .send(Method::POST, "/api/v1/orders", order)
+            .await;
+        assert_eq!(sent.unwrap().0, StatusCode::ACCEPTED);
+    }
+    until("ε-ORC knows that B has ten tasks to do", async || {
+        let demand = cluster.orc_http.get("/api/v1/order_demand").await?;
+        let mut demands = demand.as_object().unwrap().values();
+        let found = demands.find(|of| of["tasks_to_do"] == 10 && of["waiting"] == 5);
+        Ok(found.cloned())
+    })
+    .await
+    .unwrap();
+    let (status, _) = cluster
+        .rest
+        .send(Method::POST, "/api/v1/services/B/resume", "")
+        .await
+        .unwrap();
+    assert_eq!(status, StatusCode::OK);
+    until("all orders are completed", async || {
+        let page = cluster.rest.get("/api/v1/orders?state=completed").await?;
+        Ok((page["orders"].as_array().unwrap().len() == 5).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_idle_service_is_switched_off_and_the_next_order_starts_it() {
     let cluster = with_services(&json!({"min_instances": 0, "idle_after": "300ms"})).await;
     let state = async |name: &str| {

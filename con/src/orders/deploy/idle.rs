@@ -1,11 +1,38 @@
-//! Switches off what has been idle for long enough.
+//! Looks at all services now and then: switches off what has been idle for long enough, and says in the domains what
+//! orders want of those that run.
 
 use std::time::{Duration, Instant};
 
-use super::Deployer;
+use edgeless_types::{DomainId, OrderDemand};
+
+use super::{Deployed, Deployer, workflow::FUNCTION};
 use crate::problem::Refusal;
 
 impl Deployer {
+    /// Says in the domains what orders want of services.
+    pub(super) async fn tell_demand(&self, told: &mut Vec<DomainId>) {
+        let Some(figures) = self.0.orders.figures().await else {
+            return;
+        };
+        let demand = |(name, deployed): (&String, &Deployed)| {
+            let of = figures.services.get(name.as_str())?;
+            let demand = OrderDemand {
+                tasks_to_do: of.tasks_to_do,
+                waiting: of.waiting,
+                in_flight: of.in_flight,
+                oldest_waiting_s: of.oldest_waiting_s,
+                came_per_second: of.came_per_second,
+                done_per_second: of.done_per_second,
+                took_ms: of.took_ms,
+            };
+            let is_wanted = of.tasks_to_do > 0 || of.done_per_second > 0.0;
+            let workflow_id = deployed.record.workflow_id.filter(|_| is_wanted)?;
+            Some((workflow_id, demand))
+        };
+        let wanted = self.services().iter().filter_map(demand).collect();
+        self.0.con.tell_demand(FUNCTION, wanted, told).await;
+    }
+
     /// Switches off what has been idle for long enough.
     pub(super) async fn look(&self) {
         let Some(figures) = self.0.orders.figures().await else {
@@ -42,6 +69,13 @@ impl Deployer {
         self.stop(&mut record).await?;
         tracing::info!(service = name, "an idle service is switched off");
         self.keep(name, record).await
+    }
+
+    pub(super) fn any_runs(&self) -> bool {
+        let services = self.services();
+        services
+            .values()
+            .any(|deployed| deployed.record.workflow_id.is_some())
     }
 
     pub(super) fn any_may_idle(&self) -> bool {

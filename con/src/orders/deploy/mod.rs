@@ -24,6 +24,8 @@ use crate::{
     store::{Store, Write},
 };
 
+/// How often the domains are told what orders want.
+const TELL: Duration = Duration::from_secs(1);
 /// How often idle services are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -97,8 +99,12 @@ impl Deployer {
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tell = tokio::time::interval(TELL);
+        tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = Vec::new();
         loop {
             let may_idle = self.any_may_idle();
+            let any_runs = self.any_runs();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 name = wanted.recv() => {
@@ -106,6 +112,7 @@ impl Deployer {
                     self.ensure(&name).await;
                 }
                 _ = look.tick(), if may_idle => self.look().await,
+                _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
             }
         }
     }

@@ -11,6 +11,9 @@ use edgeless_types::{
 use super::Deployer;
 use crate::problem::Refusal;
 
+/// The name of the function in it.
+pub(super) const FUNCTION: &str = "function";
+
 impl Deployer {
     /// The workflow of a service: its function, and what brings it tasks.
     pub(super) fn workflow(&self, name: &str, spec: &ServiceSpec) -> Result<Workflow, Refusal> {
@@ -31,7 +34,7 @@ impl Deployer {
         let source = WorkflowResource {
             name: "tasks".to_owned(),
             class_type: order_source::CLASS.class_type.to_owned(),
-            output_mapping: [(order_source::TASK.to_owned(), "function".to_owned())].into(),
+            output_mapping: [(order_source::TASK.to_owned(), FUNCTION.to_owned())].into(),
             configurations: [("service", name), ("url", &url)]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
@@ -39,7 +42,7 @@ impl Deployer {
         Ok(Workflow {
             name: Some(format!("service {name}")),
             functions: vec![WorkflowFunction {
-                name: "function".to_owned(),
+                name: FUNCTION.to_owned(),
                 class_specification,
                 output_mapping: BTreeMap::new(),
                 annotations,

@@ -34,7 +34,7 @@ impl World {
             "{handout:?} is not to be done"
         );
         assert!(
-            !all.paused && !all.is_ended() || stopped,
+            (!all.paused || handout.undo) && !all.is_ended() || stopped,
             "{handout:?} is paused or ended"
         );
         assert!(

@@ -1,0 +1,191 @@
+//! Tasks go from service to service.
+
+use super::*;
+
+#[test]
+fn tasks_are_done_in_the_order_of_the_list() {
+    let mut world = World::new();
+    let first = world.submit(&json!({"input": 5, "tasks": ["A", "B"]}));
+    let second = world.submit(&json!({"input": 5, "todo": ["B", "A"]}));
+    let third = world.submit(&json!({"input": 5, "tasks": ["A", "B", "A"]}));
+    world.work(arithmetic);
+    for (ask, result) in [(first, "14"), (second, "12"), (third, "16")] {
+        let id = world.id(ask);
+        assert_eq!(world.end(id), (EndCode::Completed, result.to_owned()));
+    }
+}
+
+#[test]
+fn the_messages_of_both_examples_go_from_task_to_task() {
+    let mut world = World::new();
+    for name in ["A", "B"] {
+        let spec = Some(spec(&json!({"call": "message"})));
+        world.event(Event::Service {
+            name: name.into(),
+            spec,
+        });
+    }
+    let seen = std::cell::RefCell::new(Vec::new());
+    let services = |handout: &Handout| {
+        seen.borrow_mut().push(handout.payload.as_str().to_owned());
+        let steps: BTreeMap<&str, &str> = BTreeMap::from([
+            (
+                r#"{"input":5,"tasks":["A","B"],"done":[]}"#,
+                r#"{"input":7,"tasks":["A","B"],"done":["A"]}"#,
+            ),
+            (
+                r#"{"input":7,"tasks":["A","B"],"done":["A"]}"#,
+                r#"{"input":14,"tasks":["A","B"],"done":["A","B"]}"#,
+            ),
+            (
+                r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5}}}"#,
+                r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5,"result":10}},"from":"B"}"#,
+            ),
+            (
+                r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5,"result":10},"A":{"input":10}}}"#,
+                r#"{"input":5,"tasks":["B","A"],"jobs":{"B":{"input":5,"result":10},"A":{"input":10,"result":12}},"from":"A"}"#,
+            ),
+        ]);
+        reply(steps[handout.payload.as_str()])
+    };
+    let first = world.submit(&json!({"input": 5, "tasks": ["A", "B"], "mode": "slip"}));
+    world.work(services);
+    let second = world.submit(&json!({"input": 5, "tasks": ["B", "A"], "mode": "trace"}));
+    world.work(services);
+    assert_eq!(seen.borrow().len(), 4);
+    let (first, second) = (world.id(first), world.id(second));
+    assert_eq!(world.end(first), (EndCode::Completed, "14".to_owned()));
+    assert_eq!(world.end(second), (EndCode::Completed, "12".to_owned()));
+}
+
+#[test]
+fn an_empty_list_ends_at_once_with_the_input() {
+    let mut world = World::new();
+    let ask = world.submit(&json!({"input": [1, 2], "tasks": []}));
+    let id = world.id(ask);
+    assert_eq!(world.end(id), (EndCode::Completed, "[1,2]".to_owned()));
+    assert_eq!(world.book.figures(world.now).active_orders, 0);
+}
+
+#[test]
+fn nothing_is_answered_or_handed_out_before_it_is_kept() {
+    let mut world = World::new();
+    world.keeps = false;
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A", "B"]}));
+    assert!(world.answers.is_empty() && world.handed.is_empty());
+    world.keep();
+    world.id(ask);
+    world.work(arithmetic);
+    assert_eq!(world.records.len(), 2);
+    assert!(world.handed.is_empty(), "B builds on what is not kept");
+    world.keep();
+    world.work(arithmetic);
+    world.asks += 1;
+    let (id, look) = (world.id(ask), Ask(world.asks));
+    world.event(Event::Look { id, ask: look });
+    assert!(!world.answers.iter().any(|(ask, _)| *ask == look));
+    world.keep();
+    assert_eq!(world.end(id), (EndCode::Completed, "14".to_owned()));
+}
+
+#[test]
+fn groups_are_joined_and_conditions_look_at_the_result_so_far() {
+    let mut world = World::new();
+    let ask = world.submit(&json!({"input": 5, "tasks": [
+        "A",
+        ["A", "B", {"task": "B", "when": {"path": "", "gt": 100}}],
+        {"task": "A", "when": {"path": "/A#2", "eq": 1}},
+    ]}));
+    world.work(arithmetic);
+    let id = world.id(ask);
+    assert_eq!(
+        world.end(id),
+        (EndCode::Completed, r#"{"A#2":9,"B":14}"#.to_owned())
+    );
+    let figures = world.book.figures(world.now);
+    assert_eq!(figures.tasks_to_do, 0);
+}
+
+#[test]
+fn a_task_is_tried_again_with_longer_pauses_and_then_its_order_fails() {
+    let mut world = World::new();
+    world.service(
+        "C",
+        3,
+        &json!({"retries": {"attempts": 3, "pause": "1s", "longest": "10s"}}),
+    );
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A", "C", "B"]}));
+    let services = |handout: &Handout| match &*handout.task {
+        "C" => Outcome::Failed("out of paper".to_owned()),
+        _ => arithmetic(handout),
+    };
+    let id = world.id(ask);
+    let mut attempts = Vec::new();
+    for _ in 0..10 {
+        attempts.extend(world.handed.iter().map(|(_, handout)| handout.attempt));
+        world.work(services);
+        if let Some(due) = world.book.next_due() {
+            world.now = due;
+            world.event(Event::Tick);
+        }
+    }
+    let (code, reason) = world.end(id);
+    assert_eq!(code, EndCode::Failed);
+    assert_eq!(reason, "task `C`, 3 attempts: out of paper");
+    let body = world.look(id);
+    let misses = &body.steps[1].misses;
+    let pauses: Vec<f64> = misses[..2]
+        .iter()
+        .map(|(at, missed)| Timestamp::from_nanos(missed.again).since(*at).as_secs_f64())
+        .collect();
+    assert!(
+        (0.5..=1.0).contains(&pauses[0]) && (1.0..=2.0).contains(&pauses[1]),
+        "{pauses:?}"
+    );
+    // Retried, the new order goes on where this one failed.
+    world.asks += 1;
+    let (retry, new) = (
+        Ask(world.asks),
+        OrderId::at(world.now, &mut SmallRng::seed_from_u64(99)),
+    );
+    world.event(Event::Retry {
+        id,
+        new,
+        ask: retry,
+    });
+    assert_eq!(world.id(retry), new);
+    world.work(|handout| reply(format!("{}0", handout.payload.as_str())));
+    assert_eq!(world.end(new), (EndCode::Completed, "700".to_owned()));
+    assert_eq!(world.end(id).0, EndCode::Failed);
+}
+
+#[test]
+fn what_was_done_is_taken_back_in_reverse_when_an_order_fails_for_good() {
+    let mut world = World::new();
+    for (name, line) in [("undo", 3), ("bad", 4)] {
+        world.service(name, line, &json!({}));
+    }
+    let ask = world.submit(&json!({"input": 5, "tasks": [
+        {"task": "A", "undo": "undo"}, {"task": "B", "undo": "undo"}, "bad",
+    ]}));
+    let undone = std::cell::RefCell::new(Vec::new());
+    world.work(|handout| match (&*handout.task, handout.undo) {
+        ("bad", _) => Outcome::Refused("never".to_owned()),
+        (_, true) => {
+            undone
+                .borrow_mut()
+                .push(handout.payload.as_str().to_owned());
+            reply("null")
+        }
+        (_, false) => arithmetic(handout),
+    });
+    let id = world.id(ask);
+    assert_eq!(
+        world.end(id),
+        (EndCode::Failed, "task `bad`: never".to_owned())
+    );
+    assert_eq!(
+        *undone.borrow(),
+        [r#"{"input":7,"result":14}"#, r#"{"input":5,"result":7}"#]
+    );
+}
