@@ -13,7 +13,10 @@ use std::{
 
 use edgeless_orders::{service::ServiceSpec, tasks::is_service_name};
 use edgeless_types::CodeDigest;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -44,6 +47,8 @@ struct Inner {
     url: Result<String, String>,
     client: reqwest::Client,
     services: Mutex<BTreeMap<String, Deployed>>,
+    /// A service has changed: there may be more to look at.
+    changed: Notify,
     /// One change of services at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -87,6 +92,7 @@ impl Deployer {
             url,
             client: reqwest::Client::new(),
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
+            changed: Notify::new(),
             changing: tokio::sync::Mutex::new(()),
         }))
     }
@@ -107,6 +113,7 @@ impl Deployer {
             let any_runs = self.any_runs();
             tokio::select! {
                 () = shutdown.cancelled() => return,
+                () = self.0.changed.notified() => {}
                 name = wanted.recv() => {
                     let Some(name) = name else { return };
                     self.ensure(&name).await;
@@ -305,6 +312,7 @@ impl Deployer {
     async fn keep(&self, name: &str, record: ServiceRecord) -> Result<(), Refusal> {
         let kept = Write::Service(name.to_owned(), Some(Box::new(record.clone())));
         self.write(vec![kept]).await?;
+        self.0.changed.notify_one();
         let mut services = self.services();
         match services.get_mut(name) {
             Some(deployed) => {
