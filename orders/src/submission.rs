@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -26,8 +26,8 @@ pub const METADATA_BYTES: usize = 16 << 10;
 #[serde(deny_unknown_fields)]
 struct Document<'a> {
     client: Option<String>,
-    #[serde(borrow)]
-    input: Option<Given<'a>>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    input: Option<&'a RawValue>,
     #[serde(borrow, alias = "todo")]
     tasks: Option<&'a RawValue>,
     mode: Option<Mode>,
@@ -66,9 +66,9 @@ impl Document<'_> {
 }
 
 /// A value that is there, `null` too.
-#[derive(Debug, Deserialize)]
-#[serde(transparent)]
-struct Given<'a>(#[serde(borrow)] &'a RawValue);
+fn given<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(from).map(Some)
+}
 
 /// An order as it is asked for: well-formed, not yet checked against contract and services.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +129,7 @@ impl Submission {
             value.ok()
         };
         let has_input = document.input.is_some();
-        let input = document.input.and_then(|given| value(given.0, "/input"));
+        let input = document.input.and_then(|raw| value(raw, "/input"));
         let tasks = document.tasks.and_then(|raw| value(raw, "/tasks"));
         let metadata = document.metadata.and_then(|raw| value(raw, "/metadata"));
         let tasks = tasks.and_then(|text| match lists(&text) {
@@ -184,5 +184,25 @@ impl Submission {
             metadata,
             came,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(document: &'static str) -> Result<String, Vec<Fault>> {
+        let body = Bytes::from_static(document.as_bytes());
+        let now = Timestamp::from_nanos(0);
+        let read = Submission::parse(&body, now, |_| [0; 32], |_| Err(Vec::new()));
+        read.map(|submission| submission.input.as_str().to_owned())
+    }
+
+    #[test]
+    fn nothing_is_an_input_but_there_must_be_one() {
+        assert_eq!(input(r#"{"input":null}"#), Ok("null".to_owned()));
+        assert_eq!(input(r#"{"input":1e400}"#), Ok("1e400".to_owned()));
+        let faults = input("{}").unwrap_err();
+        assert_eq!(faults, [Fault::new("/input", "an order has an `input`")]);
     }
 }

@@ -54,6 +54,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    fn start(folder: &Path, source: std::io::Error) -> Self {
+        let folder = folder.display().to_string();
+        Self::Start { folder, source }
+    }
+}
+
 /// The orders as they run.
 pub struct Opened {
     /// Asks them.
@@ -101,10 +108,7 @@ pub async fn open(
     readiness: Readiness,
     end: CancellationToken,
 ) -> Result<Opened, OpenError> {
-    let failed = |source| OpenError::Start {
-        folder: folder.display().to_string(),
-        source,
-    };
+    let failed = |source| OpenError::start(folder, source);
     std::fs::create_dir_all(folder).map_err(failed)?;
     let lists = Lists::default();
     let (store, log) = kept::read(folder, settings, &lists)?;
@@ -120,7 +124,6 @@ pub async fn open(
     let (changes, _) = broadcast::channel(WATCH);
     let (wants, wanted) = mpsc::channel(WANTED);
     let (ends, ended) = mpsc::channel(ENDS);
-    let trimmed = Arc::downgrade(&writer);
     let owner = Owner {
         book,
         inbox: posts,
@@ -142,26 +145,25 @@ pub async fn open(
         records,
         catch_up: wishes,
         applied,
-        log: trimmed,
+        log: Arc::downgrade(&owner.log),
         retention: settings.retention,
         readiness,
     };
+    let weak = inbox.downgrade();
+    let outputs = Outputs::new(settings.results_dir.clone(), weak.clone());
+    let reading = reads::run(Arc::clone(&store), lists.clone(), asked, weak);
     let orders = Orders(Arc::new(Inner {
-        inbox: inbox.clone(),
+        inbox,
         asks: 0.into(),
         lines: 1.into(),
-        lists: lists.clone(),
-        store: Arc::clone(&store),
+        lists,
+        store,
         kept: kept_by,
         applied: applied_by,
         catch_up,
         changes,
     }));
-    let inbox = inbox.downgrade();
-    let outputs = Outputs::new(settings.results_dir.clone(), inbox.clone());
-    let reading = reads::run(store, lists, asked, inbox);
     let mut tasks = JoinSet::new();
-    // On the threads of those who ask it, so that fewer have to be woken.
     tasks.spawn(owner.run(begin));
     tasks.spawn(on_thread("order-rows", applier.run()).map_err(failed)?);
     tasks.spawn(on_thread("order-reads", reading).map_err(failed)?);

@@ -13,7 +13,7 @@ use axum::{
 };
 use edgeless_orders::{body::Body, book::Answer};
 use edgeless_types::OrderId;
-use futures_util::{Stream, StreamExt, future, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -129,22 +129,51 @@ pub(super) async fn watch_one(
             return Err(edgeless_orders::book::Refusal::Ending.into());
         }
     };
-    let (first, has_ended) = (now.event(), now.is_end());
-    let rest = changes(receiver).filter(move |change| {
-        let wanted = match change {
-            Change::Order(summary) => summary.id == id,
-            Change::Missed(_) => true,
+    let watched = Watched {
+        id,
+        orders: api.orders,
+        receiver,
+        first: Some(now),
+    };
+    let events = stream::unfold(Some(watched), async |watched| watched?.next().await);
+    let events = events.map(|change| Ok::<_, Infallible>(change.event()));
+    Ok(respond(events.take_until(api.shutdown.cancelled_owned())))
+}
+
+/// An order that somebody watches.
+struct Watched {
+    id: OrderId,
+    orders: Orders,
+    receiver: Receiver<std::sync::Arc<Body>>,
+    /// What is to be told before anything else.
+    first: Option<Change>,
+}
+
+impl Watched {
+    /// The next change, and the rest unless it was the end.
+    async fn next(mut self) -> Option<(Change, Option<Self>)> {
+        let change = match self.first.take() {
+            Some(change) => change,
+            None => self.change().await?,
         };
-        future::ready(wanted)
-    });
-    // The last one is the end.
-    let rest = rest.scan(has_ended, |ended, change| {
-        let next = (!*ended).then(|| change.event());
-        *ended = *ended || change.is_end();
-        future::ready(next)
-    });
-    let all = stream::iter([first]).chain(rest).map(Ok::<_, Infallible>);
-    Ok(respond(all.take_until(api.shutdown.cancelled_owned())))
+        let rest = (!change.is_end()).then_some(self);
+        Some((change, rest))
+    }
+
+    async fn change(&mut self) -> Option<Change> {
+        loop {
+            match self.receiver.recv().await {
+                Ok(body) if body.id == self.id => return Some(Change::of(&body)),
+                Ok(_) => {}
+                // Its end may be among what was missed.
+                Err(RecvError::Lagged(_)) => match self.orders.look(self.id).await {
+                    Answer::Order(body) | Answer::Ended(body) => return Some(Change::of(&body)),
+                    Answer::Accepted { .. } | Answer::Done | Answer::Refused(_) => return None,
+                },
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
 }
 
 fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {

@@ -140,3 +140,25 @@ async fn an_idle_service_is_switched_off_and_the_next_order_starts_it() {
     let workflows = cluster.rest.get("/api/v1/workflows").await.unwrap();
     assert_eq!(workflows, json!([]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_changes_of_an_order_end_with_its_end() {
+    let cluster = with_services(&json!({})).await;
+    let (_, end) = order(&cluster, &json!({"input": 5, "tasks": ["A"]})).await;
+    let events = async |id: &Value| {
+        let path = format!("/api/v1/orders/{}/events", id.as_str().unwrap());
+        let text = cluster.rest.get(&path).await.unwrap();
+        let text = text.as_str().unwrap().to_owned();
+        let states = text.lines().filter_map(|line| line.strip_prefix("event: "));
+        states.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(events(&end["id"]).await, ["completed"]);
+    let document = json!({"input": 5, "tasks": ["A"], "delay": "100ms"}).to_string();
+    let path = "/api/v1/orders";
+    let (_, accepted) = cluster
+        .rest
+        .send(Method::POST, path, document)
+        .await
+        .unwrap();
+    assert_eq!(events(&accepted["id"]).await, ["waiting", "completed"]);
+}

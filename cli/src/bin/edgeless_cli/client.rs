@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, header::CONTENT_TYPE};
+use bytes::Bytes;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
@@ -10,7 +11,7 @@ use url::Url;
 use crate::{failure::Failure, view::Problem};
 
 /// How long ε-CON may take; a start waits for its domain, code may be long.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -41,6 +42,11 @@ impl Client {
         }
     }
 
+    /// Where ε-CON is.
+    pub(crate) fn url(&self) -> String {
+        self.url.to_string()
+    }
+
     /// A request to `/api/v1/` and the segments of a path, which may hold anything.
     pub(crate) fn request(&self, method: Method, segments: &[&str]) -> RequestBuilder {
         let mut url = self.url.clone();
@@ -63,35 +69,64 @@ impl Client {
     /// # Errors
     /// ε-CON cannot be reached or refuses.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        let unreachable = |source| Failure::Unreachable {
-            url: self.url.to_string(),
-            source,
-        };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = self.open(request).await?;
         let status = response.status();
+        let body = self.body(response).await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).map_err(|error| self.odd(status, error.to_string()))
+    }
+
+    /// Sends a request that is taken; its answer is still to be read.
+    ///
+    /// # Errors
+    /// ε-CON cannot be reached or refuses.
+    pub(crate) async fn open(&self, request: RequestBuilder) -> Result<Response, Failure> {
+        let sent = request.send().await;
+        let response = sent.map_err(|source| self.unreachable(source))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
         let is_problem = response
             .headers()
             .get(CONTENT_TYPE)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/problem+json"));
-        let body = response.bytes().await.map_err(unreachable)?;
-        let answer = |problem: String| Failure::Answer {
-            url: self.url.to_string(),
-            status: status.as_u16(),
-            problem,
-        };
-        if status.is_success() {
-            if body.is_empty() {
-                return Ok(Value::Null);
-            }
-            return serde_json::from_slice(&body).map_err(|error| answer(error.to_string()));
-        }
+        let body = self.body(response).await?;
         if is_problem {
-            let problem: Problem =
-                serde_json::from_slice(&body).map_err(|error| answer(error.to_string()))?;
+            let problem: Problem = serde_json::from_slice(&body)
+                .map_err(|error| self.odd(status, error.to_string()))?;
             return Err(Failure::Refused(Box::new(problem)));
         }
         let text = String::from_utf8_lossy(&body);
-        Err(answer(text.chars().take(200).collect()))
+        Err(self.odd(status, text.chars().take(200).collect()))
+    }
+
+    /// All bytes of an answer.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub(crate) async fn body(&self, response: Response) -> Result<Bytes, Failure> {
+        let body = response.bytes().await;
+        body.map_err(|source| self.unreachable(source))
+    }
+
+    /// That the answer is not of the kind that ε-CON gives.
+    pub(crate) fn odd(&self, status: StatusCode, problem: String) -> Failure {
+        Failure::Answer {
+            url: self.url.to_string(),
+            status: status.as_u16(),
+            problem,
+        }
+    }
+
+    /// That there is no answer, or not all of it.
+    pub(crate) fn unreachable(&self, source: reqwest::Error) -> Failure {
+        Failure::Unreachable {
+            url: self.url.to_string(),
+            source,
+        }
     }
 
     /// Reads what is shown of an answer.
@@ -99,10 +134,6 @@ impl Client {
     /// # Errors
     /// The answer has another shape.
     pub(crate) fn view<T: DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
-        T::deserialize(answer).map_err(|error| Failure::Answer {
-            url: self.url.to_string(),
-            status: 200,
-            problem: error.to_string(),
-        })
+        T::deserialize(answer).map_err(|error| self.odd(StatusCode::OK, error.to_string()))
     }
 }

@@ -66,6 +66,12 @@ pub(crate) enum Failure {
     /// What was looked at is not there any more.
     #[error("`{0}` has ended or moved, or its node is gone; start again to look at what runs now")]
     Ended(String),
+    /// What came as it happened comes no more.
+    #[error("the connection to ε-CON at {0} has ended; start again to go on watching")]
+    Broken(String),
+    /// An order did not come to what was wanted of it.
+    #[error("{0}")]
+    Order(String),
     /// There is no such thing in any domain.
     #[error("there is no {what} `{id}`")]
     Unknown {
@@ -99,6 +105,8 @@ impl Failure {
             | Self::Node { .. }
             | Self::WouldNotRun(_)
             | Self::Ended(_)
+            | Self::Broken(_)
+            | Self::Order(_)
             | Self::Build(_)
             | Self::Runtime(_)
             | Self::Output(_) => 1,
@@ -111,11 +119,23 @@ impl Failure {
             return None;
         };
         let names_class = |pointer: &str| pointer.ends_with("/class_specification/version");
+        let says = |pointer: &str, detail: &str| {
+            let mut faults = problem.errors.iter();
+            faults.any(|fault| fault.pointer == pointer && fault.detail.starts_with(detail))
+        };
         let mut pointers = problem.errors.iter().map(|fault| fault.pointer.as_str());
         if problem.kind.ends_with(":infeasible") {
             Some("`--wait` has it accepted; it starts when a domain can run it")
         } else if pointers.any(names_class) {
             Some("`edgeless_cli function push DIR` publishes a function")
+        } else if says("/tasks", "there is no service") {
+            Some("`edgeless_cli service put NAME --function CLASS` defines a service")
+        } else if says("/client", "there is no client") {
+            Some("`edgeless_cli client put NAME FILE` defines a client")
+        } else if problem.detail.ends_with("names no tasks; the order has to") {
+            Some("`--task A,B` names them")
+        } else if says("/tasks", "the contract of") {
+            Some("`edgeless_cli client get NAME` shows a contract")
         } else {
             None
         }
@@ -126,4 +146,28 @@ impl Failure {
 pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Failure {
     let path = path.into();
     move |source| Failure::File { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_order_lacks_is_hinted_at() {
+        let check = |pointer: &str, detail: &str, hint: &str| {
+            let fault = serde_json::json!({"pointer": pointer, "detail": detail});
+            let problem = serde_json::json!({"detail": detail, "errors": [fault]});
+            let failure = Failure::Refused(Box::new(serde_json::from_value(problem).unwrap()));
+            assert!(
+                failure.hint().unwrap_or_default().contains(hint),
+                "{detail}"
+            );
+        };
+        check("/tasks", "there is no service `A`", "service put");
+        check("/client", "there is no client `c`; define it", "client put");
+        check("/tasks", "the contract of `c` does not allow", "client get");
+        let no_tasks = "the contract of `c` names no tasks; the order has to";
+        check("/tasks", no_tasks, "--task A,B");
+        check("/class_specification/version", "", "function push");
+    }
 }

@@ -6,13 +6,16 @@
 mod build;
 mod client;
 mod config;
+mod contract;
 mod document;
 mod domain;
 mod dry_run;
 mod failure;
 mod function;
 mod node;
+mod order;
 mod output;
+mod service;
 mod tap;
 mod view;
 mod workflow;
@@ -23,7 +26,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{client::Client, failure::Failure, output::Output};
 
-/// Asks ε-CON for workflows, functions, domains and nodes.
+/// Asks ε-CON for workflows, functions, domains and nodes, and for orders, services and their clients.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -68,6 +71,15 @@ enum Command {
     /// Build, publish and show functions
     #[command(subcommand)]
     Function(function::Command),
+    /// Send, show, watch, end and repeat orders
+    #[command(subcommand)]
+    Order(order::Command),
+    /// Define, show, hold up and end services, which do the tasks of orders
+    #[command(subcommand)]
+    Service(service::Command),
+    /// Define, show and forget clients, who send orders
+    #[command(subcommand)]
+    Client(contract::Command),
     /// Show the messages of a running function or resource as they pass, until Ctrl-C
     Tap(tap::Tap),
     /// Write completions for a shell to standard output
@@ -126,6 +138,9 @@ fn run(arguments: Arguments, output: &Output) -> Result<(), Failure> {
             Command::Domain(command) => domain::run(command, &client, output).await,
             Command::Node(command) => node::run(command, &client, output).await,
             Command::Function(command) => function::run(command, &client, output).await,
+            Command::Order(command) => order::run(command, &client, output).await,
+            Command::Service(command) => service::run(command, &client, output).await,
+            Command::Client(command) => contract::run(command, &client, output).await,
             Command::Tap(tap) => tap::run(tap, &client, output).await,
             Command::Completions { .. } => Ok(()),
         }

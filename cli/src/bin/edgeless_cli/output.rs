@@ -3,9 +3,11 @@
 use std::{
     io::{ErrorKind, IsTerminal, Write},
     process::ExitCode,
+    time::Duration,
 };
 
 use comfy_table::{Table, presets};
+use edgeless_types::Timestamp;
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -36,6 +38,11 @@ impl Output {
             (false, false) => Style::Pipe,
         };
         Self { style }
+    }
+
+    /// Whether people look at it.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.style == Style::Terminal
     }
 
     /// Shows an answer: as it is in JSON, else as `tell` puts it.
@@ -174,9 +181,63 @@ pub(crate) fn or_dash(text: Option<&str>) -> String {
         .to_owned()
 }
 
+/// A moment as UTC with milliseconds for people, `secs.nsecs` for others, `-` for none.
+pub(crate) fn moment(at: Option<Timestamp>, style: Style) -> String {
+    let Some(at) = at else {
+        return "-".to_owned();
+    };
+    match (
+        style,
+        jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())),
+    ) {
+        (Style::Terminal, Ok(moment)) => format!("{moment:.3}"),
+        (Style::Terminal, Err(_)) | (Style::Pipe | Style::Json, _) => at.to_string(),
+    }
+}
+
+/// How long something took, to about three digits: `0.4 ms`, `12.3 ms`, `1.2 s`, `3m 20s`.
+pub(crate) fn span(seconds: f64) -> String {
+    let duration = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    if duration < Duration::from_secs(1) {
+        format!("{:.1} ms", seconds * 1e3)
+    } else if duration < Duration::from_secs(120) {
+        format!("{seconds:.1} s")
+    } else {
+        let whole = Duration::from_secs(duration.as_secs());
+        humantime_serde::re::humantime::format_duration(whole).to_string()
+    }
+}
+
+/// At most so many characters of a text, in one line.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let mut shown: String = text.chars().take(most).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown.replace(['\t', '\n', '\r'], " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_for_their_readers() {
+        let at = Some(Timestamp::from_nanos(1_700_000_000_123_456_789));
+        assert_eq!(moment(at, Style::Terminal), "2023-11-14T22:13:20.123Z");
+        assert_eq!(moment(at, Style::Pipe), "1700000000.123456789");
+        assert_eq!(moment(None, Style::Terminal), "-");
+        for (seconds, text) in [
+            (0.000_36, "0.4 ms"),
+            (0.012_34, "12.3 ms"),
+            (1.234, "1.2 s"),
+            (200.5, "3m 20s"),
+        ] {
+            assert_eq!(span(seconds), text);
+        }
+        assert_eq!(shortened("a\nbé", 3), "a b…");
+        assert_eq!(shortened("abc", 3), "abc");
+    }
 
     #[test]
     fn tables_are_aligned_for_people_and_plain_in_pipes() {

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use edgeless_types::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
@@ -160,4 +162,184 @@ pub(crate) struct Function {
     pub(crate) function_type: String,
     pub(crate) outputs: Vec<String>,
     pub(crate) digest: String,
+}
+
+/// An order among others.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OrderSummary {
+    pub(crate) id: String,
+    pub(crate) client: String,
+    pub(crate) state: String,
+    pub(crate) done: Vec<String>,
+    pub(crate) tasks: u64,
+    pub(crate) accepted: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) reason: Option<String>,
+}
+
+/// A page of orders.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OrderPage {
+    pub(crate) orders: Vec<Value>,
+    pub(crate) next: Option<String>,
+}
+
+/// An order with its trace.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Order {
+    pub(crate) id: String,
+    pub(crate) client: String,
+    pub(crate) state: String,
+    pub(crate) mode: String,
+    pub(crate) input: Value,
+    pub(crate) tasks: Value,
+    pub(crate) result: Option<Value>,
+    pub(crate) reason: Option<String>,
+    pub(crate) accepted: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) metadata: Option<Value>,
+    pub(crate) parent: Option<String>,
+    pub(crate) retry_of: Option<String>,
+    pub(crate) trace: Vec<Step>,
+    pub(crate) outputs: Vec<OrderOutput>,
+}
+
+/// A task of an order that was begun.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Step {
+    pub(crate) task: String,
+    pub(crate) undo: bool,
+    pub(crate) state: String,
+    pub(crate) result: Option<Value>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) orders: Vec<String>,
+}
+
+/// An attempt at a task.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Attempt {
+    pub(crate) attempt: u64,
+    pub(crate) instance: String,
+    pub(crate) handed: Option<Timestamp>,
+    pub(crate) ended: Option<Timestamp>,
+    pub(crate) problem: Option<String>,
+    pub(crate) again: Option<Timestamp>,
+}
+
+/// Where the end of an order is told.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OrderOutput {
+    pub(crate) to: String,
+    pub(crate) delivered: bool,
+    pub(crate) problem: Option<String>,
+}
+
+/// How all orders are.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Figures {
+    pub(crate) active_orders: u64,
+    pub(crate) active_tasks: u64,
+    pub(crate) tasks_to_do: u64,
+    pub(crate) accepted: u64,
+    pub(crate) ended: u64,
+    pub(crate) came_per_second: f64,
+    pub(crate) ended_per_second: f64,
+    pub(crate) clients: BTreeMap<String, u64>,
+    pub(crate) services: BTreeMap<String, ServiceFigures>,
+}
+
+/// How one service is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServiceFigures {
+    pub(crate) tasks_to_do: u64,
+    pub(crate) waiting: u64,
+    pub(crate) in_flight: u64,
+    pub(crate) oldest_waiting_s: f64,
+    pub(crate) came_per_second: f64,
+    pub(crate) done_per_second: f64,
+    pub(crate) done: u64,
+    pub(crate) missed: u64,
+    pub(crate) took_ms: f64,
+    pub(crate) drain_s: Option<f64>,
+    pub(crate) lines: u64,
+    pub(crate) paused: bool,
+}
+
+/// A service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Service {
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) spec: ServiceSpec,
+    pub(crate) workflow_id: Option<String>,
+    pub(crate) figures: Option<ServiceFigures>,
+}
+
+/// What a service is.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ServiceSpec {
+    pub(crate) class_specification: Option<Function>,
+    pub(crate) url: Option<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) call: String,
+    pub(crate) envelope: bool,
+    pub(crate) min_instances: u64,
+    pub(crate) max_instances: Option<u64>,
+    pub(crate) idle_after: String,
+    pub(crate) timeout: String,
+    pub(crate) retries: Retries,
+    pub(crate) concurrency: Option<u64>,
+}
+
+/// How often a task is tried.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Retries {
+    pub(crate) attempts: u64,
+    pub(crate) pause: String,
+    pub(crate) longest: String,
+}
+
+/// A client of orders.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OrderClient {
+    pub(crate) name: String,
+    pub(crate) contract: Contract,
+    pub(crate) active_orders: u64,
+}
+
+/// What was agreed with a client.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Contract {
+    pub(crate) tasks: Value,
+    pub(crate) own_tasks: String,
+    pub(crate) mode: String,
+    pub(crate) deadline: Option<String>,
+    pub(crate) priority: u64,
+    pub(crate) weight: u64,
+    pub(crate) limits: Limits,
+    pub(crate) outputs: Vec<Value>,
+}
+
+/// How much a client may send.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Limits {
+    pub(crate) orders_per_second: Option<f64>,
+    pub(crate) burst: Option<u64>,
+    pub(crate) active_orders: Option<u64>,
 }
