@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use edgeless_con::Config;
 use edgeless_daemon::{Daemon, run};
 
+/// Orders come and go by the ten thousand a second, each a handful of small pieces that different threads let go of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let daemon = Daemon {
         name: "edgeless_con_d",

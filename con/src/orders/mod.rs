@@ -103,6 +103,8 @@ enum Post {
         source: Arc<str>,
         tasks: mpsc::Sender<ToLine>,
     },
+    /// Somebody waits for the store.
+    CatchUp,
     /// Somebody wants the figures.
     Figures(oneshot::Sender<BookFigures>),
 }
@@ -120,7 +122,6 @@ struct Inner {
     /// Up to which record the log is safe, and the store has it.
     kept: watch::Receiver<owner::Kept>,
     applied: watch::Receiver<u64>,
-    catch_up: mpsc::Sender<()>,
     changes: broadcast::Sender<Arc<Body>>,
 }
 
@@ -174,6 +175,11 @@ impl Orders {
         take.await.ok()
     }
 
+    /// The last record that is safe.
+    pub fn kept_through(&self) -> u64 {
+        self.0.kept.borrow().through
+    }
+
     /// Changes of orders as they are kept. Who is too far behind misses some.
     pub fn watch(&self) -> broadcast::Receiver<Arc<Body>> {
         self.0.changes.subscribe()
@@ -184,8 +190,7 @@ impl Orders {
         let through = self.0.kept.borrow().through;
         let mut applied = self.0.applied.clone();
         if *applied.borrow() < through {
-            // If there is such a wish already, it does as well.
-            self.0.catch_up.try_send(()).ok();
+            self.post(Post::CatchUp).await;
             applied.wait_for(|applied| *applied >= through).await.ok();
         }
         Arc::clone(&self.0.store)

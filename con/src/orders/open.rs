@@ -120,7 +120,6 @@ pub async fn open(
     let (inbox, posts) = mpsc::channel(INBOX);
     let (rows, records) = mpsc::channel(RECORDS);
     let (reads, asked) = mpsc::channel(READS);
-    let (catch_up, wishes) = mpsc::channel(1);
     let (changes, _) = broadcast::channel(WATCH);
     let (wants, wanted) = mpsc::channel(WANTED);
     let (ends, ended) = mpsc::channel(ENDS);
@@ -143,7 +142,6 @@ pub async fn open(
     let applier = Applier {
         store: Arc::clone(&store),
         records,
-        catch_up: wishes,
         applied,
         log: Arc::downgrade(&owner.log),
         retention: settings.retention,
@@ -160,7 +158,6 @@ pub async fn open(
         store,
         kept: kept_by,
         applied: applied_by,
-        catch_up,
         changes,
     }));
     let mut tasks = JoinSet::new();

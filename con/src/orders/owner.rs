@@ -22,6 +22,9 @@ use super::{Post, ToLine, now, reads::Read};
 
 /// Posts that are followed before what came of them is handed on.
 const TURN: usize = 256;
+/// Records that are handed on to the store at once, and how long they wait for others.
+const ROWS: usize = 4096;
+const ROWS_AFTER: Duration = Duration::from_millis(100);
 /// Without so much room in the log no new orders are taken: results of those that were need some.
 const RESERVE: u64 = 4 << 20;
 /// With so much on its way to the disk no more is taken from the inbox.
@@ -70,11 +73,17 @@ impl Kept {
 }
 
 /// Records on their way to the store.
-pub(super) type Records = Vec<(u64, Record, Told)>;
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    /// With their numbers, in order.
+    pub(super) list: Vec<(u64, Record, Told)>,
+    /// Somebody waits until the store has them.
+    pub(super) wanted: bool,
+}
 
 /// A batch with more records than this goes to the thread of the log: others may come meanwhile.
 const HERE_RECORDS: usize = 2;
-/// A disk that takes longer than this is left to that thread, for so many batches.
+/// A disk that takes longer than this, recent times counting more, is left to that thread, for so many batches.
 const HERE_SLOW: Duration = Duration::from_millis(1);
 const HERE_PAUSE: u32 = 256;
 /// How long is waited at most for what is due.
@@ -122,11 +131,15 @@ pub(super) struct Carrying {
     /// Safe, not handed to the store yet.
     safe_records: Records,
     safe_bytes: usize,
+    /// Since when there are such.
+    safe_since: Option<Instant>,
     reads: VecDeque<Read>,
     next: u64,
     full: bool,
     /// Batches until the disk is tried here again.
     slow: u32,
+    /// How long it takes here.
+    took: Duration,
 }
 
 impl Owner {
@@ -139,6 +152,10 @@ impl Owner {
         let mut look = true;
         loop {
             let due = self.book.next_due().map(|due| due.since(now()).min(FAR));
+            let rows_due = self.rows_due();
+            let may_hand = rows_due.is_some_and(|due| due.is_zero());
+            let rows_due = rows_due.filter(|_| !may_hand);
+            let next = [due, rows_due].into_iter().flatten().min();
             let may_take = self.log.waiting() < WAITING;
             let woke = tokio::select! {
                 () = self.end.cancelled() => Woke::End,
@@ -148,9 +165,9 @@ impl Owner {
                     _ => Woke::Posts,
                 },
                 changed = self.applied.changed() => changed.map_or(Woke::End, |()| Woke::Applied),
-                room = self.rows.reserve(), if !self.state.safe_records.is_empty() => {
+                room = self.rows.reserve(), if may_hand => {
                     room.map_or(Woke::End, |place| {
-                        self.state.safe_bytes = 0;
+                        (self.state.safe_bytes, self.state.safe_since) = (0, None);
                         place.send(std::mem::take(&mut self.state.safe_records));
                         Woke::Posts
                     })
@@ -163,7 +180,7 @@ impl Owner {
                         Woke::Posts
                     })
                 }
-                () = tokio::time::sleep(due.unwrap_or(FAR)), if due.is_some() => Woke::Due,
+                () = tokio::time::sleep(next.unwrap_or(FAR)), if next.is_some() => Woke::Due,
             };
             match woke {
                 Woke::End => break,
@@ -185,8 +202,21 @@ impl Owner {
         }
     }
 
+    /// After how long records are handed on to the store: in bulk, so that its thread is woken rarely.
+    fn rows_due(&self) -> Option<Duration> {
+        let safe = &self.state.safe_records;
+        let is_much = safe.wanted || safe.list.len() >= ROWS;
+        let since = self.state.safe_since.map(|since| since.elapsed());
+        let after = since.map(|since| ROWS_AFTER.saturating_sub(since));
+        match is_much {
+            true => Some(Duration::ZERO),
+            false => after,
+        }
+    }
+
     fn follow(&mut self, post: Post) {
         match post {
+            Post::CatchUp => self.state.safe_records.wanted = true,
             Post::Event(event) => self.event(event),
             Post::Ask(event, give) => {
                 if let Some(ask) = asked(&event) {
@@ -241,8 +271,9 @@ impl Owner {
             let begun = Instant::now();
             match self.log.commit_here(batch) {
                 Ok(progress) => {
-                    if begun.elapsed() > HERE_SLOW {
-                        self.state.slow = HERE_PAUSE;
+                    self.state.took = (self.state.took * 7 + begun.elapsed()) / 8;
+                    if self.state.took > HERE_SLOW {
+                        (self.state.slow, self.state.took) = (HERE_PAUSE, Duration::ZERO);
                     }
                     self.told.send_modify(|kept| kept.follow(progress));
                     return Some(self.kept.borrow_and_update().clone());
@@ -287,7 +318,8 @@ impl Owner {
             && let Some(record) = self.state.unsafe_records.pop_front()
         {
             self.state.safe_bytes += record.1.encoded_len();
-            self.state.safe_records.push(record);
+            self.state.safe_since.get_or_insert_with(Instant::now);
+            self.state.safe_records.list.push(record);
         }
         self.event(Event::Durable { through });
     }

@@ -37,7 +37,6 @@ const PART: &str = "order rows";
 pub(super) struct Applier {
     pub(super) store: Arc<dyn Store>,
     pub(super) records: mpsc::Receiver<Records>,
-    pub(super) catch_up: mpsc::Receiver<()>,
     pub(super) applied: watch::Sender<u64>,
     /// Gone: nothing more is written there.
     pub(super) log: Weak<Writer>,
@@ -64,12 +63,12 @@ impl Applier {
             tokio::select! {
                 records = self.records.recv() => {
                     let Some(records) = records else { break };
-                    for (sequence, record, told) in records {
+                    wanted = records.wanted;
+                    for (sequence, record, told) in records.list {
                         rows.add(sequence, record, &told);
                     }
                     gathered.get_or_insert_with(Instant::now);
                 }
-                Some(()) = self.catch_up.recv() => wanted = true,
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => {}
                 _ = forget.tick() => self.forget().await,
             }

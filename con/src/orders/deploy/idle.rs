@@ -1,7 +1,10 @@
 //! Looks at all services now and then: switches off what has been idle for long enough, and says in the domains what
 //! orders want of those that run.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use edgeless_types::{DomainId, OrderDemand};
 
@@ -11,6 +14,11 @@ use crate::problem::Refusal;
 impl Deployer {
     /// Says in the domains what orders want of services.
     pub(super) async fn tell_demand(&self, told: &mut Vec<DomainId>) {
+        // Nothing was kept since, and nothing was to be done then: nothing is wanted.
+        let kept = self.0.orders.kept_through();
+        if told.is_empty() && self.0.seen.swap(kept, Ordering::Relaxed) == kept {
+            return;
+        }
         let Some(figures) = self.0.orders.figures().await else {
             return;
         };

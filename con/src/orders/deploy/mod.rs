@@ -7,7 +7,7 @@ mod workflow;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
 
@@ -49,6 +49,8 @@ struct Inner {
     services: Mutex<BTreeMap<String, Deployed>>,
     /// A service has changed: there may be more to look at.
     changed: Notify,
+    /// The last record when the domains were told what orders want.
+    seen: AtomicU64,
     /// One change of services at a time.
     changing: tokio::sync::Mutex<()>,
 }
@@ -93,6 +95,7 @@ impl Deployer {
             client: reqwest::Client::new(),
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
+            seen: AtomicU64::new(0),
             changing: tokio::sync::Mutex::new(()),
         }))
     }
