@@ -16,7 +16,7 @@ const QUEUE: usize = 32 << 20;
 /// Bytes committed together, unless one batch alone has more.
 const TOGETHER: usize = 1 << 20;
 /// Buffers kept for reuse, and how large each may be.
-const BUFFERS: usize = 64;
+const BUFFERS: usize = 8;
 const BUFFER: usize = 256 << 10;
 /// Pauses after the disk refused: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
