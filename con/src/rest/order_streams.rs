@@ -13,7 +13,7 @@ use axum::{
 };
 use edgeless_orders::{body::Body, book::Answer};
 use edgeless_types::OrderId;
-use futures_util::{Stream, StreamExt, future, stream};
+use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
@@ -129,22 +129,36 @@ pub(super) async fn watch_one(
             return Err(edgeless_orders::book::Refusal::Ending.into());
         }
     };
-    let (first, has_ended) = (now.event(), now.is_end());
-    let rest = changes(receiver).filter(move |change| {
-        let wanted = match change {
-            Change::Order(summary) => summary.id == id,
-            Change::Missed(_) => true,
-        };
-        future::ready(wanted)
+    let rest = changes(receiver).filter_map(move |change| {
+        let orders = api.orders.clone();
+        async move { of_one(change, id, &orders).await }
     });
-    // The last one is the end.
-    let rest = rest.scan(has_ended, |ended, change| {
-        let next = (!*ended).then(|| change.event());
-        *ended = *ended || change.is_end();
-        future::ready(next)
-    });
-    let all = stream::iter([first]).chain(rest).map(Ok::<_, Infallible>);
-    Ok(respond(all.take_until(api.shutdown.cancelled_owned())))
+    let all = until_end(stream::iter([now]).chain(rest));
+    let events = all.map(|change| Ok::<_, Infallible>(change.event()));
+    Ok(respond(events.take_until(api.shutdown.cancelled_owned())))
+}
+
+/// A change if it is of this order; if some were missed, which may be its end, how it is now.
+async fn of_one(change: Change, id: OrderId, orders: &Orders) -> Option<Change> {
+    match change {
+        Change::Order(summary) => (summary.id == id).then_some(Change::Order(summary)),
+        Change::Missed(_) => match orders.look(id).await {
+            Answer::Order(body) | Answer::Ended(body) => Some(Change::of(&body)),
+            Answer::Refused(_) | Answer::Accepted { .. } | Answer::Done => None,
+        },
+    }
+}
+
+/// Nothing more after the end of an order, at once.
+fn until_end(changes: impl Stream<Item = Change>) -> impl Stream<Item = Change> {
+    stream::unfold((Box::pin(changes), false), async |(mut changes, ended)| {
+        let change = match ended {
+            true => None,
+            false => changes.next().await,
+        }?;
+        let ended = change.is_end();
+        Some((change, (changes, ended)))
+    })
 }
 
 fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'static) -> Response {
@@ -190,4 +204,37 @@ fn changes(
         };
         Some((change, receiver))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use edgeless_orders::view::OrderState;
+    use edgeless_types::Timestamp;
+
+    use super::*;
+
+    fn summary(state: OrderState, ended: Option<Timestamp>) -> Change {
+        Change::Order(OrderSummary {
+            id: OrderId::from_pair((1, 2)),
+            client: "anybody".to_owned(),
+            state,
+            done: Vec::new(),
+            tasks: 1,
+            accepted: Timestamp::default(),
+            ended,
+            reason: None,
+        })
+    }
+
+    #[tokio::test]
+    async fn the_stream_of_an_order_is_over_with_its_end_though_nothing_follows() {
+        let first = summary(OrderState::Waiting, None);
+        let last = summary(OrderState::Completed, Some(Timestamp::default()));
+        let changes = stream::iter([first, last]).chain(stream::pending());
+        let mut seen = Box::pin(until_end(changes));
+        assert!(!seen.next().await.unwrap().is_end());
+        assert!(seen.next().await.unwrap().is_end());
+        let over = tokio::time::timeout(Duration::ZERO, seen.next()).await;
+        assert!(over.unwrap().is_none());
+    }
 }
