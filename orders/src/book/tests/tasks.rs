@@ -189,3 +189,26 @@ fn what_was_done_is_taken_back_in_reverse_when_an_order_fails_for_good() {
         [r#"{"input":7,"result":14}"#, r#"{"input":5,"result":7}"#]
     );
 }
+
+#[test]
+fn a_clock_that_was_set_back_between_two_lives_holds_up_nothing_that_waits_to_be_tried_again() {
+    let mut world = World::new();
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
+    let id = world.id(ask);
+    world.work(|_| Outcome::Failed("not now".to_owned()));
+    let body = world.replayed(id);
+    assert!(body.current()[0].again().is_some());
+    for (back, count) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
+        let mut next = World::new();
+        next.now = world.now - back;
+        let begin = next.book.restore(Box::new(body.clone()), next.now);
+        next.take(begin);
+        let resumed = next.book.resume(next.now);
+        next.take(resumed);
+        while let Some(id) = next.loads.pop() {
+            let body = Some(Box::new(body.clone()));
+            next.event(Event::Loaded { id, body });
+        }
+        assert_eq!(next.handed.len(), count, "{back:?}");
+    }
+}
