@@ -65,6 +65,17 @@ impl Document<'_> {
     }
 }
 
+/// Where a body that is no order is wrong; read once more for that, which nothing else has to pay for.
+fn place(body: &[u8]) -> String {
+    let json = &mut serde_json::Deserializer::from_slice(body);
+    let read: Result<Document<'_>, _> = serde_path_to_error::deserialize(json);
+    let path = read.err().map(|error| error.path().to_string());
+    match path.as_deref() {
+        None | Some("." | "?") => String::new(),
+        Some(path) => format!("/{path}"),
+    }
+}
+
 /// A value that is there, `null` too.
 fn given<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(from).map(Some)
@@ -121,7 +132,7 @@ impl Submission {
         lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
     ) -> Result<Self, Vec<Fault>> {
         let document: Document<'_> = serde_json::from_slice(body)
-            .map_err(|error| vec![Fault::new("", format!("no order: {error}"))])?;
+            .map_err(|error| vec![Fault::new(place(body), format!("no order: {error}"))])?;
         let mut faults = document.wrong_amounts();
         let mut value = |raw: &RawValue, pointer: &str| {
             let value = Json::within(body, raw);
@@ -204,5 +215,23 @@ mod tests {
         assert_eq!(input(r#"{"input":1e400}"#), Ok("1e400".to_owned()));
         let faults = input("{}").unwrap_err();
         assert_eq!(faults, [Fault::new("/input", "an order has an `input`")]);
+    }
+
+    #[test]
+    fn what_is_of_a_wrong_type_has_its_place() {
+        for (body, pointer) in [
+            (r#"{"input":5,"priority":"high"}"#, "/priority"),
+            (r#"{"input":5,"mode":"odd"}"#, "/mode"),
+            (r#"{"input":5,"deadline":5}"#, "/deadline"),
+            (r#"{"input":5,"client":5}"#, "/client"),
+            ("5", ""),
+            (r#"{"input":5"#, ""),
+        ] {
+            let body = Bytes::from(body);
+            let now = Timestamp::default();
+            let lists = crate::tasks::Lists::default();
+            let read = Submission::parse(&body, now, |_| [0; 32], |text| lists.list(text));
+            assert_eq!(read.unwrap_err()[0].pointer, pointer, "{body:?}");
+        }
     }
 }

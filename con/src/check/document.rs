@@ -39,7 +39,8 @@ pub fn parse(document: &[u8], format: Format) -> Result<Workflow, Fault> {
     })
 }
 
-fn pointer(path: &serde_path_to_error::Path) -> String {
+/// A place in a document as a JSON pointer.
+pub fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let mut pointer = String::new();
     for segment in path {

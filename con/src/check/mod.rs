@@ -26,7 +26,7 @@ use edgeless_types::{
 };
 
 use crate::problem::Fault;
-pub use document::{Format, parse};
+pub use document::{Format, parse, pointer};
 pub use runtime::{RUNTIMES, check_code};
 
 /// Vertices of one workflow, each counted as often as it runs at least.

@@ -6,7 +6,7 @@ use edgeless_daemon::panic::caught;
 use edgeless_orders::{
     body::Body,
     book::{Book, Effect, EndedOrder, Output, Told},
-    log::{Log, Options},
+    log::{self, Log, Options},
     record::Record,
     store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
     tasks::Lists,
@@ -16,6 +16,9 @@ use prost::Message;
 use rustc_hash::FxHashMap;
 
 use super::{OpenError, Settings, body_of, now};
+
+/// A segment has room for the longest record, and for what the owner holds in reserve.
+const LEAST_SEGMENT_MIB: u64 = 8;
 
 /// Opens log and store, and brings the store to where the log is.
 pub(super) fn read(
@@ -30,6 +33,13 @@ pub(super) fn read(
                     begin anew without its orders";
         Err(StoreError(text.to_owned()))
     })?;
+    if settings.segment_mib < LEAST_SEGMENT_MIB {
+        let text = format!(
+            "`orders.segment_mib` is {}; take {LEAST_SEGMENT_MIB} to 1024",
+            settings.segment_mib
+        );
+        return Err(log::OpenError::Options(text).into());
+    }
     let applied = store.applied()?;
     let mut changed: FxHashMap<OrderId, Record> = FxHashMap::default();
     let options = Options {

@@ -53,7 +53,7 @@ const WATCH: usize = 4096;
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// Bytes of one segment of the log, in MiB; 1 to 1,024.
+    /// Bytes of one segment of the log, in MiB; 8 to 1,024.
     pub segment_mib: u64,
     /// Bytes of all segments, in MiB; at least two of them.
     pub log_mib: u64,

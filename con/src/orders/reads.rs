@@ -1,12 +1,19 @@
 //! Reads orders and keys from the store for the owner, which never waits for a disk.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use edgeless_orders::{book::Event, store::Store, tasks::Lists};
+use edgeless_orders::{
+    book::Event,
+    store::{Store, StoreError},
+    tasks::Lists,
+};
 use edgeless_types::OrderId;
 use tokio::sync::mpsc;
 
 use super::{Post, body_of};
+
+/// The pause after the store could not be read.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What is to be read.
 #[derive(Debug)]
@@ -27,8 +34,8 @@ pub(super) async fn run(
     while let Some(read) = reads.recv().await {
         let event = match read {
             Read::Order(id) => {
-                let row = store
-                    .read(id)
+                let row = when_there(&*store, || store.read(id))
+                    .await
                     .and_then(|record| record.map(|record| body_of(record, &lists)).transpose());
                 let body = row.unwrap_or_else(|error| {
                     tracing::error!(order = %id, %error, "an order cannot be read");
@@ -38,7 +45,8 @@ pub(super) async fn run(
                 Event::Loaded { id, body }
             }
             Read::Key(client, key) => {
-                let found = store.find(&client, &key).unwrap_or_else(|error| {
+                let found = when_there(&*store, || store.find(&client, &key)).await;
+                let found = found.unwrap_or_else(|error| {
                     tracing::error!(%error, "an idempotency key cannot be looked up");
                     None
                 });
@@ -48,6 +56,23 @@ pub(super) async fn run(
         let Some(inbox) = inbox.upgrade() else { return };
         if inbox.send(Post::Event(event)).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Reads something; as long as the store as a whole cannot be read, as on a full disk, it is tried again. What is not
+/// found while it is away would be taken for gone.
+async fn when_there<T>(
+    store: &dyn Store,
+    read: impl Fn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    loop {
+        match read() {
+            Err(error) if store.applied().is_err() => {
+                tracing::warn!(%error, "the store of orders cannot be read now");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
         }
     }
 }

@@ -58,6 +58,7 @@ pub struct AcceptedView {
     responses(
         (status = 200, description = "It has ended: how, and with what result", body = Object),
         (status = 202, description = "It is accepted", body = AcceptedView),
+        (status = 400, description = "It is not JSON", body = Problem),
         (status = 409, description = "The idempotency key was used with another order", body = Problem),
         (status = 422, description = "It is wrong; `errors` has all pointers", body = Problem),
         (status = 429, description = "The client sends more than its contract allows", body = Problem),
@@ -117,8 +118,10 @@ pub(super) fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Prob
     let now = edgeless_daemon::wall_clock();
     let digest = |body: &[u8]| Sha256::digest(body).into();
     let submission = Submission::parse(document, now, digest, |text| orders.lists().list(text));
-    let submission =
-        submission.map_err(|faults| Problem::from(problem::Refusal::Invalid { faults }))?;
+    let submission = submission.map_err(|faults| match not_json(document) {
+        Some(problem) => problem,
+        None => problem::Refusal::Invalid { faults }.into(),
+    })?;
     if submission.input.as_bytes().len() > INPUT_BYTES {
         let detail = format!(
             "the input is longer than {INPUT_BYTES} bytes; put it into a blob and name that"
@@ -126,6 +129,14 @@ pub(super) fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Prob
         return Err(problem::Refusal::fault("/input", detail).into());
     }
     Ok(submission)
+}
+
+fn not_json(document: &[u8]) -> Option<Problem> {
+    let read = serde_json::from_slice::<serde::de::IgnoredAny>(document);
+    let error = read.err()?;
+    Some(Problem::bad_request(format!(
+        "the body is not JSON: {error}"
+    )))
 }
 
 /// An order with its whole trace.

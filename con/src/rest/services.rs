@@ -15,7 +15,7 @@ use super::{
     workflows::format,
 };
 use crate::{
-    check::Format,
+    check::{Format, pointer},
     orders::{ClientView, Clients, Deployer, ServiceView},
     problem::{Fault, Refusal},
 };
@@ -162,11 +162,20 @@ fn read<T: DeserializeOwned>(document: &[u8], headers: &HeaderMap) -> Result<T, 
         }
     };
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let path = error.path().to_string();
-        let pointer = match path.as_str() {
-            "." => String::new(),
-            path => format!("/{}", path.replace('.', "/")),
-        };
+        let pointer = pointer(error.path());
         wrong(pointer, error.into_inner().to_string())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_in_a_list_has_its_place_as_a_pointer() {
+        let document =
+            br#"{"tasks": ["A"], "outputs": [{"to": "file", "name": "x"}, {"to": "pigeon"}]}"#;
+        let problem = read::<Contract>(document, &HeaderMap::new()).unwrap_err();
+        assert_eq!(problem.pointer.as_deref(), Some("/outputs/1/to"));
+    }
 }

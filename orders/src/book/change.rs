@@ -10,7 +10,7 @@ use super::{
     memory::{Parked, Unapplied},
 };
 use crate::{
-    body::{Body, index},
+    body::{Body, Step, index},
     record::{Change, EndCode, Ended, Joined, Record, What, id_bytes, moment},
 };
 
@@ -252,12 +252,12 @@ impl Book {
                 self.timers
                     .insert((deadline, timer(super::Due::Task(position))));
             }
-            match step.again() {
-                Some(again) if again > now => {
+            match self.waits_until(body, step, now) {
+                Some(again) => {
                     self.timers
                         .insert((again, timer(super::Due::Again(position))));
                 }
-                _ => at_once.push(Entry {
+                None => at_once.push(Entry {
                     slot,
                     generation,
                     position,
@@ -274,6 +274,21 @@ impl Book {
                 false => self.gated.push_back((last, Gated::Queue(entry))),
             }
         }
+    }
+
+    /// When a task may be tried again; none: now. A pause beyond the longest comes of a clock that was set back
+    /// between two lives, and is over.
+    pub(super) fn waits_until(
+        &self,
+        body: &Body,
+        step: &Step,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let again = step.again().filter(|again| *again > now)?;
+        let service = self.service(body.service(step.position));
+        let spec = service.and_then(|service| service.spec.as_ref());
+        let is_pause = spec.is_none_or(|spec| again.since(now) <= spec.retries.longest);
+        is_pause.then_some(again)
     }
 
     /// Those who watch are told how an order is.

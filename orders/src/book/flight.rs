@@ -158,7 +158,7 @@ impl Book {
             return;
         };
         let is_held = order.paused && !body.is_undoing();
-        let waits = step.again().is_some_and(|again| again > now);
+        let waits = self.waits_until(body, step, now).is_some();
         if !step.is_open() || waits || is_held || order.out.contains(&entry.position) {
             return;
         }

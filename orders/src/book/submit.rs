@@ -16,6 +16,9 @@ use crate::{
     tasks::TaskList,
 };
 
+/// The most that an order can take over from the failed one it takes up again: they are one record.
+const CARRIED_BYTES: usize = 4 << 20;
+
 /// A submission and who is answered.
 #[derive(Debug)]
 pub(super) struct Asked {
@@ -345,7 +348,7 @@ impl Book {
             .steps
             .iter()
             .filter(|step| step.position & crate::record::UNDO == 0 && !undone(step.position));
-        let carried = match failed
+        let carried: Vec<_> = match failed
             .steps
             .iter()
             .any(|step| step.position & crate::record::UNDO != 0)
@@ -356,6 +359,16 @@ impl Book {
                 .filter_map(|step| step.done.clone().map(|(_, done)| done))
                 .collect(),
         };
+        let bytes: usize = carried.iter().map(|done| done.result.len()).sum();
+        if bytes > CARRIED_BYTES {
+            let text = format!(
+                "the results of order {} so far have {bytes} bytes, and at most {CARRIED_BYTES} can be taken up \
+                 again; send it anew",
+                failed.id
+            );
+            let refusal = Refusal::Invalid(vec![Fault::new("", text)]);
+            return self.answer(ask, Answer::Refused(refusal));
+        }
         let mut accepted = failed.accepted.clone();
         accepted.key.clear();
         accepted.digest = bytes::Bytes::new();

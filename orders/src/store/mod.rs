@@ -5,6 +5,7 @@
 
 mod rows;
 mod tables;
+mod write;
 
 use std::ops::ControlFlow;
 

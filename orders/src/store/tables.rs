@@ -3,27 +3,24 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use edgeless_types::{OrderId, Timestamp};
 use prost::Message;
-use redb::{
-    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
-    WriteTransaction,
-};
+use redb::{Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{Keep, RowChange, Rows, Store, StoreError, Which};
-use crate::record::{EndCode, Record, What};
+use super::{Keep, Rows, Store, StoreError, Which, write::apply};
+use crate::record::{Record, What};
 
-type Id = [u8; 16];
+pub(super) type Id = [u8; 16];
 
-const ACTIVE: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("active");
-const ENDED: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("ended");
-const FAILED: TableDefinition<'_, Id, ()> = TableDefinition::new("failed");
-const UNDELIVERED: TableDefinition<'_, Id, u32> = TableDefinition::new("undelivered");
-const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
-const APPLIED: TableDefinition<'_, (), u64> = TableDefinition::new("applied");
+pub(super) const ACTIVE: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("active");
+pub(super) const ENDED: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("ended");
+pub(super) const FAILED: TableDefinition<'_, Id, ()> = TableDefinition::new("failed");
+pub(super) const UNDELIVERED: TableDefinition<'_, Id, u32> = TableDefinition::new("undelivered");
+pub(super) const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");
+pub(super) const APPLIED: TableDefinition<'_, (), u64> = TableDefinition::new("applied");
 
 /// Bytes of the file that are kept in memory.
 const CACHE: usize = 24 << 20;
@@ -33,6 +30,8 @@ pub struct Tables {
     path: PathBuf,
     /// None: it failed, and is opened again when it is needed.
     database: RwLock<Option<Arc<Database>>>,
+    /// What was taken since the file had all for good: a database that is opened anew does not have it.
+    loose: Mutex<Vec<Rows>>,
 }
 
 impl From<redb::Error> for StoreError {
@@ -50,6 +49,7 @@ impl Tables {
         let tables = Self {
             path: path.to_owned(),
             database: RwLock::new(None),
+            loose: Mutex::default(),
         };
         let database = tables.database()?;
         (|| {
@@ -84,8 +84,34 @@ impl Tables {
                  beside it to begin anew without its orders",
                 self.path.display()
             ))
-        })?;
-        Ok(Arc::clone(place.insert(Arc::new(opened))))
+        });
+        let database = opened?;
+        self.take_again(&database)?;
+        Ok(Arc::clone(place.insert(Arc::new(database))))
+    }
+
+    /// A database that was opened anew gets what it had taken, before anybody sees it without.
+    fn take_again(&self, database: &Database) -> Result<(), redb::Error> {
+        let mut loose = self.loose();
+        if loose.is_empty() {
+            return Ok(());
+        }
+        let transaction = database.begin_write()?;
+        let applied = transaction
+            .open_table(APPLIED)?
+            .get(())?
+            .map(|row| row.value());
+        let applied = applied.unwrap_or(0);
+        for rows in loose.iter().filter(|rows| rows.through > applied) {
+            apply(&transaction, rows)?;
+        }
+        transaction.commit()?;
+        loose.clear();
+        Ok(())
+    }
+
+    fn loose(&self) -> MutexGuard<'_, Vec<Rows>> {
+        self.loose.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A database that has failed once refuses everything until it is opened anew.
@@ -124,7 +150,12 @@ impl Store for Tables {
         };
         let outcome = write();
         drop(database);
-        self.on_failure(outcome)
+        self.on_failure(outcome)?;
+        match keep {
+            Keep::ForGood => self.loose().clear(),
+            Keep::Loosely => self.loose().push(rows.clone()),
+        }
+        Ok(())
     }
 
     fn read(&self, id: OrderId) -> Result<Option<Record>, StoreError> {
@@ -251,77 +282,6 @@ impl Store for Tables {
     }
 }
 
-fn apply(transaction: &WriteTransaction, rows: &Rows) -> Result<(), redb::Error> {
-    let mut active = transaction.open_table(ACTIVE)?;
-    let mut ended = transaction.open_table(ENDED)?;
-    let mut failed = transaction.open_table(FAILED)?;
-    let mut undelivered = transaction.open_table(UNDELIVERED)?;
-    let mut keys = transaction.open_table(KEYS)?;
-    let mut order: Vec<_> = rows.rows.iter().collect();
-    // Rows that come in their order fill pages one after the other.
-    order.sort_unstable_by_key(|(id, _)| **id);
-    for (id, row) in order {
-        let key = id.uuid().into_bytes();
-        write_row(&mut active, &mut ended, key, row)?;
-        if let Some((client, text, digest)) = &row.key {
-            let value = [&key[..], digest].concat();
-            keys.insert(key_of(client, text).as_str(), value.as_slice())?;
-        }
-        if row.ended.is_some_and(|ended| ended.code == EndCode::Failed) {
-            failed.insert(key, ())?;
-        }
-        let told = row
-            .ended
-            .map(|ended| ended.outputs)
-            .filter(|outputs| *outputs > 0);
-        if told.is_some() || row.delivered > 0 {
-            let before = undelivered.get(key)?.map_or(0, |row| row.value());
-            // What was told in the batch of the end counts among what was to be told.
-            let left = told.unwrap_or(before).saturating_sub(row.delivered);
-            match left {
-                0 => drop(undelivered.remove(key)?),
-                left => drop(undelivered.insert(key, left)?),
-            }
-        }
-    }
-    if rows.through > 0 {
-        transaction.open_table(APPLIED)?.insert((), rows.through)?;
-    }
-    Ok(())
-}
-
-fn write_row(
-    active: &mut Table<'_, Id, &[u8]>,
-    ended: &mut Table<'_, Id, &[u8]>,
-    key: Id,
-    row: &RowChange,
-) -> Result<(), redb::Error> {
-    let whole = |before: Option<&[u8]>| [before.unwrap_or_default(), &row.append].concat();
-    if row.is_new {
-        match row.ended.is_some() {
-            true => ended.insert(key, row.append.as_slice())?,
-            false => active.insert(key, row.append.as_slice())?,
-        };
-        return Ok(());
-    }
-    let before = match row.ended.is_some() {
-        true => active.remove(key)?.map(|row| row.value().to_vec()),
-        false => active.get(key)?.map(|row| row.value().to_vec()),
-    };
-    match (before, row.ended.is_some()) {
-        (Some(before), true) => ended.insert(key, whole(Some(&before)).as_slice())?,
-        (Some(before), false) => active.insert(key, whole(Some(&before)).as_slice())?,
-        (None, _) => {
-            let Some(before) = ended.get(key)?.map(|row| row.value().to_vec()) else {
-                // Forgotten meanwhile.
-                return Ok(());
-            };
-            ended.insert(key, whole(Some(&before)).as_slice())?
-        }
-    };
-    Ok(())
-}
-
 type Row = (Id, Result<Record, StoreError>);
 
 /// Visits two tables as if they were one.
@@ -362,7 +322,7 @@ fn id_of(key: Id) -> OrderId {
     OrderId::new(uuid::Uuid::from_bytes(key))
 }
 
-fn key_of(client: &str, key: &str) -> String {
+pub(super) fn key_of(client: &str, key: &str) -> String {
     format!("{client}\0{key}")
 }
 
@@ -378,4 +338,53 @@ fn idempotency_key(row: &[u8]) -> Option<String> {
 
 fn decode(row: &[u8]) -> Result<Record, StoreError> {
     Record::decode(row).map_err(|error| StoreError(format!("a row is damaged: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        book::Told,
+        record::{Change, Done},
+    };
+
+    use super::*;
+
+    fn change(number: u64, what: What) -> (OrderId, Record) {
+        let id = OrderId::from_pair((number, number));
+        let at = Timestamp::default();
+        (id, Record::of(Change::new(id, at, what)))
+    }
+
+    fn batch(sequence: u64, record: Record) -> Rows {
+        let mut rows = Rows::default();
+        rows.add(sequence, record, &Told::default());
+        rows
+    }
+
+    #[test]
+    fn what_was_taken_loosely_is_there_when_the_database_failed_and_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("orders.redb");
+        let tables = Tables::open(&path).unwrap();
+        let fails = || {
+            let error = redb::Error::Io(std::io::Error::other("no space"));
+            tables.on_failure::<()>(Err(error)).unwrap_err();
+        };
+        let accepted = || What::Accepted(Box::default());
+        let (first, record) = change(1, accepted());
+        tables.apply(&batch(1, record), Keep::ForGood).unwrap();
+        let (second, record) = change(2, accepted());
+        tables.apply(&batch(2, record), Keep::Loosely).unwrap();
+        fails();
+        assert_eq!(tables.applied(), Ok(2));
+        let (_, record) = change(2, What::Done(Done::default()));
+        tables.apply(&batch(3, record), Keep::Loosely).unwrap();
+        fails();
+        fails();
+        let changes = |id| tables.read(id).unwrap().unwrap().changes.len();
+        assert_eq!((changes(first), changes(second)), (1, 2));
+        drop(tables);
+        let tables = Tables::open(&path).unwrap();
+        assert_eq!(tables.applied(), Ok(3), "it is kept for good then");
+    }
 }

@@ -10,7 +10,7 @@ use edgeless_tests::{
 use super::{Load, all_logged_once, pipeline, plan};
 
 /// The library that shows programs another clock; none: it is not installed.
-fn library() -> Option<PathBuf> {
+pub(super) fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
     let mut files = folders
         .flatten()
@@ -19,10 +19,21 @@ fn library() -> Option<PathBuf> {
 }
 
 /// Sets the wall clock of all that look at this file.
-fn set(file: &Path, seconds: i32) {
+pub(super) fn set(file: &Path, seconds: i32) {
     let new = file.with_extension("new");
     std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
     std::fs::rename(&new, file).unwrap();
+}
+
+/// The environment of daemons that look at this file for the clock.
+pub(super) fn environment(library: &Path, file: &Path) -> [(&'static str, String); 5] {
+    [
+        ("LD_PRELOAD", library.display().to_string()),
+        ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("NO_FAKE_STAT", "1".to_owned()),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,13 +45,7 @@ async fn steps_of_an_hour_lose_no_node_and_no_domain() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("clock");
     set(&file, 0);
-    let environment = [
-        ("LD_PRELOAD", library.display().to_string()),
-        ("FAKETIME_TIMESTAMP_FILE", file.display().to_string()),
-        ("FAKETIME_NO_CACHE", "1".to_owned()),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ("NO_FAKE_STAT", "1".to_owned()),
-    ];
+    let environment = environment(&library, &file);
     let plan = plan(2, Mirror::Without);
     let cluster = Cluster::start_in(plan, folder, &environment).await.unwrap();
     for name in ["http_processor", "double"] {

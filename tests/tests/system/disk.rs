@@ -17,15 +17,15 @@ use serde_json::json;
 use super::plan;
 
 /// A small file system; it goes with its owner.
-struct Small(PathBuf);
+pub(super) struct Small(PathBuf);
 
 impl Small {
     /// None: this user or this machine may not mount.
-    fn mount(path: &Path) -> Option<Self> {
+    pub(super) fn mount(path: &Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let mut mount = Command::new("mount");
         mount
-            .args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(path);
         let mounted = mount.status().is_ok_and(|status| status.success());
         mounted.then(|| Self(path.to_owned()))
@@ -36,7 +36,7 @@ impl Small {
     }
 
     /// Takes all the room that is left.
-    fn fill(&self) {
+    pub(super) fn fill(&self) {
         let mut file = File::options()
             .create(true)
             .append(true)
@@ -47,7 +47,7 @@ impl Small {
         }
     }
 
-    fn free(&self) {
+    pub(super) fn free(&self) {
         std::fs::remove_file(self.ballast()).unwrap();
     }
 }
@@ -64,7 +64,7 @@ impl Drop for Small {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_delays_only_the_datasets() {
     let folder = tempfile::tempdir().unwrap();
-    let Some(small) = Small::mount(&folder.path().join("dataset")) else {
+    let Some(small) = Small::mount(&folder.path().join("dataset"), "2m") else {
         println!("skipped: a small file system cannot be mounted here, which takes root");
         return;
     };

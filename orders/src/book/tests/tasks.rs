@@ -189,3 +189,51 @@ fn what_was_done_is_taken_back_in_reverse_when_an_order_fails_for_good() {
         [r#"{"input":7,"result":14}"#, r#"{"input":5,"result":7}"#]
     );
 }
+
+#[test]
+fn a_clock_that_was_set_back_between_two_lives_holds_up_nothing_that_waits_to_be_tried_again() {
+    let mut world = World::new();
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
+    let id = world.id(ask);
+    world.work(|_| Outcome::Failed("not now".to_owned()));
+    let body = world.replayed(id);
+    assert!(body.current()[0].again().is_some());
+    for (back, count) in [(Duration::ZERO, 0), (Duration::from_secs(3_600), 1)] {
+        let mut next = World::new();
+        next.now = world.now - back;
+        let begin = next.book.restore(Box::new(body.clone()), next.now);
+        next.take(begin);
+        let resumed = next.book.resume(next.now);
+        next.take(resumed);
+        while let Some(id) = next.loads.pop() {
+            let body = Some(Box::new(body.clone()));
+            next.event(Event::Loaded { id, body });
+        }
+        assert_eq!(next.handed.len(), count, "{back:?}");
+    }
+}
+
+#[test]
+fn what_is_too_long_for_one_record_is_not_taken_up_again() {
+    let mut world = World::new();
+    let mut tasks = vec!["A"; 5];
+    tasks.push("B");
+    let ask = world.submit(&json!({"input": 5, "tasks": tasks}));
+    let id = world.id(ask);
+    let long = format!("\"{}\"", "x".repeat(1 << 20));
+    world.work(|handout| match &handout.task[..1] {
+        "A" => reply(long.clone()),
+        _ => Outcome::Refused("never".to_owned()),
+    });
+    let records = world.records.len();
+    world.asks += 1;
+    let ask = Ask(world.asks);
+    let new = OrderId::at(world.now, &mut SmallRng::seed_from_u64(5));
+    world.event(Event::Retry { id, new, ask });
+    while let Some(id) = world.loads.pop() {
+        let body = Some(Box::new(world.replayed(id)));
+        world.event(Event::Loaded { id, body });
+    }
+    assert!(world.refusal(ask).contains("send it anew"));
+    assert_eq!(world.records.len(), records);
+}

@@ -1,0 +1,131 @@
+//! Bad input at the doors of orders, services and clients: a status, a place, a reason, and nothing breaks.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{
+    order_endpoint::{Endpoint, Reply},
+    order_ends::{endpoint, plus_one, post, submit, without_nodes},
+    order_wrong::{definitions, documents, requests},
+    orders::{order, put},
+};
+
+fn check(request: &str, (status, problem): (StatusCode, Value), expected: (u16, &str, &str)) {
+    let (wanted, pointer, says) = expected;
+    assert_eq!(status, wanted, "{request}: {problem}");
+    assert_eq!(problem["status"], wanted, "{request}: {problem}");
+    if wanted == 422 {
+        assert_eq!(problem["pointer"], pointer, "{request}: {problem}");
+    }
+    let detail = problem["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains(says), "{request}: {problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
+    let cluster = without_nodes().await;
+    let outside = Endpoint::start(plus_one).await;
+    for name in ["A", "B"] {
+        endpoint(&cluster, name, &outside.url, &json!({})).await;
+    }
+    put(&cluster, "clients/X", &json!({"tasks": ["B"]})).await;
+    let strict = json!({"tasks": ["A"], "own_tasks": "never"});
+    put(&cluster, "clients/strict", &strict).await;
+    let shown = |text: &str| text.chars().take(100).collect::<String>();
+    for (document, status, pointer, says) in documents() {
+        let path = "/api/v1/orders";
+        let sent = cluster.rest.send(Method::POST, path, document.clone());
+        check(
+            &shown(&document),
+            sent.await.unwrap(),
+            (status, pointer, says),
+        );
+    }
+    let document = json!({"input": 5, "tasks": ["A"]}).to_string();
+    for (method, path, status, says) in requests() {
+        let request = format!("{method} {path}");
+        let path = format!("/api/v1/orders{path}");
+        let sent = cluster.rest.send(method, &path, document.clone()).await;
+        let (found, problem) = sent.unwrap();
+        assert_eq!(found, status, "{request}: {problem}");
+        let detail = problem["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(says), "{request}: {problem}");
+    }
+    for (path, document, status, pointer, says) in definitions() {
+        let request = format!("{path} {document}");
+        let path = format!("/api/v1/{path}");
+        let sent = cluster.rest.send(Method::PUT, &path, document.to_string());
+        check(&request, sent.await.unwrap(), (status, pointer, says));
+    }
+    let (_, end) = order(&cluster, &json!({"input": 5, "tasks": ["A"]})).await;
+    assert_eq!(end["result"], 6);
+    let figures = cluster.rest.get("/api/v1/orders/figures").await.unwrap();
+    assert_eq!(figures["accepted"], 1, "{figures}");
+    assert_eq!(outside.came().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotency_key_stands_for_one_document_of_one_client_also_after_a_restart() {
+    let mut cluster = without_nodes().await;
+    let outside = Endpoint::start(plus_one).await;
+    endpoint(&cluster, "A", &outside.url, &json!({})).await;
+    put(&cluster, "clients/X", &json!({"tasks": ["A"]})).await;
+    let send = async |rest: &edgeless_tests::client::Rest, client: &str, input: u64| {
+        let document = json!({
+            "client": client, "input": input, "tasks": ["A"], "idempotency_key": "k",
+        });
+        let path = "/api/v1/orders";
+        let sent = rest.send(Method::POST, path, document.to_string());
+        sent.await.unwrap()
+    };
+    let (status, first) = send(&cluster.rest, "anybody", 5).await;
+    assert_eq!(status, 202);
+    for _ in 0..2 {
+        let (status, again) = send(&cluster.rest, "anybody", 5).await;
+        assert_eq!((status, &again["id"]), (StatusCode::ACCEPTED, &first["id"]));
+        assert_eq!(again["again"], true);
+        let (status, problem) = send(&cluster.rest, "anybody", 6).await;
+        assert_eq!(status, StatusCode::CONFLICT);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("key `k` was used"), "{problem}");
+        let (status, other) = send(&cluster.rest, "X", 5).await;
+        assert_eq!(status, 202);
+        assert_ne!(other["id"], first["id"], "keys are those of a client");
+        cluster.con.kill();
+        cluster.con.restart().unwrap();
+        cluster.all_registered(0).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_orders_need_and_a_client_with_orders_can_be_gone_but_not_their_orders() {
+    let cluster = without_nodes().await;
+    let hanging = Endpoint::start(|_| Reply::Never).await;
+    endpoint(&cluster, "A", &hanging.url, &json!({})).await;
+    put(&cluster, "clients/X", &json!({"tasks": ["A"]})).await;
+    let id = submit(&cluster.rest, &json!({"client": "X", "input": 5})).await;
+    let delete = async |path: &str| {
+        let path = format!("/api/v1/{path}");
+        cluster.rest.send(Method::DELETE, &path, "").await.unwrap()
+    };
+    let (status, problem) = delete("services/A").await;
+    assert_eq!(status, StatusCode::CONFLICT, "{problem}");
+    assert_eq!(delete("clients/X").await.0, 204);
+    assert_eq!(delete("clients/X").await.0, 404);
+    let view = super::order_ends::look(&cluster.rest, &id).await;
+    assert_eq!(view["state"], "waiting");
+    let path = "/api/v1/orders";
+    let document = json!({"client": "X", "input": 5}).to_string();
+    let (status, problem) = cluster
+        .rest
+        .send(Method::POST, path, document)
+        .await
+        .unwrap();
+    assert_eq!(
+        (status.as_u16(), &problem["pointer"]),
+        (422, &json!("/client"))
+    );
+    post(&cluster.rest, &format!("orders/{id}/cancel")).await;
+    assert_eq!(delete("services/A").await.0, 204);
+    assert_eq!(delete("services/A").await.0, 404);
+}
