@@ -89,7 +89,7 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
     }
     // An order is not to keep the whole batch in memory.
     let line = Bytes::copy_from_slice(line);
-    let submission = match read(orders, &line) {
+    let submission = match read(orders, &line).await {
         Ok(submission) => submission,
         Err(problem) => return refused(problem),
     };
