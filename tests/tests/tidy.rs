@@ -211,6 +211,8 @@ fn configurations_and_workflows_are_all_tested() {
         .collect();
     let known = [
         "cli.toml",
+        // Read by a test of ε-CON.
+        "contracts",
         "controller.toml",
         "node.toml",
         "orchestrator.toml",

@@ -57,6 +57,10 @@ pub(super) struct Out {
 }
 
 impl Out {
+    fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+
     fn add(&self, ticket: Ticket) {
         self.tickets
             .lock()
@@ -74,7 +78,7 @@ impl Out {
 
     /// Outcomes as the book takes them: what tasks with bytes have returned is kept.
     pub(super) async fn settle(&self, blobs: &Blobs, outcomes: &mut [(Ticket, Outcome)]) {
-        if !self.any.load(Ordering::Acquire) {
+        if !self.any() {
             return;
         }
         for (ticket, outcome) in outcomes {
@@ -125,8 +129,12 @@ impl Tasks {
                 message.tasks = json;
                 self.waiting.extend(bytes);
             }
-            for ticket in &message.cancelled {
-                self.waiting.retain(|task| task.ticket != *ticket);
+            if self.out.any() || !self.waiting.is_empty() {
+                // Nothing comes back of those.
+                for ticket in &message.cancelled {
+                    self.waiting.retain(|task| task.ticket != *ticket);
+                    self.out.remove(*ticket);
+                }
             }
             if !message.tasks.is_empty() || !message.cancelled.is_empty() {
                 return Some(Taken::Json(message));

@@ -9,6 +9,7 @@
 pub mod blobs;
 mod bytes;
 mod clients;
+mod contracts;
 mod deploy;
 mod endpoint;
 mod kept;
@@ -43,6 +44,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use bytes::{Taken, Tasks};
 pub use clients::{ClientView, Clients};
+pub use contracts::{ContractsError, FileContract, read as read_contracts};
 pub use deploy::{Deployer, ServiceRecord, ServiceView};
 pub use lines::{Line, ToLine};
 pub use metrics::Metrics;

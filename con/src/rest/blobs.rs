@@ -101,7 +101,9 @@ pub(super) async fn get(
     reason = "a problem is made once per request"
 )]
 fn content_type(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+    // What curl says unless it is told otherwise says nothing.
+    let says = |value: &&HeaderValue| *value != "application/x-www-form-urlencoded";
+    let Some(value) = headers.get(header::CONTENT_TYPE).filter(says) else {
         return Ok(None);
     };
     let text = value.to_str().ok().filter(|text| is_content_type(text));

@@ -116,8 +116,8 @@ impl Blobs {
         })))
     }
 
-    /// Keeps bytes under their name; when this returns they are there after a crash. `content_type` of none: by how they
-    /// begin, unless they are known already.
+    /// Keeps bytes under their name; when this returns they are there after a crash. `content_type` of none: by how
+    /// they begin, unless they are known already.
     ///
     /// # Errors
     /// They are too many, or the disk refuses them.

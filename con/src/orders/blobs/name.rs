@@ -33,7 +33,7 @@ impl BlobName {
         self.0
     }
 
-    /// The blob that a value refers to: `{"blob":"sha256:..."}`, beside which only `bytes` and `content_type` may stand.
+    /// The blob that a value refers to: `{"blob":"sha256:..."}`, with `bytes` and `content_type` beside it or not.
     /// Names with escapes are none, so that a search in texts finds all that refer to a blob.
     pub fn of_value(value: &Json) -> Option<Self> {
         #[derive(Deserialize)]
