@@ -1,6 +1,7 @@
 //! Starts ε-CON: everything is bound and read before anything runs.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -48,6 +49,9 @@ pub enum StartError {
     /// What was kept of orders cannot be read.
     #[error(transparent)]
     Orders(#[from] orders::OpenError),
+    /// Contracts cannot be read from files.
+    #[error(transparent)]
+    Contracts(#[from] orders::ContractsError),
     /// The start cannot be kept.
     #[error("key `controller.data_dir`: could not write to the store")]
     Life(#[source] WriteError),
@@ -219,7 +223,7 @@ struct Around {
 }
 
 /// Services and clients as they were kept.
-type KeptOrders = (Vec<(String, ServiceRecord)>, Vec<(String, Contract)>);
+type KeptOrders = (Vec<(String, ServiceRecord)>, Contracts);
 
 /// Starts the orders: what handlers ask, what ends with them, and what sees to their services.
 async fn start_orders(
@@ -243,6 +247,7 @@ async fn start_orders(
         readiness,
         shutdown,
     } = around;
+    let (clients, files) = with_files(clients, settings)?;
     let known = orders::Defined {
         services: defined(&services, |record| record.spec.clone()),
         clients: defined(&clients, Clone::clone),
@@ -251,7 +256,7 @@ async fn start_orders(
     let url = orders::announced(settings, controller_url);
     let orders = opened.orders;
     let services = Deployer::new(con.clone(), orders.clone(), store.clone(), url, services);
-    let clients = Clients::new(orders.clone(), store, clients);
+    let clients = Clients::new(orders.clone(), store, clients, files);
     let deploying = services.clone().run(opened.wanted, shutdown.clone());
     let api = rest::Api {
         con,
@@ -261,6 +266,30 @@ async fn start_orders(
         shutdown,
     };
     Ok((api, opened.tasks, deploying))
+}
+
+/// Clients and their contracts.
+type Contracts = Vec<(String, Contract)>;
+
+/// The contracts that hold: those of files, and others that were kept; and which file defines which client.
+fn with_files(
+    kept: Contracts,
+    settings: &orders::Settings,
+) -> Result<(Contracts, BTreeMap<String, String>), orders::ContractsError> {
+    let of_files = settings.contracts.as_deref().map(orders::read_contracts);
+    let mut contracts: BTreeMap<String, Contract> = kept.into_iter().collect();
+    let mut files = BTreeMap::new();
+    for orders::FileContract {
+        client,
+        contract,
+        file,
+        line: _,
+    } in of_files.transpose()?.unwrap_or_default()
+    {
+        files.insert(client.clone(), file.display().to_string());
+        contracts.insert(client, contract);
+    }
+    Ok((contracts.into_iter().collect(), files))
 }
 
 /// What is shown of orders is taken when it is asked for.

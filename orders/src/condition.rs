@@ -6,7 +6,10 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
-use crate::json::{self, Json};
+use crate::{
+    json::{self, Json},
+    pointer::{Pointer, escaped},
+};
 
 /// How deep conditions may stand in one another.
 pub const MAX_DEPTH: usize = 16;
@@ -31,8 +34,8 @@ enum Kind {
     Any(Vec<Condition>),
     Not(Box<Condition>),
     At {
-        /// The parts of a JSON pointer; none for the whole value.
-        path: Vec<String>,
+        /// Where to look.
+        path: Pointer,
         /// All must hold.
         tests: Vec<Test>,
     },
@@ -89,7 +92,7 @@ impl Condition {
             Kind::Any(parts) => parts.iter().any(|part| part.holds_for(text)),
             Kind::Not(part) => !part.holds_for(text),
             Kind::At { path, tests } => {
-                let found = find(text, path);
+                let found = path.find(text);
                 tests.iter().all(|test| test.holds(found))
             }
         }
@@ -210,37 +213,6 @@ fn equal(value: &Value, text: &str) -> bool {
     }
 }
 
-/// What stands at the path.
-fn find<'a>(mut text: &'a str, path: &[String]) -> Option<&'a str> {
-    for part in path {
-        let mut found = None;
-        if text.starts_with('{') {
-            json::each_entry(text, |key, raw| {
-                if key == part.as_str() {
-                    found = Some(raw.get());
-                }
-            });
-        } else {
-            let (wanted, mut at) = (index(part)?, 0);
-            json::each_item(text, |raw| {
-                if at == wanted {
-                    found = Some(raw.get());
-                }
-                at += 1;
-            });
-        }
-        text = found?;
-    }
-    Some(text)
-}
-
-/// The index into an array that a part of a pointer says.
-fn index(part: &str) -> Option<usize> {
-    let digits = part.bytes().all(|byte| byte.is_ascii_digit());
-    let plain = part == "0" || !part.starts_with('0');
-    (digits && plain).then(|| part.parse().ok()).flatten()
-}
-
 fn fault(pointer: &str, detail: impl Into<String>) -> ConditionFault {
     let (pointer, detail) = (pointer.to_owned(), detail.into());
     ConditionFault { pointer, detail }
@@ -290,7 +262,7 @@ fn parts(value: &Value, pointer: &str, depth: usize) -> Result<Vec<Condition>, C
 }
 
 fn at(entries: &Map<String, Value>, pointer: &str) -> Result<Kind, ConditionFault> {
-    let (mut path, mut tests) = (Vec::new(), Vec::new());
+    let (mut path, mut tests) = (Pointer::default(), Vec::new());
     for (key, value) in entries {
         let inner = format!("{pointer}/{}", escaped(key));
         if key == "path" {
@@ -336,25 +308,9 @@ fn test(key: &str, value: &Value) -> Result<Test, &'static str> {
     }
 }
 
-fn read_path(value: &Value) -> Result<Vec<String>, &'static str> {
+fn read_path(value: &Value) -> Result<Pointer, String> {
     let path = value.as_str().ok_or("expected a JSON pointer, a string")?;
-    let rest = match path.strip_prefix('/') {
-        Some(rest) => rest,
-        None if path.is_empty() => return Ok(Vec::new()),
-        None => return Err("a JSON pointer is empty or begins with `/`"),
-    };
-    let part = |part: &str| {
-        let bare = part.replace("~0", "").replace("~1", "");
-        let unescaped = part.replace("~1", "/").replace("~0", "~");
-        (!bare.contains('~')).then_some(unescaped)
-    };
-    let parts: Option<Vec<String>> = rest.split('/').map(part).collect();
-    parts.ok_or("`~` in a JSON pointer is followed by 0 or 1")
-}
-
-/// A key as part of a JSON pointer.
-pub(crate) fn escaped(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
+    Pointer::parse(path).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod fault;
 pub mod json;
 pub mod log;
 pub mod message;
+pub mod pointer;
 pub mod record;
 pub mod service;
 pub mod store;

@@ -24,6 +24,9 @@ pub struct ServiceSpec {
     /// What it gets and returns.
     #[serde(default)]
     pub call: Call,
+    /// In which form it gets and returns that.
+    #[serde(default)]
+    pub payload: Payload,
     /// It gets an envelope with order, task and attempt around the payload, and answers with one.
     #[serde(default)]
     pub envelope: bool,
@@ -56,6 +59,17 @@ pub enum Call {
     Value,
     /// The whole message of the order; it returns the message with its part done.
     Message,
+}
+
+/// In which form a service gets its input and returns its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payload {
+    /// JSON.
+    #[default]
+    Json,
+    /// The bytes of the blob that the input names; what it returns becomes a blob, and the result names that.
+    Bytes,
 }
 
 /// How often a task is tried, and when again.
@@ -106,6 +120,12 @@ impl ServiceSpec {
                 faults.push(Fault::new(pointer, detail));
             }
         };
+        let whole = self.call == Call::Message || self.envelope;
+        check(
+            self.payload == Payload::Json || !whole,
+            "/payload",
+            "`bytes` goes with `call: value` and without an envelope",
+        );
         let text = "it must be 0 to 1000";
         check(self.min_instances <= 1_000, "/min_instances", text);
         let most = self.max_instances.unwrap_or(1_000);

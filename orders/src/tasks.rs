@@ -12,9 +12,10 @@ use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 
 use crate::{
-    condition::{Condition, escaped},
+    condition::Condition,
     fault::Fault,
     json::{self, Json},
+    pointer::{Pointer, escaped},
 };
 
 /// How many tasks a list may hold.
@@ -35,6 +36,8 @@ pub struct Task {
     pub service: Arc<str>,
     /// Its name within the list: that of the service, or `A#2` for the second task of the service `A`.
     pub key: Arc<str>,
+    /// Which part of the result so far it works on; none: all of it.
+    pub from: Option<Pointer>,
     /// It is left out unless this holds for the result so far.
     pub when: Option<Condition>,
     /// How long it may take, within [`MIN_DEADLINE`] and [`MAX_DEADLINE`].
@@ -67,7 +70,8 @@ pub struct TaskList {
 impl TaskList {
     /// Reads a list, which may be empty and has [`MAX_TASKS`] tasks at most. Its elements are
     ///  - `"A"`: the service that runs;
-    ///  - `{"task":"A","when":C,"deadline":"5s","undo":"B"}`, all but `task` optional, `C` as [`Condition::parse`] reads;
+    ///  - `{"task":"A","from":"/x","when":C,"deadline":"5s","undo":"B"}`, all but `task` optional: `from` as
+    ///    [`Pointer::parse`] reads, `C` as [`Condition::parse`];
     ///  - `["A",{"task":"B"}]`: a group of one or more of the above that run at the same time.
     ///
     /// # Errors
@@ -183,6 +187,7 @@ struct Reader {
 #[derive(Default)]
 struct Fields {
     service: Option<Arc<str>>,
+    from: Option<Pointer>,
     when: Option<Condition>,
     deadline: Option<Duration>,
     undo: Option<Arc<str>>,
@@ -242,6 +247,7 @@ impl Reader {
             let service = self.service(pointer, text);
             Fields {
                 service,
+                from: None,
                 when: None,
                 deadline: None,
                 undo: None,
@@ -281,6 +287,7 @@ impl Reader {
             self.tasks.push(Task {
                 service,
                 key,
+                from: fields.from,
                 when: fields.when,
                 deadline: fields.deadline,
                 undo: fields.undo,
@@ -292,6 +299,10 @@ impl Reader {
         match key {
             "task" => fields.service = self.service(pointer, text),
             "undo" => fields.undo = self.service(pointer, text),
+            "from" => match from(text) {
+                Ok(from) => fields.from = Some(from),
+                Err(detail) => self.fault(pointer, detail),
+            },
             "when" => match condition(text) {
                 Ok(condition) => fields.when = Some(condition),
                 Err((inner, detail)) => self.fault(format!("{pointer}{inner}"), detail),
@@ -305,7 +316,7 @@ impl Reader {
             },
             _ => self.fault(
                 pointer,
-                "unknown; expected `task`, `when`, `deadline` or `undo`",
+                "unknown; expected `task`, `from`, `when`, `deadline` or `undo`",
             ),
         }
     }
@@ -329,6 +340,11 @@ impl Reader {
         self.services.push(name.clone());
         Some(name)
     }
+}
+
+fn from(text: &str) -> Result<Pointer, String> {
+    let text = json::string(text).ok_or("expected a JSON pointer such as \"/small\"")?;
+    Pointer::parse(&text).map_err(|error| error.to_string())
 }
 
 /// Reads a condition; an error is a pointer into it and what is wrong.
@@ -461,6 +477,8 @@ mod tests {
             ["B", ["C"], 5],
             {"undo": "-x"},
             null,
+            {"task": "A", "from": "small"},
+            {"task": "A", "from": 1},
             {"task": ["A"], "deadline": 5},
         ]);
         let expected = [
@@ -474,8 +492,10 @@ mod tests {
             "/4/undo",
             "/4",
             "/5",
-            "/6/deadline",
-            "/6/task",
+            "/6/from",
+            "/7/from",
+            "/8/deadline",
+            "/8/task",
         ];
         // Whether the keys of a value keep their order is a matter of features of others.
         let sorted = |mut pointers: Vec<String>| {

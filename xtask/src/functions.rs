@@ -137,7 +137,7 @@ fn checksums(folder: &Path) -> anyhow::Result<String> {
         let mut sources = BTreeMap::new();
         let shared: &[&str] = match is_component(folder, &name)? {
             true => &["sdk_c", "../node/wit"],
-            false => &["sdk", "sdk_orders"],
+            false => &["sdk", "sdk_image", "sdk_orders"],
         };
         for part in ["Cargo.toml", "Cargo.lock", &name].iter().chain(shared) {
             collect(folder, &folder.join(part), &mut sources)?;

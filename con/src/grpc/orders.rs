@@ -2,17 +2,19 @@
 
 use std::{pin::Pin, sync::Arc};
 
+use bytes::Bytes;
 use edgeless_orders::{
-    book::{Outcome, Ticket},
+    book::{Handout, Outcome, Ticket},
     tasks::is_service_name,
 };
 use edgeless_proto::v1::{self, order_tasks_server::OrderTasks, task_outcome::Result as Came};
 use edgeless_types::InstanceId;
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use futures_util::stream::unfold;
+use tokio_stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::orders::{Line, Orders, ToLine};
+use crate::orders::{Line, Orders, Taken, Tasks};
 
 pub(super) struct Service {
     pub(super) orders: Orders,
@@ -49,6 +51,7 @@ impl OrderTasks for Service {
         let name: Arc<str> = format!("{}, {}", source.physical_id, hello.host).into();
         tracing::info!(%service, source = %name, "a source takes tasks");
         let (line, tasks) = self.orders.open_line(service, name).await;
+        let tasks = line.with_bytes(tasks);
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             follow(&line, first).await;
@@ -58,8 +61,8 @@ impl OrderTasks for Service {
             }
             tracing::info!("a source is gone");
         });
-        let answers = ReceiverStream::new(tasks).map(|message| Ok(to_source(message)));
-        Ok(Response::new(Box::pin(answers)))
+        let next = async |mut tasks: Tasks| Some((Ok(to_source(tasks.next().await?)), tasks));
+        Ok(Response::new(Box::pin(unfold(tasks, next))))
     }
 }
 
@@ -95,16 +98,29 @@ fn outcome(outcome: v1::TaskOutcome) -> (Ticket, Outcome) {
     (ticket, came)
 }
 
-fn to_source(message: ToLine) -> v1::ToSource {
-    let task = |handout: edgeless_orders::book::Handout| v1::Task {
+fn to_source(taken: Taken) -> v1::ToSource {
+    let task = |handout: Handout, payload: Bytes| v1::Task {
         ticket: handout.ticket.0,
-        payload: handout.payload.bytes(),
+        payload,
         timeout_ms: u32::try_from(handout.timeout.as_millis())
             .unwrap_or(u32::MAX)
             .max(1),
     };
+    let message = match taken {
+        Taken::Json(message) => message,
+        Taken::Bytes(handout, bytes) => {
+            return v1::ToSource {
+                tasks: vec![task(handout, bytes)],
+                cancelled: Vec::new(),
+            };
+        }
+    };
+    let json = |handout: Handout| {
+        let payload = handout.payload.bytes();
+        task(handout, payload)
+    };
     v1::ToSource {
-        tasks: message.tasks.into_iter().map(task).collect(),
+        tasks: message.tasks.into_iter().map(json).collect(),
         cancelled: message
             .cancelled
             .into_iter()

@@ -24,6 +24,9 @@ pub struct ClientView {
     pub contract: Contract,
     /// Orders that have not come to their end.
     pub active_orders: u64,
+    /// The file that defines it, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 /// Keeps contracts; cheap to clone.
@@ -34,16 +37,24 @@ struct Inner {
     orders: Orders,
     store: Store,
     contracts: Mutex<BTreeMap<String, Contract>>,
+    /// Which file defines a client; that changes with a start only.
+    files: BTreeMap<String, String>,
     changing: tokio::sync::Mutex<()>,
 }
 
 impl Clients {
-    /// The contracts that were kept.
-    pub fn new(orders: Orders, store: Store, kept: Vec<(String, Contract)>) -> Self {
+    /// The contracts that hold, those that were kept and those of files; which file defines which client.
+    pub fn new(
+        orders: Orders,
+        store: Store,
+        contracts: Vec<(String, Contract)>,
+        files: BTreeMap<String, String>,
+    ) -> Self {
         Self(Arc::new(Inner {
             orders,
             store,
-            contracts: Mutex::new(kept.into_iter().collect()),
+            contracts: Mutex::new(contracts.into_iter().collect()),
+            files,
             changing: tokio::sync::Mutex::new(()),
         }))
     }
@@ -52,7 +63,7 @@ impl Clients {
     pub async fn list(&self) -> Vec<ClientView> {
         let active = self.active().await;
         let contracts = self.contracts();
-        let view = |(name, contract): (&String, &Contract)| view(name, contract, &active);
+        let view = |(name, contract): (&String, &Contract)| self.view(name, contract, &active);
         contracts.iter().map(view).collect()
     }
 
@@ -64,13 +75,13 @@ impl Clients {
         let active = self.active().await;
         let contracts = self.contracts();
         let contract = contracts.get(name).ok_or_else(|| unknown(name))?;
-        Ok(view(name, contract, &active))
+        Ok(self.view(name, contract, &active))
     }
 
     /// Defines a client or changes its contract, for orders that come from now on; whether it is new.
     ///
     /// # Errors
-    /// The contract is wrong or cannot be kept.
+    /// The contract is wrong or cannot be kept, or a file defines the client.
     pub async fn put(&self, name: &str, contract: Contract) -> Result<(ClientView, bool), Refusal> {
         let mut faults = contract.check().err().unwrap_or_default();
         if !is_service_name(name) {
@@ -80,6 +91,7 @@ impl Clients {
         if !faults.is_empty() {
             return Err(Refusal::Invalid { faults });
         }
+        self.is_of_no_file(name)?;
         let _changing = self.0.changing.lock().await;
         let kept = Write::Client(name.to_owned(), Some(Box::new(contract.clone())));
         self.write(kept).await?;
@@ -94,8 +106,9 @@ impl Clients {
     /// Forgets a client. Its active orders go on.
     ///
     /// # Errors
-    /// There is none, or it cannot be kept.
+    /// There is none, a file defines it, or it cannot be kept.
     pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
+        self.is_of_no_file(name)?;
         let _changing = self.0.changing.lock().await;
         if !self.contracts().contains_key(name) {
             return Err(unknown(name));
@@ -104,6 +117,29 @@ impl Clients {
         self.contracts().remove(name);
         self.0.orders.set_client(name.into(), None).await;
         Ok(())
+    }
+
+    fn is_of_no_file(&self, name: &str) -> Result<(), Refusal> {
+        let Some(file) = self.0.files.get(name) else {
+            return Ok(());
+        };
+        Err(Refusal::Conflict(format!(
+            "the client `{name}` is defined in `{file}`; change it there and start ε-CON anew"
+        )))
+    }
+
+    fn view(
+        &self,
+        name: &str,
+        contract: &Contract,
+        active: &BTreeMap<Arc<str>, u64>,
+    ) -> ClientView {
+        ClientView {
+            name: name.to_owned(),
+            contract: contract.clone(),
+            active_orders: active.get(name).copied().unwrap_or(0),
+            file: self.0.files.get(name).cloned(),
+        }
     }
 
     async fn write(&self, write: Write) -> Result<(), Refusal> {
@@ -121,14 +157,6 @@ impl Clients {
             .contracts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn view(name: &str, contract: &Contract, active: &BTreeMap<Arc<str>, u64>) -> ClientView {
-    ClientView {
-        name: name.to_owned(),
-        contract: contract.clone(),
-        active_orders: active.get(name).copied().unwrap_or(0),
     }
 }
 

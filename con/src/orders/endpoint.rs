@@ -11,14 +11,24 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use edgeless_orders::book::{Handout, Outcome, Ticket};
+use edgeless_orders::{
+    book::{Handout, Outcome, Ticket},
+    service::Payload,
+};
 use http::{StatusCode, header};
 use rustc_hash::FxHashMap;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::Orders;
+use super::{
+    Orders,
+    blobs::{
+        BLOB_BYTES, Blobs,
+        content_type::{self, is_content_type},
+    },
+    bytes::{Given, given, settled},
+};
 
-/// The longest response.
+/// The longest response of a service without bytes.
 const RESPONSE_BYTES: usize = 1 << 20;
 /// What of a response is shown when it is an error, in characters.
 const SHOWN: usize = 200;
@@ -39,7 +49,14 @@ pub(super) async fn run(orders: Orders, client: reqwest::Client, name: Arc<str>,
                 }
                 for handout in message.tasks {
                     let ticket = handout.ticket;
-                    let call = calls.spawn(call(client.clone(), Arc::clone(&url), handout));
+                    let (client, url) = (client.clone(), Arc::clone(&url));
+                    let call = match handout.form {
+                        Payload::Json => calls.spawn(call(client, url, handout)),
+                        Payload::Bytes => {
+                            let blobs = orders.blobs().clone();
+                            calls.spawn(call_with_bytes(client, url, handout, blobs))
+                        }
+                    };
                     running.insert(ticket, call);
                 }
             }
@@ -61,16 +78,51 @@ pub(super) async fn run(orders: Orders, client: reqwest::Client, name: Arc<str>,
 }
 
 async fn call(client: reqwest::Client, url: Arc<str>, handout: Handout) -> (Ticket, Outcome) {
-    let ticket = handout.ticket;
-    let timeout = handout.timeout;
-    let outcome = match tokio::time::timeout(timeout, exchange(&client, &url, handout)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Outcome::TimedOut,
+    let given = Given {
+        bytes: handout.payload.bytes(),
+        content_type: content_type::JSON.to_owned(),
     };
-    (ticket, outcome)
+    let (outcome, _) = ask(&client, &url, &handout, given, RESPONSE_BYTES).await;
+    (handout.ticket, outcome)
 }
 
-async fn exchange(client: &reqwest::Client, url: &str, handout: Handout) -> Outcome {
+/// A service with bytes gets them as the body, with their content type; that of the response is kept with the result.
+async fn call_with_bytes(
+    client: reqwest::Client,
+    url: Arc<str>,
+    handout: Handout,
+    blobs: Blobs,
+) -> (Ticket, Outcome) {
+    let given = match given(&blobs, &handout, BLOB_BYTES).await {
+        Ok(given) => given,
+        Err(outcome) => return (handout.ticket, outcome),
+    };
+    let (outcome, content_type) = ask(&client, &url, &handout, given, BLOB_BYTES).await;
+    (handout.ticket, settled(&blobs, outcome, content_type).await)
+}
+
+/// What came of a task within its time, and the content type of the response.
+async fn ask(
+    client: &reqwest::Client,
+    url: &str,
+    handout: &Handout,
+    given: Given,
+    most: usize,
+) -> (Outcome, Option<String>) {
+    let exchange = exchange(client, url, handout, given, most);
+    match tokio::time::timeout(handout.timeout, exchange).await {
+        Ok(outcome) => outcome,
+        Err(_) => (Outcome::TimedOut, None),
+    }
+}
+
+async fn exchange(
+    client: &reqwest::Client,
+    url: &str,
+    handout: &Handout,
+    given: Given,
+    most: usize,
+) -> (Outcome, Option<String>) {
     let key = format!(
         "{}/{}{}",
         handout.id,
@@ -79,37 +131,45 @@ async fn exchange(client: &reqwest::Client, url: &str, handout: Handout) -> Outc
     );
     let request = client
         .post(url)
-        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::CONTENT_TYPE, given.content_type)
         .header("edgeless-order", handout.id.to_string())
         .header("edgeless-task", &*handout.task)
         .header("edgeless-attempt", handout.attempt)
         .header("idempotency-key", key)
-        .body(handout.payload.bytes());
+        .body(given.bytes);
     let mut response = match request.send().await {
         Ok(response) => response,
-        Err(error) if error.is_connect() => return Outcome::Undelivered(root(&error)),
-        Err(error) => return Outcome::Failed(root(&error)),
+        Err(error) if error.is_connect() => return (Outcome::Undelivered(root(&error)), None),
+        Err(error) => return (Outcome::Failed(root(&error)), None),
     };
     let status = response.status();
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let content_type =
+        content_type.and_then(|it| it.to_str().ok().filter(|it| is_content_type(it)));
+    let content_type = content_type.map(str::to_owned);
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
-            Err(error) => return Outcome::Failed(root(&error)),
+            Err(error) => return (Outcome::Failed(root(&error)), None),
         }
-        if body.len() > RESPONSE_BYTES {
-            return Outcome::Refused(format!(
-                "the response is longer than {RESPONSE_BYTES} bytes"
-            ));
+        if body.len() > most {
+            let reason = format!("the response is longer than {most} bytes");
+            return (Outcome::Refused(reason), None);
         }
     }
     if status.is_success() {
         let payload = Bytes::from(body);
         let instance = None;
-        return Outcome::Reply { payload, instance };
+        return (Outcome::Reply { payload, instance }, content_type);
     }
-    let text: String = String::from_utf8_lossy(&body)
+    (refused(status, &body), None)
+}
+
+/// What a response means that is no success.
+fn refused(status: StatusCode, body: &[u8]) -> Outcome {
+    let text: String = String::from_utf8_lossy(body)
         .trim()
         .chars()
         .take(SHOWN)

@@ -5,7 +5,10 @@ use std::sync::{Arc, atomic::Ordering};
 use edgeless_orders::book::{Event, Handout, LineId, Outcome, Ticket};
 use tokio::sync::mpsc;
 
-use super::{Orders, Post};
+use super::{
+    Orders, Post,
+    bytes::{Out, Tasks},
+};
 
 /// Messages to a line that nobody has taken: each has a task at least, and no line has so many.
 const MESSAGES: usize = 4096;
@@ -23,6 +26,7 @@ pub struct ToLine {
 pub struct Line {
     orders: Orders,
     id: LineId,
+    out: Arc<Out>,
 }
 
 impl Orders {
@@ -41,14 +45,20 @@ impl Orders {
             tasks,
         })
         .await;
-        let orders = self.clone();
-        (Line { orders, id }, taken)
+        let (orders, out) = (self.clone(), Arc::default());
+        (Line { orders, id, out }, taken)
     }
 }
 
 impl Line {
+    /// What comes out of the line, with bytes for tasks that want them; what they return is kept by [`Line::outcomes`].
+    pub fn with_bytes(&self, taken: mpsc::Receiver<ToLine>) -> Tasks {
+        Tasks::new(self.orders.clone(), self.id, taken, Arc::clone(&self.out))
+    }
+
     /// Tasks have come back.
-    pub async fn outcomes(&self, outcomes: Vec<(Ticket, Outcome)>) {
+    pub async fn outcomes(&self, mut outcomes: Vec<(Ticket, Outcome)>) {
+        self.out.settle(self.orders.blobs(), &mut outcomes).await;
         self.orders.post(Post::Outcomes(self.id, outcomes)).await;
     }
 

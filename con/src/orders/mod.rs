@@ -2,10 +2,14 @@
 //!
 //! One thread owns the book (`owner`): what happens comes to it as events, it hands records to the thread of the log
 //! and carries out effects when they are kept. `rows` brings records from there to the store, `reads` reads it, `lines`
-//! are the ways to services, `endpoint` is one that leads to an HTTP endpoint, `open` starts all of it.
+//! are the ways to services, `endpoint` is one that leads to an HTTP endpoint, `open` starts all of it. `blobs` has the
+//! bytes that orders refer to, `bytes` brings them to services and back.
 //! `deploy` sees to it that there is somebody behind each service, `outputs` tells the ends of orders.
 
+pub mod blobs;
+mod bytes;
 mod clients;
+mod contracts;
 mod deploy;
 mod endpoint;
 mod kept;
@@ -38,7 +42,9 @@ use edgeless_orders::{
 use edgeless_types::{OrderId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub use bytes::{Taken, Tasks};
 pub use clients::{ClientView, Clients};
+pub use contracts::{ContractsError, FileContract, read as read_contracts};
 pub use deploy::{Deployer, ServiceRecord, ServiceView};
 pub use lines::{Line, ToLine};
 pub use metrics::Metrics;
@@ -118,6 +124,7 @@ struct Inner {
     asks: AtomicU64,
     lines: AtomicU32,
     lists: Lists,
+    blobs: blobs::Blobs,
     store: Arc<dyn Store>,
     /// Up to which record the log is safe, and the store has it.
     kept: watch::Receiver<owner::Kept>,
@@ -129,6 +136,11 @@ impl Orders {
     /// The lists of tasks in use.
     pub fn lists(&self) -> &Lists {
         &self.0.lists
+    }
+
+    /// The bytes that orders refer to.
+    pub fn blobs(&self) -> &blobs::Blobs {
+        &self.0.blobs
     }
 
     /// Takes an order. With `wait` the answer is its end.

@@ -1,6 +1,6 @@
 //! Starts the orders: what was kept is read, the threads are started.
 
-use std::{path::Path, sync::Arc, thread::JoinHandle};
+use std::{path::Path, sync::Arc, thread::JoinHandle, time::Duration};
 
 use edgeless_daemon::{status::Readiness, thread::on_thread};
 use edgeless_orders::{
@@ -19,7 +19,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    INBOX, Inner, Orders, Settings, WATCH, kept, now,
+    INBOX, Inner, Orders, Settings, WATCH,
+    blobs::{self, Blobs},
+    kept, now,
     outputs::Outputs,
     owner::{Carrying, Kept, Owner},
     reads,
@@ -109,7 +111,7 @@ pub async fn open(
     end: CancellationToken,
 ) -> Result<Opened, OpenError> {
     let failed = |source| OpenError::start(folder, source);
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    let blobs = Blobs::open(folder.join("blobs")).map_err(failed)?;
     let lists = Lists::default();
     let (store, log) = kept::read(folder, settings, &lists)?;
     let mut book = new_book(settings, log.next(), defined);
@@ -123,6 +125,15 @@ pub async fn open(
     let (changes, _) = broadcast::channel(WATCH);
     let (wants, wanted) = mpsc::channel(WANTED);
     let (ends, ended) = mpsc::channel(ENDS);
+    let applier = Applier {
+        store: Arc::clone(&store),
+        records,
+        applied,
+        // The log ends with its owner.
+        log: Arc::downgrade(&writer),
+        retention: settings.retention,
+        readiness: readiness.clone(),
+    };
     let owner = Owner {
         book,
         inbox: posts,
@@ -135,17 +146,9 @@ pub async fn open(
         changes: changes.clone(),
         wanted: wants,
         ends,
-        readiness: readiness.clone(),
-        end,
-        state: Carrying::default(),
-    };
-    let applier = Applier {
-        store: Arc::clone(&store),
-        records,
-        applied,
-        log: Arc::downgrade(&owner.log),
-        retention: settings.retention,
         readiness,
+        end: end.clone(),
+        state: Carrying::default(),
     };
     let weak = inbox.downgrade();
     let outputs = Outputs::new(settings.results_dir.clone(), weak.clone());
@@ -155,6 +158,7 @@ pub async fn open(
         asks: 0.into(),
         lines: 1.into(),
         lists,
+        blobs,
         store,
         kept: kept_by,
         applied: applied_by,
@@ -166,11 +170,21 @@ pub async fn open(
     tasks.spawn(on_thread("order-reads", reading).map_err(failed)?);
     tasks.spawn(outputs.run(ended));
     tasks.spawn(watch_log(thread));
+    tasks.spawn(sweep_blobs(&orders, settings.retention, end));
     Ok(Opened {
         orders,
         wanted,
         tasks,
     })
+}
+
+/// Removes blobs without orders, until the end.
+fn sweep_blobs(
+    orders: &Orders,
+    retention: Duration,
+    end: CancellationToken,
+) -> impl Future<Output = ()> + Send + 'static {
+    blobs::run_sweeps(Arc::downgrade(&orders.0), retention, end)
 }
 
 type LogThread = (Arc<Writer>, JoinHandle<()>, Arc<watch::Sender<Kept>>);

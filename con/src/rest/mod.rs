@@ -2,6 +2,7 @@
 //! together with its description, so that neither can be without the other.
 
 mod api;
+mod blobs;
 mod domains;
 mod error;
 mod functions;
@@ -30,7 +31,7 @@ pub const DOCUMENT_BYTES: usize = 8 << 20;
 #[derive(OpenApi)]
 #[openapi(info(
     title = "ε-CON",
-    description = "Workflows, the function registry, domains; orders, services and their clients."
+    description = "Workflows, the function registry, domains; orders, services and their clients; blobs."
 ))]
 struct Document;
 
@@ -74,6 +75,8 @@ fn routes() -> OpenApiRouter<Api> {
         .merge(orders)
         .merge(batches)
         .merge(services)
+        .routes(routes!(blobs::put))
+        .routes(routes!(blobs::get))
         .routes(routes!(services::pause))
         .routes(routes!(services::resume))
         .routes(routes!(orders::inspect))

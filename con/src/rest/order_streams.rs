@@ -89,7 +89,7 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
     }
     // An order is not to keep the whole batch in memory.
     let line = Bytes::copy_from_slice(line);
-    let submission = match read(orders, &line) {
+    let submission = match read(orders, &line).await {
         Ok(submission) => submission,
         Err(problem) => return refused(problem),
     };
@@ -219,37 +219,4 @@ fn changes(
         };
         Some((change, receiver))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use edgeless_orders::view::OrderState;
-    use edgeless_types::Timestamp;
-
-    use super::*;
-
-    fn summary(state: OrderState, ended: Option<Timestamp>) -> Change {
-        Change::Order(OrderSummary {
-            id: OrderId::from_pair((1, 2)),
-            client: "anybody".to_owned(),
-            state,
-            done: Vec::new(),
-            tasks: 1,
-            accepted: Timestamp::default(),
-            ended,
-            reason: None,
-        })
-    }
-
-    #[tokio::test]
-    async fn the_stream_of_an_order_is_over_with_its_end_though_nothing_follows() {
-        let first = summary(OrderState::Waiting, None);
-        let last = summary(OrderState::Completed, Some(Timestamp::default()));
-        let changes = stream::iter([first, last]).chain(stream::pending());
-        let mut seen = Box::pin(until_end(changes));
-        assert!(!seen.next().await.unwrap().is_end());
-        assert!(seen.next().await.unwrap().is_end());
-        let over = tokio::time::timeout(Duration::ZERO, seen.next()).await;
-        assert!(over.unwrap().is_none());
-    }
 }

@@ -25,7 +25,13 @@ use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
 use super::error::{self, Path, Problem, body, parse_id};
-use crate::{orders::Orders, problem};
+use crate::{
+    orders::{
+        Orders,
+        blobs::{BlobName, KeepError},
+    },
+    problem,
+};
 
 /// The longest document of an order.
 pub(super) const ORDER_BYTES: usize = (1 << 20) + (64 << 10);
@@ -70,7 +76,7 @@ pub(super) async fn submit(
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (query, document) = (error::query(query)?, body(document, ORDER_BYTES)?);
-    let submission = read(&orders, &document)?;
+    let submission = read(&orders, &document).await?;
     let id = OrderId::at(submission.came, &mut rand::rng());
     let Some(wait) = query.wait else {
         return accepted(orders.submit(id, submission, false).await);
@@ -109,12 +115,28 @@ fn accepted(answer: Answer) -> Result<Response, Problem> {
     }
 }
 
-/// An order as it was sent.
+/// An order as it was sent; the blobs that its input names are there, and stay for now.
+pub(super) async fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
+    let submission = parse(orders, document)?;
+    let invalid = |pointer: &str, detail: String| {
+        Problem::from(problem::Refusal::fault(format!("/input{pointer}"), detail))
+    };
+    let named = BlobName::all_in(&submission.input);
+    for (pointer, name) in named.map_err(|(pointer, error)| invalid(&pointer, error.to_string()))? {
+        let used = orders.blobs().used(name).await;
+        if !used.map_err(|error| Problem::from(KeepError::Disk(error)))? {
+            let detail = format!("there is no blob `{name}`; put it first, `PUT /api/v1/blobs`");
+            return Err(invalid(&pointer, detail));
+        }
+    }
+    Ok(submission)
+}
+
 #[expect(
     clippy::result_large_err,
     reason = "a problem is made once per request"
 )]
-pub(super) fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
+fn parse(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
     let now = edgeless_daemon::wall_clock();
     let digest = |body: &[u8]| Sha256::digest(body).into();
     let submission = Submission::parse(document, now, digest, |text| orders.lists().list(text));

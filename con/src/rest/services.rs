@@ -110,6 +110,7 @@ pub(super) async fn inspect_client(
     responses(
         (status = 200, description = "It is changed", body = ClientView),
         (status = 201, description = "It is new", body = ClientView),
+        (status = 409, description = "A file defines it", body = Problem),
         (status = 422, description = "It is wrong; `errors` has all pointers", body = Problem),
     ))]
 pub(super) async fn put_client(
@@ -125,7 +126,8 @@ pub(super) async fn put_client(
 
 /// Forgets a client; its active orders go on.
 #[utoipa::path(delete, path = "/api/v1/clients/{name}",
-    responses((status = 204), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 404, body = Problem),
+        (status = 409, description = "A file defines it", body = Problem)))]
 pub(super) async fn delete_client(
     State(clients): State<Clients>,
     Path(name): Path<String>,

@@ -15,11 +15,19 @@ impl Body {
         self.begun = self.steps.len();
         while let Some(stage) = self.list.stages().get(self.stage) {
             for position in stage.first..stage.first + stage.len {
-                let when = &self.list.task(position).when;
-                if when.as_ref().is_none_or(|when| when.holds(&self.value)) {
-                    self.steps
-                        .push(Step::new(u32::from(position), self.value.clone(), at));
+                let task = self.list.task(position);
+                if task
+                    .when
+                    .as_ref()
+                    .is_some_and(|when| !when.holds(&self.value))
+                {
+                    continue;
                 }
+                let input = match &task.from {
+                    None => self.value.clone(),
+                    Some(from) => from.of(&self.value).unwrap_or_else(Json::null),
+                };
+                self.steps.push(Step::new(u32::from(position), input, at));
             }
             if self.steps.len() > self.begun {
                 return;

@@ -10,7 +10,7 @@ use crate::{
     body::{Body, Step, index},
     json::Json,
     record::UNDO,
-    service::{Call, ServiceSpec},
+    service::{Call, Payload, ServiceSpec},
 };
 
 /// A task as it is handed out.
@@ -28,6 +28,8 @@ pub struct Handout {
     pub attempt: u32,
     /// What the service gets, JSON.
     pub payload: Json,
+    /// The form in which it gets that; with [`Payload::Bytes`] what `payload` names is looked up first.
+    pub form: Payload,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -201,6 +203,7 @@ impl Book {
             undo: position & UNDO != 0,
             attempt,
             payload,
+            form: spec.payload,
             timeout,
         };
         self.out.effects.push(Effect::Hand { line, handout });

@@ -205,7 +205,7 @@ impl Answer<'_> {
 
     /// What a service made, cut out of its answer.
     fn result(self, body: &Json, raw: &RawValue) -> Result<Json, Nonsense> {
-        let result = body.cut(raw);
+        let result = body.cut(raw.get());
         match depth_within_bound(&result) {
             Ok(()) => Ok(result),
             Err(depth) => Err(Nonsense::Deep {

@@ -76,9 +76,9 @@ pub fn parse(body: &Json) -> Result<Start, NotStart> {
             return Err(NotStart::Twice { what });
         }
         match key.as_ref() {
-            "input" => input = Some(body.cut(raw)),
+            "input" => input = Some(body.cut(raw.get())),
             "todo" | "tasks" => {
-                if tasks.replace(body.cut(raw)).is_some() {
+                if tasks.replace(body.cut(raw.get())).is_some() {
                     let what = "the list of tasks, as `todo` and as `tasks`,".to_owned();
                     return Err(NotStart::Twice { what });
                 }

@@ -168,7 +168,7 @@ fn check_job(
     let what = format_args!("`{}` in `jobs`", tasks.task(job.position).key);
     let [input, result] = answer.fields(what, raw.get(), ["input", "result"])?;
     let same = |key: &str, got: Option<&RawValue>, sent: &Json| match got {
-        Some(got) if !got.get().eq(sent.as_str()) && !body.cut(got).means(sent) => {
+        Some(got) if !got.get().eq(sent.as_str()) && !body.cut(got.get()).means(sent) => {
             let what = format_args!("`{key}` of {what}");
             Err(answer.differs(what, got.get(), sent.as_str()))
         }

@@ -14,6 +14,7 @@ mod journal;
 mod looking;
 mod mirror;
 mod operations;
+mod order_blobs;
 mod order_cli;
 mod order_endpoint;
 mod order_ends;

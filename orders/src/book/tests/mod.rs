@@ -10,7 +10,7 @@ mod asks;
 mod tasks;
 
 use super::*;
-use crate::{record::Record, tasks::TaskList};
+use crate::{record::Record, service::Payload, tasks::TaskList};
 
 /// A book, what it has recorded, and services by name.
 struct World {

@@ -237,3 +237,54 @@ fn what_is_too_long_for_one_record_is_not_taken_up_again() {
     assert!(world.refusal(ask).contains("send it anew"));
     assert_eq!(world.records.len(), records);
 }
+
+#[test]
+fn a_task_may_work_on_a_part_of_the_result_so_far() {
+    let mut world = World::new();
+    for (name, line) in [("small", 3), ("large", 4), ("mark", 5)] {
+        world.service(name, line, &json!({}));
+    }
+    let ask = world.submit(&json!({
+        "input": 3,
+        "tasks": [
+            ["small", "large"],
+            [
+                {"task": "mark", "from": "/small"},
+                {"task": "mark", "from": "/large/0"},
+                {"task": "mark", "from": "/medium"},
+            ],
+        ],
+    }));
+    world.work(|handout| {
+        let input = handout.payload.as_str();
+        match &*handout.task {
+            "small" => reply(input),
+            "large" => reply(format!("[\"{input} large\"]")),
+            _ => reply(format!("[{input}]")),
+        }
+    });
+    let result = r#"{"mark":[3],"mark#2":["3 large"],"mark#3":[null]}"#;
+    let id = world.id(ask);
+    assert_eq!(world.end(id), (EndCode::Completed, result.to_owned()));
+}
+
+#[test]
+fn a_service_with_bytes_is_handed_its_input_in_that_form() {
+    let mut world = World::new();
+    world.service("C", 3, &json!({"payload": "bytes"}));
+    let input = json!({"blob": "sha256:00"});
+    world.submit(&json!({"input": input, "tasks": ["C"]}));
+    world.submit(&json!({"input": 1, "tasks": ["A"]}));
+    let handed = world.handed.iter().map(|(_, handout)| handout.form);
+    let forms: Vec<Payload> = handed.collect();
+    assert_eq!(forms, [Payload::Bytes, Payload::Json]);
+    assert_eq!(world.handed[0].1.payload, Json::from_value(&input));
+    for more in [json!({"call": "message"}), json!({"envelope": true})] {
+        let mut spec = json!({"url": "http://localhost", "payload": "bytes"});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let spec: ServiceSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!(spec.faults()[0].pointer, "/payload");
+    }
+}
