@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    orders::{order, put},
+    orders::{order, put, service},
     plan,
 };
 
@@ -64,6 +64,18 @@ fn is_marked((width, height, pixels): &(u32, u32, Vec<[u8; 3]>)) -> bool {
     last && corner.into_iter().any(|(x, y)| at(x, y) == [255; 3])
 }
 
+/// Kills ε-CON and starts it again.
+async fn restart(cluster: &mut Cluster) {
+    cluster.con.kill();
+    cluster.con.restart().unwrap();
+    let answers = until("ε-CON is there again", async || {
+        let answer = cluster.rest.get("/api/v1/clients").await;
+        Ok(answer.is_ok().then_some(()))
+    });
+    let answered = answers.await;
+    assert!(answered.is_ok(), "{}", cluster.con.log());
+}
+
 fn read(path: &Path) -> Value {
     let text = fs::read_to_string(path).unwrap();
     match path.extension().is_some_and(|it| it == "yaml") {
@@ -107,14 +119,7 @@ async fn the_image_example_makes_three_sizes_with_a_mark() {
     let results = end["result"].as_object().unwrap();
     assert_eq!(results.len(), 3);
     // As after a power cut: what an order has brought is there again.
-    cluster.con.kill();
-    cluster.con.restart().unwrap();
-    until("ε-CON is there again", async || {
-        let ready = cluster.rest.get("/api/v1/services").await;
-        Ok(ready.is_ok().then_some(()))
-    })
-    .await
-    .unwrap();
+    restart(&mut cluster).await;
     for (key, size) in [
         ("watermark", 120_u32),
         ("watermark#2", 320),
@@ -265,14 +270,8 @@ async fn a_contract_from_a_file_holds_and_is_changed_only_there() {
         Value::from(pattern.display().to_string())
     );
     fs::write(&file, fs::read_to_string(&file).unwrap() + &more).unwrap();
-    cluster.con.kill();
-    cluster.con.restart().unwrap();
+    restart(&mut cluster).await;
     let client = async |name: &str| cluster.rest.get(&format!("/api/v1/clients/{name}")).await;
-    until("ε-CON is there again", async || {
-        Ok(client("own").await.is_ok().then_some(()))
-    })
-    .await
-    .unwrap();
     let of_file = client("calculator").await.unwrap();
     assert_eq!(of_file["contract"]["tasks"], json!(["A", "B"]));
     assert!(
@@ -306,4 +305,19 @@ async fn a_contract_from_a_file_holds_and_is_changed_only_there() {
         problem.to_string().contains("there is no service `B`"),
         "{problem}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn megabytes_pass_through_a_function_and_back() {
+    let cluster = Cluster::start(plan(1, Mirror::Without)).await.unwrap();
+    cluster.rest.push("echo").await.unwrap();
+    let spec = service("echo", &json!({"payload": "bytes", "timeout": "20s"}));
+    put(&cluster, "services/E", &spec).await;
+    let bytes: Vec<u8> = (0..10_u32 << 20).map(|at| (at % 251) as u8).collect();
+    let (_, blob) = put_blob(&cluster, bytes, "x/numbers").await;
+    let document = json!({"input": {"blob": blob["blob"]}, "tasks": ["E", "E"]});
+    let (_, end) = order(&cluster, &document).await;
+    assert_eq!(end["state"], "completed", "{end}");
+    // What is the same has the same name, and keeps its content type.
+    assert_eq!(end["result"], blob);
 }
