@@ -1,6 +1,6 @@
 //! `GET /api/v1/orders`: lists with filters, in pages.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
 use axum::{
     Json,
@@ -24,6 +24,9 @@ const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 /// Orders that are looked at for one page.
 const MAX_VISITED: usize = 20_000;
+
+/// An order has its id before it is accepted; it may wait for so long in between.
+const QUEUED: Duration = Duration::from_secs(60);
 
 /// A page of orders, newest first.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -156,7 +159,9 @@ impl Filter {
         let mut orders = Vec::new();
         let (mut visited, mut last) = (0, None);
         let mut stopped = false;
-        let begin = self.until.map(first_at);
+        let begin = self
+            .until
+            .map(|until| first_at(until + Duration::from_millis(1)));
         let below = match (self.cursor, begin) {
             (Some(cursor), Some(begin)) => Some(cursor.min(begin)),
             (cursor, begin) => cursor.or(begin),
@@ -165,7 +170,7 @@ impl Filter {
         store.visit(which, below, &mut |id, record| {
             visited += 1;
             let body = Body::of(record.changes, |text| lists.list(text));
-            let is_older = |body: &Body| self.since.is_some_and(|since| body.at < since);
+            let is_older = |body: &Body| self.since.is_some_and(|since| body.at + QUEUED < since);
             match body {
                 Ok(body) if is_older(&body) => return ControlFlow::Break(()),
                 Ok(body) if self.wants(&body) => orders.push(OrderSummary::from(&body)),
@@ -191,7 +196,9 @@ impl Filter {
             .is_none_or(|client| *client == body.accepted.client);
         let has_task = |task: &String| body.list.services().any(|service| **service == **task);
         let task = self.task.as_ref().is_none_or(has_task);
-        state && client && task && self.has_metadata(body)
+        let since = self.since.is_none_or(|since| body.at >= since);
+        let until = self.until.is_none_or(|until| body.at < until);
+        state && client && task && since && until && self.has_metadata(body)
     }
 
     fn has_metadata(&self, body: &Body) -> bool {

@@ -43,7 +43,7 @@ async fn a_wrong_line_of_a_batch_is_answered_at_its_place_and_the_others_are_tak
     };
     assert_eq!(unknown["error"]["status"], 422);
     assert_eq!(unknown["error"]["pointer"], "/tasks");
-    assert_eq!(broken["error"]["status"], 422, "{broken}");
+    assert_eq!(broken["error"]["status"], 400, "{broken}");
     assert_eq!(other["error"]["status"], 409, "{other}");
     assert_eq!(
         (&again["id"], &again["again"]),
