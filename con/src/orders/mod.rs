@@ -18,6 +18,7 @@ mod metrics;
 mod open;
 mod outputs;
 mod owner;
+mod progress;
 mod reads;
 mod rows;
 
@@ -127,7 +128,7 @@ struct Inner {
     blobs: blobs::Blobs,
     store: Arc<dyn Store>,
     /// Up to which record the log is safe, and the store has it.
-    kept: watch::Receiver<owner::Kept>,
+    kept: watch::Receiver<progress::Kept>,
     applied: watch::Receiver<u64>,
     changes: broadcast::Sender<Arc<Body>>,
 }

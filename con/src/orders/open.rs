@@ -23,7 +23,8 @@ use super::{
     blobs::{self, Blobs},
     kept, now,
     outputs::Outputs,
-    owner::{Carrying, Kept, Owner},
+    owner::{Carrying, Owner},
+    progress::Kept,
     reads,
     rows::Applier,
 };

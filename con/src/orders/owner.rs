@@ -10,7 +10,7 @@ use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
     body::Body,
     book::{Answer, Ask, Book, Effect, Event, LineId, Output, Told},
-    log::{Batch, Progress, Writer},
+    log::{Batch, Writer},
     record::Record,
 };
 use prost::Message;
@@ -18,7 +18,11 @@ use rustc_hash::FxHashMap;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Post, ToLine, now, reads::Read};
+use super::{
+    Post, ToLine, now,
+    progress::{Kept, Records, asked},
+    reads::Read,
+};
 
 /// Posts that are followed before what came of them is handed on.
 const TURN: usize = 256;
@@ -33,53 +37,6 @@ const WAITING: usize = 16 << 20;
 const BEHIND: usize = 256 << 20;
 /// The part of `/readyz`.
 const PART: &str = "orders";
-
-/// How far the log is.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Kept {
-    /// The last record that is safe.
-    pub(super) through: u64,
-    /// Bytes that can be written.
-    pub(super) room: u64,
-    /// Why the disk refuses; none: it does not.
-    pub(super) stalled: Option<String>,
-    /// Syncs since the start.
-    pub(super) syncs: u64,
-    /// Bytes since the start.
-    pub(super) bytes: u64,
-}
-
-impl Kept {
-    pub(super) fn follow(&mut self, progress: Progress) {
-        match progress {
-            Progress::Durable {
-                through,
-                room,
-                syncs,
-                bytes,
-            } => {
-                *self = Self {
-                    through,
-                    room,
-                    stalled: None,
-                    syncs,
-                    bytes,
-                };
-            }
-            Progress::Stalled(reason) => self.stalled = Some(reason),
-            Progress::Room(room) => self.room = room,
-        }
-    }
-}
-
-/// Records on their way to the store.
-#[derive(Debug, Default)]
-pub(super) struct Records {
-    /// With their numbers, in order.
-    pub(super) list: Vec<(u64, Record, Told)>,
-    /// Somebody waits until the store has them.
-    pub(super) wanted: bool,
-}
 
 /// A batch with more records than this goes to the thread of the log: others may come meanwhile.
 const HERE_RECORDS: usize = 2;
@@ -422,32 +379,5 @@ impl Owner {
         for line in std::mem::take(&mut self.state.lost) {
             self.event(Event::LineClosed { line });
         }
-    }
-}
-
-/// Who is answered.
-fn asked(event: &Event) -> Option<Ask> {
-    match event {
-        Event::Submit { ask, .. }
-        | Event::Look { ask, .. }
-        | Event::Wait { ask, .. }
-        | Event::Cancel { ask, .. }
-        | Event::Retry { ask, .. }
-        | Event::Pause { ask, .. } => Some(*ask),
-        Event::PauseService { .. }
-        | Event::Service { .. }
-        | Event::Client { .. }
-        | Event::LineOpened { .. }
-        | Event::Copies { .. }
-        | Event::Open { .. }
-        | Event::LineClosed { .. }
-        | Event::Outcome { .. }
-        | Event::Durable { .. }
-        | Event::Room { .. }
-        | Event::Applied { .. }
-        | Event::Loaded { .. }
-        | Event::Found { .. }
-        | Event::Delivered { .. }
-        | Event::Tick => None,
     }
 }

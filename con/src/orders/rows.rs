@@ -16,7 +16,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{now, owner::Records};
+use super::{now, progress::Records};
 
 /// Records are gathered for so long, unless somebody wants to read them.
 const GATHER: Duration = Duration::from_millis(200);

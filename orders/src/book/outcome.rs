@@ -19,6 +19,8 @@ use crate::{
 
 /// Attempts whose end nobody knows: after so many the task is held to be what ends its services.
 const MAX_LOSSES: u32 = 20;
+/// The longest answer of a service, in bytes: a record of the log holds it.
+const RESULT_BYTES: usize = (1 << 20) + (64 << 10);
 /// The pause after a task has not reached its service; about.
 const UNDELIVERED: Duration = Duration::from_millis(200);
 
@@ -143,6 +145,11 @@ impl Book {
         else {
             return Said::Missed(MissCode::Lost, "its service is there no more".to_owned());
         };
+        if payload.len() > RESULT_BYTES {
+            let reason =
+                format!("the answer is longer than {RESULT_BYTES} bytes; answer with a blob");
+            return Said::Missed(MissCode::Refused, reason);
+        }
         let nonsense = |reason: String| Said::Missed(MissCode::Nonsense, reason);
         let (payload, orders) = match spec.envelope {
             false => (payload, None),

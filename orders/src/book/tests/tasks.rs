@@ -288,3 +288,14 @@ fn a_service_with_bytes_is_handed_its_input_in_that_form() {
         assert_eq!(spec.faults()[0].pointer, "/payload");
     }
 }
+
+#[test]
+fn an_answer_that_no_record_would_hold_is_refused_and_says_what_to_do() {
+    let mut world = World::new();
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
+    world.work(|_| reply(format!("\"{}\"", "x".repeat(2 << 20))));
+    let id = world.id(ask);
+    let (code, reason) = world.end(id);
+    assert_eq!(code, EndCode::Failed);
+    assert!(reason.ends_with("bytes; answer with a blob"), "{reason}");
+}
