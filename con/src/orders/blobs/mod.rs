@@ -1,7 +1,7 @@
 //! Blobs: bytes beside the order book, files named by their SHA-256. Orders refer to them instead of holding them.
 //!
 //! `name` is how they are called, `content_type` what they are, `incoming` how they come; `sweep` removes those that no
-//! order refers to. What services with bytes get and return goes through [`super::bytes`].
+//! order refers to. What services with bytes get and return goes through `bytes` beside it.
 
 pub mod content_type;
 mod incoming;
