@@ -73,7 +73,7 @@ pub(crate) struct Put {
     /// An HTTP endpoint outside that does its tasks
     #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
-    /// What it gets and returns: the value of its task [default], or the whole message
+    /// What it gets and returns: the value of its task (default), or the whole message
     #[arg(long, value_parser = ["message", "value"])]
     call: Option<String>,
     /// Never fewer copies; with 0 it is switched off when it is idle [default: 1]
