@@ -197,3 +197,55 @@ fn a_thread_that_panicked_is_noticed() {
     thread.join().unwrap_err();
     assert_eq!(writer.append(writer.buffer()), Err(Ended));
 }
+
+#[test]
+fn what_is_committed_by_its_owner_keeps_its_place_among_what_the_thread_commits() {
+    let running = start();
+    let mut here = 0;
+    for number in 0..20_u8 {
+        let mut batch = running.writer.buffer();
+        batch.push(&[number]).unwrap();
+        // Every fifth goes to the thread in any case.
+        let kept = match number % 5 {
+            0 => Err(batch),
+            _ => running.writer.commit_here(batch),
+        };
+        match kept {
+            Ok(Progress::Durable { through, .. }) => {
+                assert_eq!(through, u64::from(number) + 1);
+                here += 1;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(batch) => running.writer.append(batch).unwrap(),
+        }
+        if number % 5 == 0 {
+            running.durable(u64::from(number) + 1);
+        }
+    }
+    assert!(here > 10, "{here}");
+    let (records, _) = running.end();
+    let expected: Vec<Vec<u8>> = (0..20).map(|number| vec![number]).collect();
+    assert_eq!(records, expected);
+}
+
+#[test]
+fn a_disk_that_refuses_gives_the_batch_back_and_the_thread_goes_on_trying() {
+    let running = start();
+    running.disk.fail(1.0);
+    let mut batch = running.writer.buffer();
+    batch.push(b"first").unwrap();
+    let Err(batch) = running.writer.commit_here(batch) else {
+        panic!("it was refused");
+    };
+    running.writer.append(batch).unwrap();
+    running.stalled();
+    let mut second = running.writer.buffer();
+    second.push(b"second").unwrap();
+    let Err(second) = running.writer.commit_here(second) else {
+        panic!("it must not overtake the first");
+    };
+    running.writer.append(second).unwrap();
+    running.disk.fail(0.0);
+    running.durable(2);
+    assert_eq!(running.end().0, [b"first".to_vec(), b"second".to_vec()]);
+}
