@@ -67,7 +67,10 @@ impl Applier {
                     for (sequence, record, told) in records.list {
                         rows.add(sequence, record, &told);
                     }
-                    gathered.get_or_insert_with(Instant::now);
+                    // Without records somebody only wants to know that there are none.
+                    if !rows.is_empty() {
+                        gathered.get_or_insert_with(Instant::now);
+                    }
                 }
                 () = tokio::time::sleep_until(deadline.unwrap_or(far)), if deadline.is_some() => {}
                 _ = forget.tick() => self.forget().await,
