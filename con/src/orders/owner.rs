@@ -341,7 +341,7 @@ impl Owner {
                 }
             }
             Effect::Wanted { service } => {
-                // It looks at all services when it has time.
+                // There is a place for each service: one is wanted once until somebody is there.
                 self.wanted.try_send(service).ok();
             }
         }
@@ -357,8 +357,18 @@ impl Owner {
         &mut outgoing[place].1
     }
 
-    /// Hands on what came of one turn.
+    /// Hands on what came of one turn, and what comes of that: nothing waits here for the next one.
     fn hand_on(&mut self) {
+        self.hand_on_once();
+        while !self.state.lost.is_empty() {
+            for line in std::mem::take(&mut self.state.lost) {
+                self.event(Event::LineClosed { line });
+            }
+            self.hand_on_once();
+        }
+    }
+
+    fn hand_on_once(&mut self) {
         while let Some(batch) = self.state.batch.take() {
             match self.commit(batch) {
                 // What follows from it may be records again.
@@ -375,9 +385,6 @@ impl Owner {
             if !matches!(sent, Some(Ok(()))) {
                 self.state.lost.push(line);
             }
-        }
-        for line in std::mem::take(&mut self.state.lost) {
-            self.event(Event::LineClosed { line });
         }
     }
 }
