@@ -1,8 +1,9 @@
-//! Looks at all services now and then: switches off what has been idle for long enough, and says in the domains what
+//! Looks at all services, at the start and now and then: starts what is to run, switches off what has been idle for long enough, and says in the domains what
 //! orders want of those that run.
 
 use std::{
-    sync::atomic::Ordering,
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,6 +13,31 @@ use super::{Deployed, Deployer, workflow::FUNCTION};
 use crate::problem::Refusal;
 
 impl Deployer {
+    /// After a start of ε-CON: what was there is there again. False: it has to be tried again.
+    pub(super) async fn begin(&self, name: &str) -> bool {
+        let Some(record) = self.record(name) else {
+            return true;
+        };
+        if record.paused {
+            self.0.orders.pause_service(name.into(), true).await;
+        }
+        if record.spec.url.is_some() {
+            self.open_endpoint(name, &record.spec);
+        } else if record.spec.min_instances > 0 {
+            return self.ensure(name).await;
+        }
+        true
+    }
+
+    /// Tries again to start what could not be started; what remains cannot be.
+    pub(super) async fn ensure_all(&self, names: &mut BTreeSet<Arc<str>>) {
+        for name in std::mem::take(names) {
+            if !self.ensure(&name).await {
+                names.insert(name);
+            }
+        }
+    }
+
     /// Says in the domains what orders want of services.
     pub(super) async fn tell_demand(&self, told: &mut Vec<DomainId>) {
         // Nothing was kept since, and nothing was to be done then: nothing is wanted.

@@ -6,7 +6,7 @@ mod view;
 mod workflow;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -103,14 +103,19 @@ impl Deployer {
     /// Runs what is to run, starts what is wanted and switches off what is idle, until shutdown.
     pub async fn run(self, mut wanted: mpsc::Receiver<Arc<str>>, shutdown: CancellationToken) {
         let names: Vec<String> = self.services().keys().cloned().collect();
+        let mut again: BTreeSet<Arc<str>> = BTreeSet::new();
         for name in names {
-            self.begin(&name).await;
+            if !self.begin(&name).await {
+                again.insert(name.into());
+            }
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tell = tokio::time::interval(TELL);
         tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = Vec::new();
+        let mut retry = tokio::time::interval(TELL);
+        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let may_idle = self.any_may_idle();
             let any_runs = self.any_runs();
@@ -119,26 +124,16 @@ impl Deployer {
                 () = self.0.changed.notified() => {}
                 name = wanted.recv() => {
                     let Some(name) = name else { return };
-                    self.ensure(&name).await;
+                    if !self.ensure(&name).await {
+                        again.insert(name);
+                    }
+                }
+                _ = retry.tick(), if !again.is_empty() => {
+                    self.ensure_all(&mut again).await;
                 }
                 _ = look.tick(), if may_idle => self.look().await,
                 _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
             }
-        }
-    }
-
-    /// After a start of ε-CON: what was there is there again.
-    async fn begin(&self, name: &str) {
-        let Some(record) = self.record(name) else {
-            return;
-        };
-        if record.paused {
-            self.0.orders.pause_service(name.into(), true).await;
-        }
-        if record.spec.url.is_some() {
-            self.open_endpoint(name, &record.spec);
-        } else if record.spec.min_instances > 0 {
-            self.ensure(name).await;
         }
     }
 
@@ -229,9 +224,17 @@ impl Deployer {
             )));
         }
         self.0.orders.set_service(name.into(), None).await;
-        self.stop(&mut record).await?;
-        let gone = vec![Write::Service(name.to_owned(), None)];
-        self.write(gone).await?;
+        let spec = Arc::new(record.spec.clone());
+        let gone = async {
+            self.stop(&mut record).await?;
+            self.write(vec![Write::Service(name.to_owned(), None)])
+                .await
+        };
+        if let Err(refusal) = gone.await {
+            // It is there as before.
+            self.0.orders.set_service(name.into(), Some(spec)).await;
+            return Err(refusal);
+        }
         self.services().remove(name);
         Ok(())
     }
@@ -249,18 +252,20 @@ impl Deployer {
         self.inspect(name).await
     }
 
-    /// Tasks wait for a service: somebody has to be there.
-    async fn ensure(&self, name: &str) {
+    /// Tasks wait for a service: somebody has to be there. False: it has to be tried again.
+    async fn ensure(&self, name: &str) -> bool {
         let _changing = self.0.changing.lock().await;
         let Some(record) = self.record(name) else {
-            return;
+            return true;
         };
         if record.workflow_id.is_none()
             && record.spec.class_specification.is_some()
             && let Err(refusal) = self.start(name).await
         {
             tracing::warn!(service = name, %refusal, "a service that is wanted cannot be started");
+            return false;
         }
+        true
     }
 
     async fn start(&self, name: &str) -> Result<(), Refusal> {
