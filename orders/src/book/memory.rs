@@ -2,8 +2,8 @@
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Book, Effect, Entry, Event, weight};
-use crate::body::Body;
+use super::{Book, Effect, Entry, Event};
+use crate::{body::Body, json::Json};
 
 /// How many orders of a service may be on their way from the store.
 const LOADS: u32 = 64;
@@ -186,4 +186,9 @@ pub(super) fn bytes(body: &Body) -> usize {
         + body.accepted.metadata.len()
         + weight(&body.value)
         + steps.sum::<usize>()
+}
+
+/// A payload and its size for the account of memory.
+fn weight(json: &Json) -> usize {
+    json.as_bytes().len()
 }

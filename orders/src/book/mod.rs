@@ -13,6 +13,7 @@
 
 mod ask;
 mod change;
+mod event;
 mod figures;
 mod flight;
 mod limit;
@@ -47,12 +48,10 @@ use self::{
     queue::{Entry, Queue},
     window::Window,
 };
-use crate::{
-    body::Body, contract::Contract, json::Json, record::Record, service::ServiceSpec,
-    submission::Submission,
-};
+use crate::{body::Body, contract::Contract, service::ServiceSpec};
 
 pub use ask::{Answer, Refusal};
+pub use event::{Effect, EndedOrder, Event, Output, Told};
 pub use figures::{BookFigures, ServiceFigures};
 pub use flight::{Handout, Outcome};
 
@@ -67,237 +66,6 @@ pub struct LineId(pub u32);
 /// A task that was handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
-
-/// What happens to the book.
-#[derive(Debug)]
-pub enum Event {
-    /// An order comes. With `wait` the answer is its end.
-    Submit {
-        /// Its id if it is accepted.
-        id: OrderId,
-        /// What it is.
-        submission: Box<Submission>,
-        /// Who is answered.
-        ask: Ask,
-        /// Only at its end.
-        wait: bool,
-    },
-    /// Somebody wants to know how an order is.
-    Look {
-        /// The order.
-        id: OrderId,
-        /// Who is answered.
-        ask: Ask,
-    },
-    /// Somebody wants to be told of its end.
-    Wait {
-        /// The order.
-        id: OrderId,
-        /// Who is answered.
-        ask: Ask,
-    },
-    /// An order is wanted no more.
-    Cancel {
-        /// The order.
-        id: OrderId,
-        /// Why.
-        reason: String,
-        /// Who is answered.
-        ask: Ask,
-    },
-    /// An order that failed is to be taken up again, as another order.
-    Retry {
-        /// The order.
-        id: OrderId,
-        /// The id of the new one.
-        new: OrderId,
-        /// Who is answered.
-        ask: Ask,
-    },
-    /// An order is held up, or goes on.
-    Pause {
-        /// The order.
-        id: OrderId,
-        /// It is held up.
-        paused: bool,
-        /// Who is answered.
-        ask: Ask,
-    },
-    /// A service is held up, or goes on.
-    PauseService {
-        /// Its name.
-        name: Arc<str>,
-        /// It is held up.
-        paused: bool,
-    },
-    /// A service is there, or changed; none: it is there no more.
-    Service {
-        /// Its name.
-        name: Arc<str>,
-        /// What it is.
-        spec: Option<Arc<ServiceSpec>>,
-    },
-    /// A client is there, or changed; none: it is there no more.
-    Client {
-        /// Its name.
-        name: Arc<str>,
-        /// Its contract.
-        contract: Option<Arc<Contract>>,
-    },
-    /// A line leads to a service now.
-    LineOpened {
-        /// The line.
-        line: LineId,
-        /// The service's name.
-        service: Arc<str>,
-        /// For people: where it leads.
-        source: Arc<str>,
-    },
-    /// So many copies are behind a line.
-    Copies {
-        /// The line.
-        line: LineId,
-        /// How many.
-        copies: u32,
-    },
-    /// Whether a line takes tasks; at first it does.
-    Open {
-        /// The line.
-        line: LineId,
-        /// It does.
-        open: bool,
-    },
-    /// A line is lost.
-    LineClosed {
-        /// The line.
-        line: LineId,
-    },
-    /// A task has come back.
-    Outcome {
-        /// Over which line.
-        line: LineId,
-        /// Which.
-        ticket: Ticket,
-        /// What came of it.
-        outcome: Outcome,
-    },
-    /// All records up to this one are kept.
-    Durable {
-        /// Its number.
-        through: u64,
-    },
-    /// Whether there is room for new orders; with the reason why not.
-    Room {
-        /// None: there is.
-        full: Option<Arc<str>>,
-    },
-    /// All records up to this one are in the store.
-    Applied {
-        /// Its number.
-        through: u64,
-    },
-    /// What the store has of an order.
-    Loaded {
-        /// The order.
-        id: OrderId,
-        /// The order; none: there is no such order.
-        body: Option<Box<Body>>,
-    },
-    /// What the store has under an idempotency key.
-    Found {
-        /// The client.
-        client: Arc<str>,
-        /// The key.
-        key: String,
-        /// The order and the digest of what was sent.
-        found: Option<(OrderId, [u8; 32])>,
-    },
-    /// Output of an order's end: told, or why it cannot be.
-    Delivered {
-        /// The order.
-        id: OrderId,
-        /// Which of its outputs.
-        output: u32,
-        /// None: it is told.
-        problem: Option<String>,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Effect {
-    /// A task goes to a line.
-    Hand {
-        /// The line.
-        line: LineId,
-        /// The task.
-        handout: Handout,
-    },
-    /// A task that was handed out is wanted no more.
-    Withdraw {
-        /// The line.
-        line: LineId,
-        /// The task.
-        ticket: Ticket,
-    },
-    /// Somebody is answered.
-    Answer {
-        /// Who.
-        ask: Ask,
-        /// What.
-        answer: Answer,
-    },
-    /// An order is wanted from the store: [`Event::Loaded`].
-    Load {
-        /// Which.
-        id: OrderId,
-    },
-    /// An idempotency key is looked up: [`Event::Found`].
-    Find {
-        /// The client.
-        client: Arc<str>,
-        /// The key.
-        key: String,
-    },
-    /// Something about an order has changed, for those who watch.
-    Changed(Arc<Body>),
-    /// The end of an order is to be told: [`Event::Delivered`] for each of its outputs.
-    Deliver(Arc<Body>),
-    /// Tasks wait for a service, and no line leads there.
-    Wanted {
-        /// Its name.
-        service: Arc<str>,
-    },
-}
-
-/// What one event came to.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// To be kept, in this order; the first has the number after the last before.
-    pub records: Vec<(Record, Told)>,
-    /// To be done.
-    pub effects: Vec<Effect>,
-}
-
-/// What a record is about, for the store.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Told {
-    /// Orders that came to their end by it.
-    pub ended: SmallVec<[EndedOrder; 1]>,
-}
-
-/// An order that came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EndedOrder {
-    /// Which.
-    pub id: OrderId,
-    /// How.
-    pub code: crate::record::EndCode,
-    /// To how many outputs its end is still to be told.
-    pub outputs: u32,
-}
 
 /// Settings of a book.
 #[derive(Clone, Debug)]
@@ -628,18 +396,4 @@ impl Book {
             }
         }
     }
-}
-
-/// What a client is told of values that may be long.
-pub(crate) fn short(text: &str) -> &str {
-    let end = text
-        .char_indices()
-        .nth(200)
-        .map_or(text.len(), |(at, _)| at);
-    &text[..end]
-}
-
-/// A payload and its size for the account of memory.
-fn weight(json: &Json) -> usize {
-    json.as_bytes().len()
 }

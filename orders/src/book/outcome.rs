@@ -8,7 +8,7 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight, short};
+use super::{Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight};
 use crate::{
     body::{Body, Step},
     json::Json,
@@ -326,4 +326,13 @@ fn open_envelope(payload: &Bytes) -> Result<(Bytes, Option<Vec<Json>>), Said> {
     let orders = envelope.orders.filter(|orders| !orders.is_empty());
     let orders = orders.map(|orders| orders.into_iter().map(within).collect::<Result<_, _>>());
     Ok((result.bytes(), orders.transpose()?))
+}
+
+/// What a client is told of values that may be long.
+fn short(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(200)
+        .map_or(text.len(), |(at, _)| at);
+    &text[..end]
 }

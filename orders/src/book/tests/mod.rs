@@ -10,6 +10,8 @@ mod asks;
 mod tasks;
 
 use super::*;
+use crate::json::Json;
+use crate::submission::Submission;
 use crate::{record::Record, service::Payload, tasks::TaskList};
 
 /// A book, what it has recorded, and services by name.
