@@ -253,6 +253,7 @@ impl Book {
     /// Follows one event.
     pub fn on_event(&mut self, event: Event, now: Timestamp) -> Output {
         self.follow(event, now);
+        self.forget_applied();
         std::mem::take(&mut self.out)
     }
 
@@ -295,7 +296,7 @@ impl Book {
             } => self.on_outcome(line, ticket, outcome, now),
             Event::Durable { through } => self.on_durable(through, now),
             Event::Room { full } => self.full = full,
-            Event::Applied { through } => self.on_applied(through),
+            Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
             Event::Delivered {
@@ -307,8 +308,11 @@ impl Book {
         }
     }
 
-    /// The next moment at which [`Event::Tick`] is wanted.
+    /// The next moment at which [`Event::Tick`] is wanted; the epoch: at once.
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.has_applied() {
+            return Some(Timestamp::default());
+        }
         self.timers.first().map(|(due, _)| *due)
     }
 
