@@ -30,6 +30,10 @@ pub struct ServiceSpec {
     /// It gets an envelope with order, task and attempt around the payload, and answers with one.
     #[serde(default)]
     pub envelope: bool,
+    /// To do a task again does no harm, also with another input: it may be handed out before what it builds on is on
+    /// the disk. After a crash it may come again although it was done, and what came before it may have another result.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub idempotent: bool,
     /// Never fewer copies than this are there; 0 to 1,000. With 0 it is switched off when idle.
     #[serde(default = "one")]
     pub min_instances: u32,

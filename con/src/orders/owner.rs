@@ -369,13 +369,19 @@ impl Owner {
     }
 
     fn hand_on_once(&mut self) {
+        // Tasks first: services work while the disk does.
+        self.send_tasks();
         while let Some(batch) = self.state.batch.take() {
             match self.commit(batch) {
                 // What follows from it may be records again.
                 Some(kept) => self.follow_kept(&kept),
                 None => break,
             }
+            self.send_tasks();
         }
+    }
+
+    fn send_tasks(&mut self) {
         for (line, message) in std::mem::take(&mut self.state.outgoing) {
             let sent = self
                 .state

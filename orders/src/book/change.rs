@@ -247,7 +247,8 @@ impl Book {
         }
     }
 
-    /// The steps at work wait for their services, as soon as what they build on is kept.
+    /// The steps at work wait for their services, as soon as what they build on is kept; at once where a service may do
+    /// a task again.
     pub(super) fn queue_current(&mut self, slot: u32, now: Timestamp) {
         let Some(order) = self.orders.get(slot as usize) else {
             return;
@@ -268,7 +269,8 @@ impl Book {
             self.timers.insert((begin, timer(super::Due::Begin)));
             return;
         }
-        let mut at_once: SmallVec<[Entry; 4]> = SmallVec::new();
+        let mut at_once: SmallVec<[(Entry, bool); 4]> = SmallVec::new();
+        let is_kept = last <= self.durable;
         for step in body.current().iter().filter(|step| step.is_open()) {
             let position = super::flight::place(step.position);
             if let Some(deadline) = body.task_deadline(step) {
@@ -280,15 +282,19 @@ impl Book {
                     self.timers
                         .insert((again, timer(super::Due::Again(position))));
                 }
-                None => at_once.push(Entry {
-                    slot,
-                    generation,
-                    position,
-                }),
+                None => {
+                    let entry = Entry {
+                        slot,
+                        generation,
+                        position,
+                    };
+                    let may = is_kept || self.may_repeat(body.service(step.position));
+                    at_once.push((entry, may));
+                }
             }
         }
-        for entry in at_once {
-            match last <= self.durable {
+        for (entry, may) in at_once {
+            match may {
                 true => {
                     if let Some(service) = self.enqueue(entry, false, now) {
                         self.dispatch(service, now);
@@ -297,6 +303,14 @@ impl Book {
                 false => self.gated.push_back((last, Gated::Queue(entry))),
             }
         }
+    }
+
+    /// Whether a service may get a task before what it builds on is kept.
+    fn may_repeat(&self, service: &str) -> bool {
+        let spec = self
+            .service(service)
+            .and_then(|service| service.spec.as_ref());
+        spec.is_some_and(|spec| spec.idempotent)
     }
 
     /// When a task may be tried again; none: now. A pause beyond the longest comes of a clock that was set back

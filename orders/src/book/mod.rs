@@ -2,7 +2,8 @@
 //!
 //! A pure state machine: an event and the time go in, records to be kept and effects to be carried out come out.
 //! Nothing is told to anybody and nothing is handed out before what it builds on is kept: effects that follow from a
-//! record wait here until [`Event::Durable`] says so. What a record says has an effect on the book at once.
+//! record wait here until [`Event::Durable`] says so. Only services that say they are idempotent get their tasks at
+//! once; what they answer is a record like others. What a record says has an effect on the book at once.
 //!
 //! Orders that wait may be in the store only ([`Event::Applied`] says what is there): the book then keeps a few dozen
 //! bytes of each, and asks for the rest ([`Effect::Load`]) before their turn comes.

@@ -296,6 +296,11 @@ fn tell(service: &Service) -> String {
         "an attempt may take {}; {} attempts with pauses from {} to {}",
         spec.timeout, retries.attempts, retries.pause, retries.longest
     ));
+    if spec.idempotent {
+        lines.push(
+            "idempotent: tasks are handed out before what they build on is on disk".to_owned(),
+        );
+    }
     if let Some(most) = spec.concurrency {
         lines.push(format!("at most {most} tasks at once"));
     }

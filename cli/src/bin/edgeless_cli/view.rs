@@ -295,6 +295,7 @@ pub(crate) struct ServiceSpec {
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) call: String,
     pub(crate) envelope: bool,
+    pub(crate) idempotent: bool,
     pub(crate) min_instances: u64,
     pub(crate) max_instances: Option<u64>,
     pub(crate) idle_after: String,

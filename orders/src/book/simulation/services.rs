@@ -9,6 +9,7 @@ use super::disk::Rows;
 use crate::{body::Body, book::Handout, json::Json, record::UNDO, service::ServiceSpec};
 
 /// All services. `M` gets messages, `B`, `E` and `F` envelopes; `E` and `F` give rise to orders; `U` takes back.
+/// `A`, `B` and `F` may get a task before what it builds on is kept.
 pub(super) const SERVICES: [&str; 8] = ["A", "B", "E", "F", "M", "S", "U", "Z"];
 
 /// How a service is defined at first.
@@ -22,6 +23,9 @@ pub(super) fn spec(name: &str) -> Arc<ServiceSpec> {
         "M" => spec["call"] = json!("message"),
         "S" => spec["concurrency"] = json!(1),
         _ => spec["concurrency"] = json!(3),
+    }
+    if matches!(name, "A" | "B" | "F") {
+        spec["idempotent"] = json!(true);
     }
     let spec: ServiceSpec = serde_json::from_value(spec).unwrap();
     assert_eq!(spec.faults(), []);

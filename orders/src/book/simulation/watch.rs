@@ -19,12 +19,12 @@ impl World {
         let id = handout.id;
         let all = &self.disk.all[&id];
         let position = position(all, handout);
-        let kept = self
-            .disk
-            .kept
-            .get(&id)
-            .unwrap_or_else(|| panic!("{id} is handed out and not kept"));
-        let step = kept
+        let builds_on = match self.may_repeat(all.service(position)) {
+            true => Some(all),
+            false => self.disk.kept.get(&id),
+        };
+        let builds_on = builds_on.unwrap_or_else(|| panic!("{id} is handed out and not kept"));
+        let step = builds_on
             .step(position)
             .unwrap_or_else(|| panic!("{handout:?} builds on what is not kept"));
         let stopped = self.stopped.contains(&id);
@@ -65,11 +65,21 @@ impl World {
         self.check_line(line, position, handout);
     }
 
+    /// Whether a service may get a task before what it builds on is kept.
+    fn may_repeat(&self, service: &str) -> bool {
+        let spec = self.specs.get(service).and_then(|spec| spec.as_ref());
+        spec.is_some_and(|spec| spec.idempotent)
+    }
+
     /// It goes where it should, with what it builds on, and not too much at a time.
     fn check_line(&self, line: LineId, position: u32, handout: &Handout) {
-        let kept = &self.disk.kept[&handout.id];
-        let step = kept.step(position).expect("it is at work");
-        let service = kept.service(position);
+        let all = &self.disk.all[&handout.id];
+        let builds_on = match self.may_repeat(all.service(position)) {
+            true => all,
+            false => &self.disk.kept[&handout.id],
+        };
+        let step = builds_on.step(position).expect("it is at work");
+        let service = builds_on.service(position);
         assert_eq!(
             self.lines.get(&line),
             Some(service),

@@ -173,6 +173,15 @@ impl World {
         }
     }
 
+    /// How an order is, if that can be told now.
+    fn look_at_once(&mut self, id: OrderId) -> Option<&Answer> {
+        self.asks += 1;
+        let ask = Ask(self.asks);
+        self.event(Event::Look { id, ask });
+        let answer = self.answers.last().filter(|(other, _)| *other == ask);
+        answer.map(|(_, answer)| answer)
+    }
+
     /// The order as its records alone tell it.
     fn replayed(&self, id: OrderId) -> Body {
         let changes = self

@@ -89,6 +89,30 @@ fn nothing_is_answered_or_handed_out_before_it_is_kept() {
 }
 
 #[test]
+fn an_idempotent_service_works_while_the_disk_does_and_nobody_is_told_before_it_has_done() {
+    let mut world = World::new();
+    let repeats = Some(spec(&json!({"idempotent": true})));
+    world.event(Event::Service {
+        name: "A".into(),
+        spec: repeats,
+    });
+    world.keeps = false;
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A", "B", "A"]}));
+    assert!(world.answers.is_empty(), "its acceptance is not kept");
+    assert_eq!(world.handed.len(), 1, "A may do it again");
+    world.work(arithmetic);
+    assert!(world.handed.is_empty(), "B may not");
+    world.keep();
+    world.work(arithmetic);
+    assert_eq!(world.records.len(), 4, "B and the second A are done");
+    let id = world.id(ask);
+    let seen = world.look_at_once(id);
+    assert!(seen.is_none(), "how far it is, is not kept");
+    world.keep();
+    assert_eq!(world.end(id), (EndCode::Completed, "16".to_owned()));
+}
+
+#[test]
 fn groups_are_joined_and_conditions_look_at_the_result_so_far() {
     let mut world = World::new();
     let ask = world.submit(&json!({"input": 5, "tasks": [

@@ -127,9 +127,11 @@ impl Load {
             let shared = Rc::clone(&shared);
             running.spawn_local(async move { shared.connection().await });
         }
+        // Connections stay open until the last answer: closing them is work for whoever is measured.
+        let mut done = Vec::with_capacity(connections);
         let all = async {
             while let Some(ended) = running.join_next().await {
-                ended??;
+                done.push(ended??);
             }
             anyhow::Ok(())
         };
@@ -142,7 +144,8 @@ impl Load {
 }
 
 impl Shared {
-    async fn connection(&self) -> anyhow::Result<()> {
+    /// Sends orders until the window ends; gives the connection back.
+    async fn connection(&self) -> anyhow::Result<Line> {
         let opening = self.opening.acquire().await?;
         let stream = TcpStream::connect(self.load.address).await?;
         stream.set_nodelay(true)?;
@@ -160,7 +163,7 @@ impl Shared {
                 (Some(_), Pace::Open { .. }) | (_, Pace::Closed) => Instant::now(),
             };
             if intended >= self.window.end || number >= self.load.most {
-                return Ok(());
+                return Ok(line);
             }
             self.next.set(number + 1);
             if intended > Instant::now() {

@@ -42,7 +42,11 @@ const COUNTED: usize = 256;
 const WRITTEN: [&str; 2] = ["orders_bytes_per_order", "orders_syncs_per_order"];
 /// So many in flight show what the system can do at most, where it was not measured otherwise.
 const MANY: usize = 1_024;
-const SLOW: &str = "orders_slow_sync_ratio";
+/// With services as they are by default, and with such that say they are idempotent.
+const SLOW: [(bool, &str); 2] = [
+    (false, "orders_slow_sync_ratio"),
+    (true, "orders_slow_sync_idempotent_ratio"),
+];
 /// How much longer a sync of a slow disk takes.
 const SLOW_SYNC: Duration = Duration::from_millis(10);
 /// Shares of the saturation, and the names of their 99th percentile.
@@ -104,10 +108,11 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     let is_counted = |number| number == COUNTED && options.wants(&WRITTEN);
     let wanted = |(number, names): &Point| options.wants(names) || is_counted(*number);
     let points: Vec<Point> = POINTS.into_iter().filter(wanted).collect();
-    if points.is_empty() && !wants_open && !options.wants(&[SLOW]) {
+    let wants_slow = SLOW.iter().any(|(_, name)| options.wants(&[name]));
+    if points.is_empty() && !wants_open && !wants_slow {
         return Ok(());
     }
-    let system = System::start(Duration::ZERO).await?;
+    let system = System::start(Duration::ZERO, false).await?;
     let (mut most, mut many) = (0.0_f64, None);
     for point in points {
         let rate = closed(options, &system, point, keep).await?;
@@ -117,7 +122,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
         }
     }
     let many = match many {
-        None if wants_open || options.wants(&[SLOW]) => {
+        None if wants_open || wants_slow => {
             let load = system.results(MANY, Pace::Closed);
             measure(options, &system, load).await?.per_second
         }
@@ -134,8 +139,8 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
         }
     }
     drop(system);
-    if options.wants(&[SLOW]) {
-        slow(options, many, keep).await?;
+    for (idempotent, name) in SLOW.into_iter().filter(|(_, name)| options.wants(&[name])) {
+        slow(options, idempotent, many, name, keep).await?;
     }
     Ok(())
 }
@@ -163,12 +168,18 @@ async fn closed(
 }
 
 /// The throughput of a slow disk over that of the fast one.
-async fn slow(options: &Options, fast: f64, keep: &mut Keep<'_>) -> anyhow::Result<()> {
-    let system = System::start(SLOW_SYNC).await?;
+async fn slow(
+    options: &Options,
+    idempotent: bool,
+    fast: f64,
+    name: &'static str,
+    keep: &mut Keep<'_>,
+) -> anyhow::Result<()> {
+    let system = System::start(SLOW_SYNC, idempotent).await?;
     for _ in 0..options.runs() {
         let load = system.results(MANY, Pace::Closed);
         let measured = measure(options, &system, load).await?;
-        keep(SLOW, "", measured.per_second / fast);
+        keep(name, "", measured.per_second / fast);
     }
     Ok(())
 }

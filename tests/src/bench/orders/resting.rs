@@ -34,7 +34,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     if wanted.is_empty() && !options.wants(&[IDLE]) {
         return Ok(());
     }
-    let system = System::start(Duration::ZERO).await?;
+    let system = System::start(Duration::ZERO, false).await?;
     let load = system.results(LOAD.1, Pace::Closed);
     let now = Instant::now();
     let window = Window {

@@ -49,8 +49,9 @@ pub(super) struct Written {
 }
 
 impl System {
-    /// Starts everything, with each sync of the log of orders so much longer.
-    pub(super) async fn start(sync_delay: Duration) -> anyhow::Result<Self> {
+    /// Starts everything, with each sync of the log of orders so much longer, and services that are idempotent or say
+    /// nothing of it.
+    pub(super) async fn start(sync_delay: Duration, idempotent: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path();
         let around = Around {
@@ -98,12 +99,12 @@ impl System {
             rest: Rest::new(rest),
             _folder: folder,
         };
-        system.serve().await?;
+        system.serve(idempotent).await?;
         Ok(system)
     }
 
     /// Defines the services, when all nodes are there.
-    async fn serve(&self) -> anyhow::Result<()> {
+    async fn serve(&self, idempotent: bool) -> anyhow::Result<()> {
         until("all nodes are registered", async || {
             let domains = self.rest.get("/api/v1/domains").await?;
             Ok((domains[0]["nodes"] == SERVICES.len()).then_some(()))
@@ -111,10 +112,13 @@ impl System {
         .await?;
         for (name, class, node) in SERVICES {
             self.rest.push(class).await?;
-            let spec = json!({
+            let mut spec = json!({
                 "class_specification": {"id": class, "version": "0.1", "function_type": "RUST_WASM"},
                 "annotations": {"label_match_all": format!("node={node}")},
             });
+            if idempotent {
+                spec["idempotent"] = json!(true);
+            }
             let path = format!("/api/v1/services/{name}");
             let sent = self.rest.send(Method::PUT, &path, spec.to_string());
             let (status, body) = sent.await?;
