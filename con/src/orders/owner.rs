@@ -34,6 +34,8 @@ const WAITING: usize = 16 << 20;
 /// The part of `/readyz`.
 const PART: &str = "orders";
 
+/// After so many posts that came one by one, others are not to be expected while a batch is committed here.
+const HERE_ALONE: u32 = 8;
 /// A batch with more records than this goes to the thread of the log: others may come meanwhile.
 const HERE_RECORDS: usize = 2;
 /// A disk that takes longer than this, recent times counting more, is left to that thread, for so many batches.
@@ -89,6 +91,8 @@ pub(super) struct Carrying {
     reads: VecDeque<Read>,
     next: u64,
     full: bool,
+    /// Posts that came one by one lately.
+    alone: u32,
     /// Batches until the disk is tried here again.
     slow: u32,
     /// How long it takes here.
@@ -145,7 +149,7 @@ impl Owner {
             };
             match woke {
                 Woke::End => return Ok(()),
-                Woke::Posts => {}
+                Woke::Posts => self.gather(&mut posts).await,
                 Woke::Log => look = true,
                 Woke::Due => self.event(Event::Tick),
                 Woke::Applied => {
@@ -160,6 +164,26 @@ impl Owner {
                 self.follow_log();
             }
             self.hand_on();
+        }
+    }
+
+    /// Lets everybody who is about to post something do so first: the more is followed together, the fewer wakes, syncs
+    /// and messages there are for each.
+    async fn gather(&mut self, posts: &mut Vec<Post>) {
+        if posts.is_empty() {
+            return;
+        }
+        if self.state.alone < HERE_ALONE {
+            tokio::task::yield_now().await;
+        }
+        while posts.len() < TURN
+            && let Ok(post) = self.inbox.try_recv()
+        {
+            posts.push(post);
+        }
+        match posts.len() {
+            1 => self.state.alone = self.state.alone.saturating_add(1),
+            _ => self.state.alone = 0,
         }
     }
 
@@ -226,7 +250,8 @@ impl Owner {
     /// Has a batch kept. A small one, when nothing else is on its way, is committed here: the thread of the log would
     /// have to be woken, and this one by it. Then it says how far the log is.
     fn commit(&mut self, batch: Batch) -> Option<Kept> {
-        let is_alone = self.inbox.is_empty() && batch.len() <= HERE_RECORDS;
+        let is_alone =
+            self.inbox.is_empty() && batch.len() <= HERE_RECORDS && self.state.alone >= HERE_ALONE;
         let mut batch = batch;
         if is_alone && self.state.slow == 0 {
             let begun = Instant::now();

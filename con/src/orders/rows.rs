@@ -21,7 +21,7 @@ use super::{now, progress::Records};
 /// Records are gathered for so long, unless somebody wants to read them.
 const GATHER: Duration = Duration::from_millis(200);
 /// They are kept for good after so long, or so many bytes.
-const FOR_GOOD: Duration = Duration::from_secs(2);
+const FOR_GOOD: Duration = Duration::from_secs(5);
 const FOR_GOOD_BYTES: usize = 16 << 20;
 /// Bytes gathered at most.
 const BATCH_BYTES: usize = 4 << 20;

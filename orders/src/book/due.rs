@@ -26,8 +26,11 @@ pub(super) enum Due {
 }
 
 impl Book {
-    /// The next moment at which [`Event::Tick`] is wanted.
+    /// The next moment at which [`Event::Tick`](super::Event::Tick) is wanted; the epoch: at once.
     pub fn next_due(&self) -> Option<Timestamp> {
+        if self.has_applied() {
+            return Some(Timestamp::default());
+        }
         self.timers.first().map(|(due, _)| *due)
     }
 

@@ -5,6 +5,8 @@ use edgeless_types::{OrderId, Timestamp};
 use super::{Book, Effect, Entry, Event};
 use crate::{body::Body, json::Json};
 
+/// So much is forgotten with each event.
+const FORGOTTEN: usize = 32;
 /// How many orders of a service may be on their way from the store.
 const LOADS: u32 = 64;
 /// What an order takes besides its values, in bytes; about.
@@ -63,13 +65,16 @@ pub(super) enum Parked {
 }
 
 impl Book {
-    /// Records are in the store: what they are about need not be in memory.
-    pub(super) fn on_applied(&mut self, through: u64) {
-        self.applied = self.applied.max(through);
-        while let Some(first) = self.unapplied.front()
-            && first.sequence <= self.applied
-            && let Some(Unapplied { what, .. }) = self.unapplied.pop_front()
-        {
+    /// Forgets some of what is in the store: a store takes thousands of records at once, and to forget all of them at
+    /// once would hold up everything else.
+    pub(super) fn forget_applied(&mut self) {
+        for _ in 0..FORGOTTEN {
+            if !self.has_applied() {
+                return;
+            }
+            let Some(Unapplied { what, .. }) = self.unapplied.pop_front() else {
+                return;
+            };
             match what {
                 Which::Active(slot) => self.evict(slot),
                 Which::Ended(id) => {
@@ -80,6 +85,12 @@ impl Book {
                 }
             }
         }
+    }
+
+    /// Whether something can be forgotten.
+    pub(super) fn has_applied(&self) -> bool {
+        let first = self.unapplied.front();
+        first.is_some_and(|first| first.sequence <= self.applied)
     }
 
     /// Forgets what the store has, if memory is short and nothing is being done with it.

@@ -240,6 +240,7 @@ impl Book {
     /// Follows one event.
     pub fn on_event(&mut self, event: Event, now: Timestamp) -> Output {
         self.follow(event, now);
+        self.forget_applied();
         std::mem::take(&mut self.out)
     }
 
@@ -282,7 +283,7 @@ impl Book {
             } => self.on_outcome(line, ticket, outcome, now),
             Event::Durable { through } => self.on_durable(through, now),
             Event::Room { full } => self.full = full,
-            Event::Applied { through } => self.on_applied(through),
+            Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
             Event::Delivered {

@@ -3,6 +3,7 @@
 //! The log is what makes an order durable; the store is behind it, and is made whole from it at the start. So a store
 //! needs no speed of its own, only to take batches in order and to say up to which record it has them for good.
 
+mod pace;
 mod rows;
 mod tables;
 mod write;

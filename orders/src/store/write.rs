@@ -4,6 +4,7 @@ use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::{
     RowChange, Rows,
+    pace::Pace,
     tables::{ACTIVE, APPLIED, ENDED, FAILED, Id, KEYS, UNDELIVERED, key_of},
 };
 use crate::record::EndCode;
@@ -18,7 +19,9 @@ pub(super) fn apply(transaction: &WriteTransaction, rows: &Rows) -> Result<(), r
     let mut order: Vec<_> = rows.rows.iter().collect();
     // Rows that come in their order fill pages one after the other.
     order.sort_unstable_by_key(|(id, _)| **id);
+    let mut pace = Pace::new(rows.bytes());
     for (id, row) in order {
+        pace.step();
         let key = id.uuid().into_bytes();
         write_row(&mut active, &mut ended, key, row)?;
         if let Some((client, text, digest)) = &row.key {

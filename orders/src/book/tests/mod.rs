@@ -77,6 +77,10 @@ impl World {
     fn event(&mut self, event: Event) {
         let out = self.book.on_event(event, self.now);
         self.take(out);
+        while self.book.next_due() == Some(Timestamp::default()) {
+            let out = self.book.on_event(Event::Tick, self.now);
+            self.take(out);
+        }
     }
 
     fn take(&mut self, out: Output) {
