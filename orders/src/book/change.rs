@@ -271,11 +271,15 @@ impl Book {
         }
         let mut at_once: SmallVec<[(Entry, bool); 4]> = SmallVec::new();
         let is_kept = last <= self.durable;
-        for step in body.current().iter().filter(|step| step.is_open()) {
+        let current = body.current().iter();
+        for step in current.filter(|step| step.is_open() || step.is_waiting()) {
             let position = super::flight::place(step.position);
             if let Some(deadline) = body.task_deadline(step) {
                 self.timers
                     .insert((deadline, timer(super::Due::Task(position))));
+            }
+            if step.is_waiting() {
+                continue;
             }
             match self.waits_until(body, step, now) {
                 Some(again) => {

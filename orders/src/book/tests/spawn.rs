@@ -108,6 +108,38 @@ fn orders_below_are_cancelled_when_the_one_above_fails_or_expires() {
 }
 
 #[test]
+fn the_deadline_of_a_task_holds_for_the_orders_it_waits_for_too_also_after_a_restart() {
+    for restarts in [false, true] {
+        let mut world = world();
+        let tasks = json!([{"task": "split", "deadline": "5s"}]);
+        let ask = world.submit(&json!({"input": 5, "tasks": tasks}));
+        let id = world.id(ask);
+        split(&mut world);
+        if restarts {
+            let mut bodies = below(&world, id);
+            bodies.push((id, world.replayed(id)));
+            let mut next = self::world();
+            next.records = std::mem::take(&mut world.records);
+            next.book.next = next.records.len() as u64 + 1;
+            next.book.durable = next.book.next - 1;
+            for (_, body) in bodies {
+                let begin = next.book.restore(Box::new(body), next.now);
+                next.take(begin);
+            }
+            let resumed = next.book.resume(next.now);
+            next.take(resumed);
+            world = next;
+        }
+        world.pass(Duration::from_secs(4));
+        assert_eq!(world.book.figures(world.now).active_orders, 4);
+        world.pass(Duration::from_secs(2));
+        check_left(&world, id, 3);
+        let reason = "task `split`: its deadline has passed".to_owned();
+        assert_eq!(world.end(id), (EndCode::Failed, reason));
+    }
+}
+
+#[test]
 fn an_order_below_that_was_left_takes_back_what_it_did() {
     let mut world = world();
     let ask = world.submit(&json!({"input": 5, "tasks": ["split"]}));
