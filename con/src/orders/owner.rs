@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Post, ToLine, now,
-    progress::{Broken, Kept, Records, asked},
+    progress::{Broken, Kept, Records, asked, show_full},
     reads::Read,
 };
 
@@ -31,8 +31,6 @@ const ROWS: usize = 4096;
 const ROWS_AFTER: Duration = Duration::from_millis(100);
 /// With so much on its way to the disk no more is taken from the inbox.
 const WAITING: usize = 16 << 20;
-/// The part of `/readyz`.
-const PART: &str = "orders";
 
 /// After so many posts that came one by one, others are not to be expected while a batch is committed here.
 const HERE_ALONE: u32 = 8;
@@ -191,12 +189,9 @@ impl Owner {
     fn rows_due(&self) -> Option<Duration> {
         let safe = &self.state.safe_records;
         let is_much = safe.wanted || safe.list.len() >= ROWS;
-        let since = self.state.safe_since.map(|since| since.elapsed());
-        let after = since.map(|since| ROWS_AFTER.saturating_sub(since));
-        match is_much {
-            true => Some(Duration::ZERO),
-            false => after,
-        }
+        let after = |since: Instant| ROWS_AFTER.saturating_sub(since.elapsed());
+        let after = self.state.safe_since.map(after);
+        is_much.then_some(Duration::ZERO).or(after)
     }
 
     fn follow(&mut self, post: Post) {
@@ -249,10 +244,9 @@ impl Owner {
 
     /// Has a batch kept. A small one, when nothing else is on its way, is committed here: the thread of the log would
     /// have to be woken, and this one by it. Then it says how far the log is.
-    fn commit(&mut self, batch: Batch) -> Option<Kept> {
+    fn commit(&mut self, mut batch: Batch) -> Option<Kept> {
         let is_alone =
             self.inbox.is_empty() && batch.len() <= HERE_RECORDS && self.state.alone >= HERE_ALONE;
-        let mut batch = batch;
         if is_alone && self.state.slow == 0 {
             let begun = Instant::now();
             match self.log.commit_here(batch) {
@@ -284,18 +278,7 @@ impl Owner {
         let full = kept.full(self.state.safe_bytes);
         if full.is_some() != self.state.full {
             self.state.full = full.is_some();
-            match &full {
-                Some(reason) => {
-                    if self.readiness.degrade(PART, reason.to_string()) {
-                        tracing::error!(%reason, "no order can be kept");
-                    }
-                }
-                None => {
-                    if self.readiness.restore(PART) {
-                        tracing::info!("orders are kept again");
-                    }
-                }
-            }
+            show_full(&self.readiness, full.as_deref());
             self.event(Event::Room { full });
         }
         let through = kept.through;
@@ -329,9 +312,8 @@ impl Owner {
                 self.state.broken = Some(Broken::Record { sequence, source });
                 return;
             }
-            self.state
-                .unsafe_records
-                .push_back((sequence, record, told));
+            let unsafe_records = &mut self.state.unsafe_records;
+            unsafe_records.push_back((sequence, record, told));
         }
         for effect in out.effects {
             self.effect(effect);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
     book::{Ask, Event, Told},
     log::{Ended, Progress, TooLarge},
@@ -12,6 +13,9 @@ use edgeless_orders::{
 const RESERVE: u64 = 4 << 20;
 /// With so much kept that the store does not have, no new orders are taken.
 const BEHIND: usize = 256 << 20;
+
+/// The part of `/readyz`.
+const PART: &str = "orders";
 
 /// The orders cannot go on: what follows would never be kept.
 #[derive(Debug, thiserror::Error)]
@@ -113,5 +117,21 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Found { .. }
         | Event::Delivered { .. }
         | Event::Tick => None,
+    }
+}
+
+/// Shows in `/readyz` why no new orders are taken, or that they are.
+pub(super) fn show_full(readiness: &Readiness, full: Option<&str>) {
+    match full {
+        Some(reason) => {
+            if readiness.degrade(PART, reason.to_owned()) {
+                tracing::error!(%reason, "no order can be kept");
+            }
+        }
+        None => {
+            if readiness.restore(PART) {
+                tracing::info!("orders are kept again");
+            }
+        }
     }
 }
