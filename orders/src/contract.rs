@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    bounds::{OUTPUT_BYTES, OUTPUTS},
     fault::Fault,
     json::Json,
     message::Mode,
@@ -157,6 +158,8 @@ impl Contract {
             "/limits/burst",
             "it must be 1 to 1000000",
         );
+        let text = format!("there may be at most {OUTPUTS}");
+        check(self.outputs.len() <= OUTPUTS, "/outputs", &text);
         for (index, output) in self.outputs.iter().enumerate() {
             if let Err(detail) = output.check() {
                 faults.push(Fault::new(format!("/outputs/{index}"), detail));
@@ -193,6 +196,10 @@ impl Output {
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), String> {
+        let text = serde_json::to_vec(self).expect("outputs are plain");
+        if text.len() > OUTPUT_BYTES {
+            return Err(format!("it must be at most {OUTPUT_BYTES} bytes of JSON"));
+        }
         match self {
             Self::Callback { url } if !url.starts_with("http://") => {
                 Err(format!("`{url}` must begin with `http://`"))

@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod book;
+pub mod bounds;
 pub mod condition;
 pub mod contract;
 pub mod fault;

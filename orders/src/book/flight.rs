@@ -298,7 +298,8 @@ impl Book {
             };
             return self.park(id, Parked::TaskDeadline(entry));
         };
-        let step = body.step(u32::from(position)).filter(|step| step.is_open());
+        let step = body.step(u32::from(position));
+        let step = step.filter(|step| step.is_open() || step.is_waiting());
         let Some(step) = step else { return };
         let missed = crate::record::Missed {
             position: step.position,

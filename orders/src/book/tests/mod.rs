@@ -7,6 +7,8 @@ use rand::SeedableRng;
 use serde_json::{Value, json};
 
 mod asks;
+mod longest;
+mod spawn;
 mod tasks;
 
 use super::*;
