@@ -322,6 +322,10 @@ impl World {
             Arc::new(spec)
         });
         self.specs.insert(Arc::clone(&name), spec.clone());
+        if spec.is_none() {
+            // One that comes later under this name is another one.
+            self.paused.remove(&name);
+        }
         self.event(Event::Service { name, spec });
     }
 
