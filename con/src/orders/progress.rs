@@ -72,6 +72,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Outcome { .. }
         | Event::Durable { .. }
         | Event::Room { .. }
+        | Event::Hold { .. }
         | Event::Applied { .. }
         | Event::Loaded { .. }
         | Event::Found { .. }

@@ -10,13 +10,14 @@
 //!
 //! `submit` takes orders, `flight` hands tasks out and takes their outcomes, `change` follows what comes of them,
 //! `ask` has what clients want otherwise, `memory` what stays in memory, `restore` begins with what was kept,
-//! `figures` says how things are.
+//! `figures` says how things are, `hold` is for a log that takes nothing.
 
 mod ask;
 mod change;
 mod event;
 mod figures;
 mod flight;
+mod hold;
 mod limit;
 mod memory;
 mod outcome;
@@ -108,6 +109,8 @@ pub struct Book {
     next: u64,
     durable: u64,
     full: Option<Arc<str>>,
+    /// The log takes nothing for now.
+    hold: Option<hold::Hold>,
     waiters: FxHashMap<OrderId, SmallVec<[Ask; 1]>>,
     /// Ends that are not in the store yet.
     ending: FxHashMap<OrderId, Arc<Body>>,
@@ -236,6 +239,7 @@ impl Book {
             next,
             durable: next - 1,
             full: None,
+            hold: None,
             waiters: FxHashMap::default(),
             ending: FxHashMap::default(),
             keys: FxHashMap::default(),
@@ -258,6 +262,9 @@ impl Book {
     }
 
     fn follow(&mut self, event: Event, now: Timestamp) {
+        let Some(event) = self.hold_back(event) else {
+            return;
+        };
         match event {
             Event::Submit {
                 id,
@@ -296,6 +303,7 @@ impl Book {
             } => self.on_outcome(line, ticket, outcome, now),
             Event::Durable { through } => self.on_durable(through, now),
             Event::Room { full } => self.full = full,
+            Event::Hold { why } => self.on_hold(why, now),
             Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
@@ -313,7 +321,8 @@ impl Book {
         if self.has_applied() {
             return Some(Timestamp::default());
         }
-        self.timers.first().map(|(due, _)| *due)
+        let first = self.timers.first().filter(|_| self.hold.is_none());
+        first.map(|(due, _)| *due)
     }
 
     /// The number of the next record.
@@ -349,6 +358,9 @@ impl Book {
     fn gate(&mut self, gated: Gated) {
         let last = self.next - 1;
         match gated {
+            Gated::Effect(Effect::Answer { ask, answer }) if self.hold.is_some() => {
+                self.answer_held(ask, answer);
+            }
             Gated::Effect(effect) if last <= self.durable => self.out.effects.push(effect),
             gated => self.gated.push_back((last, gated)),
         }
