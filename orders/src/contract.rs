@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     address,
+    bounds::{OUTPUT_BYTES, OUTPUTS},
     fault::Fault,
     json::Json,
     message::Mode,
@@ -158,6 +159,8 @@ impl Contract {
             "/limits/burst",
             "it must be 1 to 1000000",
         );
+        let text = format!("there may be at most {OUTPUTS}");
+        check(self.outputs.len() <= OUTPUTS, "/outputs", &text);
         for (index, output) in self.outputs.iter().enumerate() {
             if let Err(detail) = output.check() {
                 faults.push(Fault::new(format!("/outputs/{index}"), detail));
@@ -194,6 +197,10 @@ impl Output {
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), String> {
+        let text = serde_json::to_vec(self).expect("outputs are plain");
+        if text.len() > OUTPUT_BYTES {
+            return Err(format!("it must be at most {OUTPUT_BYTES} bytes of JSON"));
+        }
         match self {
             Self::File { name } if !is_service_name(name) => Err(format!(
                 "`{name}` is no name of a file: 1 to 64 letters, digits, `.`, `_` and `-`"

@@ -7,6 +7,7 @@
 mod address;
 pub mod body;
 pub mod book;
+pub mod bounds;
 pub mod condition;
 pub mod contract;
 pub mod fault;

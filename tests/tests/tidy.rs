@@ -24,6 +24,7 @@ const PURE: [&str; 29] = [
     "orc/src/mirror/entries.rs",
     "orders/src/body/",
     "orders/src/book/",
+    "orders/src/bounds.rs",
     "orders/src/condition.rs",
     "orders/src/contract.rs",
     "orders/src/json.rs",

@@ -6,6 +6,7 @@ use edgeless_daemon::panic::caught;
 use edgeless_orders::{
     body::Body,
     book::{Book, Effect, EndedOrder, Output, Told},
+    bounds::RECORD_BYTES,
     log::{self, Log, Options},
     record::Record,
     store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
@@ -19,6 +20,7 @@ use super::{OpenError, Settings, body_of, now};
 
 /// A segment has room for the longest record, and for what the owner holds in reserve.
 const LEAST_SEGMENT_MIB: u64 = 8;
+const _: () = assert!((RECORD_BYTES as u64) < LEAST_SEGMENT_MIB << 20);
 
 /// Opens log and store, and brings the store to where the log is.
 pub(super) fn read(
@@ -61,6 +63,14 @@ pub(super) fn read(
             Ok(())
         },
     )?;
+    if log.largest_record() < RECORD_BYTES {
+        let text = format!(
+            "its segments hold records of {} bytes, and one of an order may have {RECORD_BYTES}; make \
+             `orders.segment_mib` larger",
+            log.largest_record()
+        );
+        return Err(log::OpenError::Options(text).into());
+    }
     let mut rows = Rows::default();
     rows.through = through;
     for (id, record) in changed {

@@ -51,6 +51,7 @@ pub use deploy::{Deployer, ServiceRecord, ServiceView};
 pub use lines::{Line, ToLine};
 pub use metrics::Metrics;
 pub use open::{Defined, OpenError, Opened, open};
+pub use progress::Broken;
 
 /// What waits for the owner; whoever has more waits.
 const INBOX: usize = 4096;

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Post, ToLine, now,
     patience::{Patience, Seen, WAITING},
-    progress::{Kept, Records, asked},
+    progress::{Broken, Kept, Records, asked},
     reads::Read,
 };
 
@@ -30,12 +30,8 @@ const TURN: usize = 256;
 /// Records that are handed on to the store at once, and how long they wait for others.
 const ROWS: usize = 4096;
 const ROWS_AFTER: Duration = Duration::from_millis(100);
-/// Without so much room in the log no new orders are taken: results of those that were need some.
-const RESERVE: u64 = 4 << 20;
 /// So much is handed to the log at once; the rest when there is room for it.
 const BATCH: usize = 1 << 20;
-/// With so much kept that the store does not have, no new orders are taken.
-const BEHIND: usize = 256 << 20;
 /// The part of `/readyz`.
 const PART: &str = "orders";
 
@@ -105,11 +101,16 @@ pub(super) struct Carrying {
     slow: u32,
     /// How long it takes here.
     took: Duration,
+    /// Nothing goes on.
+    broken: Option<Broken>,
 }
 
 impl Owner {
     /// Runs until all who could post something are gone; what was asked before is kept then.
-    pub(super) async fn run(mut self, begin: Output) {
+    ///
+    /// # Errors
+    /// It cannot go on.
+    pub(super) async fn run(mut self, begin: Output) -> Result<(), Broken> {
         self.state.next = self.book.next() - begin.records.len() as u64;
         self.carry_out(begin);
         self.hand_on();
@@ -117,6 +118,9 @@ impl Owner {
         let mut look = true;
         loop {
             let patience = self.look_after_log();
+            if let Some(broken) = self.state.broken.take() {
+                return Err(broken);
+            }
             let may_take = self.state.patience.may_take();
             // Whoever is not heard is not late.
             let due = self.book.next_due().filter(|_| may_take);
@@ -151,7 +155,7 @@ impl Owner {
                 () = tokio::time::sleep(next.unwrap_or(FAR)), if next.is_some() => Woke::Due,
             };
             match woke {
-                Woke::End => break,
+                Woke::End => return Ok(()),
                 Woke::Posts => self.gather(&mut posts).await,
                 Woke::Log => look = true,
                 Woke::Due if !may_take => {}
@@ -295,8 +299,8 @@ impl Owner {
             }
         }
         self.state.slow = self.state.slow.saturating_sub(1);
-        if let Err(error) = self.log.append(batch) {
-            tracing::error!(%error, "the log of orders has ended");
+        if let Err(ended) = self.log.append(batch) {
+            self.state.broken = Some(ended.into());
         }
         None
     }
@@ -310,7 +314,7 @@ impl Owner {
     /// Says whether there is room for orders.
     fn tell_room(&mut self, kept: &Kept) {
         let held = self.state.patience.hold.clone();
-        let full = held.or_else(|| self.full(kept));
+        let full = held.or_else(|| kept.full(self.state.safe_bytes));
         if full.is_some() != self.state.full {
             self.state.full = full.is_some();
             match &full {
@@ -343,19 +347,10 @@ impl Owner {
         self.event(Event::Durable { through });
     }
 
-    fn full(&self, kept: &Kept) -> Option<Arc<str>> {
-        if let Some(reason) = &kept.stalled {
-            return Some(format!("the disk refuses them: {reason}").into());
-        }
-        if kept.room < RESERVE {
-            let text =
-                "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
-            return Some(text.into());
-        }
-        (self.state.safe_bytes > BEHIND).then(|| "the store is far behind the log".into())
-    }
-
     fn carry_out(&mut self, out: Output) {
+        if self.state.broken.is_some() {
+            return;
+        }
         for (record, told) in out.records {
             let sequence = self.state.next;
             self.state.next += 1;
@@ -366,9 +361,10 @@ impl Owner {
                     .encode(buffer)
                     .expect("a vector has room for everything");
             });
-            if let Err(error) = written {
-                // Inputs and results are bounded far below the bound of a record.
-                tracing::error!(%error, "a record of an order is too long to be kept");
+            if let Err(source) = written {
+                // Whatever came after it would be kept under another number.
+                self.state.broken = Some(Broken::Record { sequence, source });
+                return;
             }
             if batch.bytes() >= BATCH {
                 self.state.batches.extend(self.state.batch.take());
@@ -468,3 +464,6 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,6 @@ use crate::{
 
 /// The longest document of an order.
 pub(super) const ORDER_BYTES: usize = (1 << 20) + (64 << 10);
-/// The longest input.
-const INPUT_BYTES: usize = 1 << 20;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -140,17 +138,10 @@ fn parse(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
     let now = edgeless_daemon::wall_clock();
     let digest = |body: &[u8]| Sha256::digest(body).into();
     let submission = Submission::parse(document, now, digest, |text| orders.lists().list(text));
-    let submission = submission.map_err(|faults| match not_json(document) {
+    submission.map_err(|faults| match not_json(document) {
         Some(problem) => problem,
         None => problem::Refusal::Invalid { faults }.into(),
-    })?;
-    if submission.input.as_bytes().len() > INPUT_BYTES {
-        let detail = format!(
-            "the input is longer than {INPUT_BYTES} bytes; put it into a blob and name that"
-        );
-        return Err(problem::Refusal::fault("/input", detail).into());
-    }
-    Ok(submission)
+    })
 }
 
 fn not_json(document: &[u8]) -> Option<Problem> {

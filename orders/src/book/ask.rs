@@ -7,6 +7,7 @@ use edgeless_types::{OrderId, Timestamp};
 use super::{Ask, Book, Event, memory::Parked};
 use crate::{
     body::Body,
+    bounds::{client_reason, short},
     fault::Fault,
     record::{Change, Delivered, EndCode, Ended, Paused, Record, What},
 };
@@ -144,7 +145,7 @@ impl Book {
         }
         let ended = Ended {
             end: EndCode::Cancelled.into(),
-            reason,
+            reason: client_reason(&reason).to_owned(),
             undoing,
         };
         self.end_order(slot, ended, now);
@@ -271,7 +272,7 @@ impl Book {
         problem: Option<String>,
         now: Timestamp,
     ) {
-        let problem = problem.unwrap_or_default();
+        let problem = problem.map_or_else(String::new, |problem| short(&problem).to_owned());
         let change = Change::new(id, now, What::Delivered(Delivered { output, problem }));
         self.record(Record::of(change), None);
     }

@@ -9,11 +9,13 @@
 //! bytes of each, and asks for the rest ([`Effect::Load`]) before their turn comes.
 //!
 //! `submit` takes orders, `flight` hands tasks out and takes their outcomes, `change` follows what comes of them,
-//! `ask` has what clients want otherwise, `memory` what stays in memory, `restore` begins with what was kept,
-//! `figures` says how things are, `hold` is for a log that takes nothing.
+//! `spawn` has the orders that tasks give rise to, `ask` what clients want otherwise, `due` what time brings, `memory`
+//! what stays in memory, `restore` begins with what was kept, `figures` says how things are, `hold` is
+//! for a log that takes nothing.
 
 mod ask;
 mod change;
+mod due;
 mod event;
 mod figures;
 mod flight;
@@ -45,12 +47,13 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use self::{
+    due::{Due, Timer},
     flight::Flight,
     limit::Bucket,
     queue::{Entry, Queue},
     window::Window,
 };
-use crate::{body::Body, contract::Contract, service::ServiceSpec};
+use crate::{body::Body, bounds::TOGETHER_BYTES, contract::Contract, service::ServiceSpec};
 
 pub use ask::{Answer, Refusal};
 pub use event::{Effect, EndedOrder, Event, Output, Told};
@@ -123,6 +126,10 @@ pub struct Book {
     unapplied: VecDeque<memory::Unapplied>,
     applied: u64,
     resident: usize,
+    /// Bytes of a record beyond which what follows for the order above is another one.
+    together: usize,
+    /// Until all is restored: orders that others gave rise to, and by which task.
+    restored: Vec<(OrderId, OrderId, u32)>,
     /// Somebody watches: [`Effect::Changed`] is wanted.
     pub watched: bool,
     rates: figures::Rates,
@@ -186,27 +193,6 @@ struct Line {
     copies: u32,
 }
 
-/// What time brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// An order's deadline, or the end of its delay, or of the pause of one of its tasks.
-    Order {
-        slot: u32,
-        generation: u32,
-        what: Due,
-    },
-    /// A task that was handed out.
-    Flight(Ticket),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Deadline,
-    Task(u16),
-    Again(u16),
-    Begin,
-}
-
 /// What waits for a record to be kept.
 #[derive(Debug)]
 enum Gated {
@@ -248,6 +234,8 @@ impl Book {
             unapplied: VecDeque::new(),
             applied: next - 1,
             resident: 0,
+            together: TOGETHER_BYTES,
+            restored: Vec::new(),
             watched: false,
             rates: figures::Rates::default(),
             out: Output::default(),
@@ -316,15 +304,6 @@ impl Book {
         }
     }
 
-    /// The next moment at which [`Event::Tick`] is wanted; the epoch: at once.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        if self.has_applied() {
-            return Some(Timestamp::default());
-        }
-        let first = self.timers.first().filter(|_| self.hold.is_none());
-        first.map(|(due, _)| *due)
-    }
-
     /// The number of the next record.
     pub fn next(&self) -> u64 {
         self.next
@@ -373,44 +352,5 @@ impl Book {
     fn order(&self, entry: Entry) -> Option<&Order> {
         let order = self.orders.get(entry.slot as usize)?;
         (order.generation == entry.generation).then_some(order)
-    }
-
-    fn on_tick(&mut self, now: Timestamp) {
-        while let Some((due, timer)) = self.timers.first().copied()
-            && due <= now
-        {
-            self.timers.pop_first();
-            match timer {
-                Timer::Flight(ticket) => self.on_overdue(ticket, now),
-                Timer::Order {
-                    slot,
-                    generation,
-                    what,
-                } => {
-                    let entry = Entry {
-                        slot,
-                        generation,
-                        position: 0,
-                    };
-                    if self.order(entry).is_some() {
-                        self.on_order_due(entry, what, now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_order_due(&mut self, entry: Entry, what: Due, now: Timestamp) {
-        match what {
-            Due::Deadline => self.on_deadline(entry.slot, now),
-            Due::Task(position) => self.on_task_deadline(entry.slot, position, now),
-            Due::Begin => self.queue_current(entry.slot, now),
-            Due::Again(position) => {
-                let entry = Entry { position, ..entry };
-                if let Some(service) = self.enqueue(entry, true, now) {
-                    self.dispatch(service, now);
-                }
-            }
-        }
     }
 }

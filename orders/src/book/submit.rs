@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use super::{Answer, Ask, Book, Due, Effect, Order, Refusal, Timer, memory::Unapplied};
 use crate::{
     body::Body,
+    bounds::CARRIED_BYTES,
     contract::{ANYBODY, Contract},
     fault::Fault,
     message::Mode,
@@ -15,9 +16,6 @@ use crate::{
     submission::Submission,
     tasks::TaskList,
 };
-
-/// The most that an order can take over from the failed one it takes up again: they are one record.
-const CARRIED_BYTES: usize = 4 << 20;
 
 /// A submission and who is answered.
 #[derive(Debug)]

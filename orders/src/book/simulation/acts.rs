@@ -70,7 +70,7 @@ fn task(rng: &mut SmallRng) -> Value {
         task["deadline"] = json!(one_of(rng, &["50ms", "1s", "20s"]));
     }
     if rng.random_bool(0.4) {
-        task["undo"] = json!(one_of(rng, &["U", "U", "S"]));
+        task["undo"] = json!(one_of(rng, &["U", "U", "S", "E"]));
     }
     task
 }

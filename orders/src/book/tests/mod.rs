@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 mod asks;
 mod hold;
+mod longest;
+mod spawn;
 mod tasks;
 
 use super::*;
