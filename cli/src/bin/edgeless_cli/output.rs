@@ -8,9 +8,12 @@ use std::{
 
 use comfy_table::{Table, presets};
 use edgeless_types::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    json::{in_lines, in_one_line},
+};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +54,11 @@ impl Output {
     /// Standard output is full.
     pub(crate) fn answer(
         &self,
-        answer: &Value,
+        answer: &impl Serialize,
         tell: impl FnOnce(Style) -> String,
     ) -> Result<(), Failure> {
         match self.style {
-            Style::Json => self.text(&format!("{answer:#}\n")),
+            Style::Json => self.text(&(in_lines(&text_of(answer)) + "\n")),
             Style::Terminal | Style::Pipe => self.text(&tell(self.style)),
         }
     }
@@ -67,11 +70,11 @@ impl Output {
     /// Standard output is full.
     pub(crate) fn line(
         &self,
-        answer: &Value,
+        answer: &impl Serialize,
         tell: impl FnOnce(Style) -> String,
     ) -> Result<bool, Failure> {
         let text = match self.style {
-            Style::Json => format!("{answer}\n"),
+            Style::Json => in_one_line(&text_of(answer)) + "\n",
             Style::Terminal | Style::Pipe => tell(self.style),
         };
         let mut out = std::io::stdout().lock();
@@ -121,6 +124,10 @@ impl Output {
         }
         ExitCode::from(failure.code())
     }
+}
+
+fn text_of(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("an answer has string keys")
 }
 
 fn tell_problem(problem: &crate::view::Problem) -> String {

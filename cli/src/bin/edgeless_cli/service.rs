@@ -11,6 +11,7 @@ use crate::{
     client::Client,
     document,
     failure::Failure,
+    json::Json,
     order,
     output::{Output, Style, or_dash, span, table},
     view::{Function, Service, ServiceSpec},
@@ -220,7 +221,7 @@ async fn hold(
     outcome
 }
 
-fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+fn show(answer: &Json, client: &Client, output: &Output) -> Result<(), Failure> {
     let service: Service = client.view(answer)?;
     output.answer(answer, |style| match style {
         Style::Terminal => tell(&service),

@@ -1,9 +1,7 @@
 //! How orders are shown.
 
-use serde_json::Value;
-
-use super::plain;
 use crate::{
+    json::Json,
     output::{Style, moment, or_dash, shortened, span, table},
     view::{Attempt, Order, OrderSummary, Step},
 };
@@ -38,7 +36,7 @@ pub(super) fn tell(order: &Order, style: Style) -> String {
 }
 
 fn facts(order: &Order, style: Style) -> Vec<(&'static str, String)> {
-    let value = |value: &Value| shortened(&plain(value), VALUE);
+    let value = |value: &Json| shortened(&value.plain(), VALUE);
     let accepted = moment(order.accepted, style);
     let times = match (order.accepted, order.ended) {
         (Some(begin), Some(end)) => {
@@ -118,7 +116,7 @@ fn row(step: &Step) -> [String; 6] {
         let (begin, end) = (attempt.handed?, attempt.ended?);
         Some(span(end.since(begin).as_secs_f64()))
     });
-    let result = step.result.as_ref().map(plain);
+    let result = step.result.as_ref().map(Json::plain);
     let result = result.map(|result| shortened(&result, RESULT));
     [
         name(step),
@@ -203,7 +201,7 @@ fn progress(order: &OrderSummary) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::{
     client::Client,
     failure::Failure,
@@ -25,7 +23,7 @@ pub(super) async fn run(once: bool, client: &Client, output: &Output) -> Result<
         if !is_live {
             return output.answer(&answer, |style| tell(&figures, style));
         }
-        let goes_on = output.line(&Value::Null, |style| {
+        let goes_on = output.line(&(), |style| {
             format!("\x1b[H\x1b[2J{}", tell(&figures, style))
         })?;
         if !goes_on {
@@ -107,7 +105,7 @@ fn row(name: String, service: &ServiceFigures) -> [String; 9] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
