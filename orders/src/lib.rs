@@ -19,3 +19,4 @@ pub mod store;
 pub mod submission;
 pub mod tasks;
 pub mod view;
+pub mod words;

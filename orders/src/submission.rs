@@ -14,6 +14,7 @@ use crate::{
     message::MAX_VALUE_DEPTH,
     message::Mode,
     tasks::{TaskList, is_service_name},
+    words,
 };
 
 /// The longest idempotency key, in bytes.
@@ -65,14 +66,26 @@ impl Document<'_> {
     }
 }
 
-/// Where a body that is no order is wrong; read once more for that, which nothing else has to pay for.
-fn place(body: &[u8]) -> String {
+/// The document of an order.
+fn read(body: &[u8]) -> Result<Document<'_>, Fault> {
+    // A reader would take a list as well, as the members in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let text = r#"an order is an object such as {"input": 5, "tasks": ["A"]}"#;
+        return Err(Fault::new("", text));
+    }
+    serde_json::from_slice(body).map_err(|_| place(body))
+}
+
+/// What is wrong with a body that is no order, and where; read once more for that, which nothing else has to pay for.
+fn place(body: &[u8]) -> Fault {
     let json = &mut serde_json::Deserializer::from_slice(body);
     let read: Result<Document<'_>, _> = serde_path_to_error::deserialize(json);
-    let path = read.err().map(|error| error.path().to_string());
-    match path.as_deref() {
-        None | Some("." | "?") => String::new(),
-        Some(path) => format!("/{path}"),
+    match read {
+        Err(error) => words::fault(error.path(), &error.inner().to_string()),
+        Ok(_) => Fault::new(
+            "",
+            "more than one value stands there; an order is one object",
+        ),
     }
 }
 
@@ -131,8 +144,7 @@ impl Submission {
         digest: impl FnOnce(&[u8]) -> [u8; 32],
         lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
     ) -> Result<Self, Vec<Fault>> {
-        let document: Document<'_> = serde_json::from_slice(body)
-            .map_err(|error| vec![Fault::new(place(body), format!("no order: {error}"))])?;
+        let document = read(body).map_err(|fault| vec![fault])?;
         let mut faults = document.wrong_amounts();
         let mut value = |raw: &RawValue, pointer: &str| {
             let value = Json::within(body, raw);
@@ -218,20 +230,41 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_a_wrong_type_has_its_place() {
-        for (body, pointer) in [
-            (r#"{"input":5,"priority":"high"}"#, "/priority"),
-            (r#"{"input":5,"mode":"odd"}"#, "/mode"),
-            (r#"{"input":5,"deadline":5}"#, "/deadline"),
-            (r#"{"input":5,"client":5}"#, "/client"),
-            ("5", ""),
-            (r#"{"input":5"#, ""),
+    fn what_is_wrong_has_its_place_and_plain_words() {
+        let object = r#"an order is an object such as {"input": 5, "tasks": ["A"]}"#;
+        for (body, pointer, detail) in [
+            (
+                r#"{"input":5,"priority":"high"}"#,
+                "/priority",
+                r#"it must be a whole number, 0 to 255, not "high""#,
+            ),
+            (
+                r#"{"input":5,"mode":"odd"}"#,
+                "/mode",
+                "it must be one of `slip` or `trace`, not `odd`",
+            ),
+            (
+                r#"{"input":5,"deadline":5}"#,
+                "/deadline",
+                r#"it must be a duration such as "5s", not 5"#,
+            ),
+            (
+                r#"{"input":5,"client":5}"#,
+                "/client",
+                "it must be a text, not 5",
+            ),
+            (r#"{"input":5,"input":6}"#, "", "`input` stands twice"),
+            ("5", "", object),
+            ("[]", "", object),
+            (r#" ["c",5,["A"]]"#, "", object),
         ] {
             let body = Bytes::from(body);
             let now = Timestamp::default();
             let lists = crate::tasks::Lists::default();
             let read = Submission::parse(&body, now, |_| [0; 32], |text| lists.list(text));
-            assert_eq!(read.unwrap_err()[0].pointer, pointer, "{body:?}");
+            let fault = Fault::new(pointer, detail);
+            assert_eq!(read.unwrap_err(), [fault], "{body:?}");
         }
+        assert_eq!(input(r#"{"input":5"#).unwrap_err()[0].pointer, "");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgeless_orders::{contract::Contract, fault::Fault, tasks::is_service_name};
+use edgeless_orders::{contract::Contract, fault::Fault, tasks::is_service_name, words};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 
@@ -173,9 +173,14 @@ fn read_yaml(path: &Path, text: &str) -> Result<Vec<FileContract>, ContractsErro
     })?;
     let one = |(client, document): (String, Spanned<Value>)| {
         let line = document.referenced.line();
-        let contract = serde_path_to_error::deserialize(document.value).map_err(|error| {
+        let value = document.value;
+        if let Some(fault) = words::not_an_object(&value, &["", "/limits", "/outputs/*"]) {
+            return Err(wrong(path, line, format!("client `{client}`: {fault}")));
+        }
+        let contract = serde_path_to_error::deserialize(value).map_err(|error| {
             let key = error.path().to_string();
-            let detail = format!("client `{client}`: `{key}`: {}", error.into_inner());
+            let problem = words::plain(&error.into_inner().to_string());
+            let detail = format!("client `{client}`: `{key}`: {problem}");
             wrong(path, line_of_key(text, line, &key), detail)
         })?;
         checked(path, line, client, contract)
@@ -281,7 +286,8 @@ fn contract(cells: &BTreeMap<&str, &str>) -> Result<Contract, String> {
     serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
         let path = error.path().to_string();
         let column = path.rsplit('.').next().unwrap_or_default().to_owned();
-        format!("column `{column}`: {}", error.into_inner())
+        let text = words::plain(&error.into_inner().to_string());
+        format!("column `{column}`: {text}")
     })
 }
 
@@ -363,13 +369,13 @@ mod tests {
         refused(
             "a.yaml",
             text,
-            "a.yaml:3: client `shop`: `speed`: unknown field",
+            "a.yaml:3: client `shop`: `speed`: there is no key `speed` here",
         );
         let text = "shop:\n  limits:\n    \"burst\": x\n";
         refused(
             "a.yaml",
             text,
-            "a.yaml:3: client `shop`: `limits.burst`: invalid type",
+            "a.yaml:3: client `shop`: `limits.burst`: it must be a whole number",
         );
         refused(
             "a.yaml",
@@ -380,6 +386,11 @@ mod tests {
             "a.yaml",
             "shop: {priority: 10}\n",
             "a.yaml:1: client `shop`: /priority: ",
+        );
+        refused(
+            "a.yaml",
+            "shop: [[A]]\n",
+            "a.yaml:1: client `shop`: the document: it must be an object, not a list",
         );
         refused(
             "a.yaml",
@@ -419,7 +430,7 @@ mod tests {
         refused(
             "a.csv",
             text,
-            "a.csv:2: column `mode`: unknown variant `fast`",
+            "a.csv:2: column `mode`: it must be one of `slip` or `trace`, not `fast`",
         );
         let text = "client,tasks,burst\nshop,A,1.5\n";
         refused("a.csv", text, "a.csv:2: column `burst`: ");

@@ -106,5 +106,6 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/openapi.json", get(async || Json(document)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(axum::middleware::from_fn(error::no_encoding))
         .with_state(api)
 }
