@@ -49,7 +49,7 @@ pub struct ServiceSpec {
     /// How often a task is tried, and when again.
     #[serde(default)]
     pub retries: Retries,
-    /// How many tasks may be with it at once, 1 to 10,000; none: as many as it does quickly.
+    /// How many tasks are with it at once over each line, 1 to 10,000; none: as many as do not wait for one another there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
 }

@@ -6,6 +6,7 @@ mod blobs;
 mod domains;
 mod error;
 mod functions;
+mod leftover;
 mod nodes;
 mod order_list;
 mod order_streams;
@@ -107,5 +108,6 @@ pub fn router(api: Api) -> Router {
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(axum::middleware::from_fn(error::no_encoding))
+        .layer(axum::middleware::from_fn(leftover::read))
         .with_state(api)
 }

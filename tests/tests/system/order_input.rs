@@ -3,6 +3,10 @@
 use edgeless_tests::client::Rest;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     order_endpoint::{Endpoint, Reply},
@@ -79,6 +83,44 @@ async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
     let figures = cluster.rest.get("/api/v1/orders/figures").await.unwrap();
     assert_eq!(figures["accepted"], 1, "{figures}");
     assert_eq!(outside.came().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sends_too_much_hears_so_and_can_go_on_over_the_same_connection() {
+    let cluster = without_nodes().await;
+    let host = cluster.rest.url.trim_start_matches("http://");
+    let mut connection = TcpStream::connect(host).await.unwrap();
+    for length in [2 << 20, 8 << 20] {
+        let head = format!(
+            "POST /api/v1/orders HTTP/1.1\r\nhost: {host}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        connection.write_all(&vec![b' '; length]).await.unwrap();
+        let head = head_of_answer(&mut connection).await;
+        assert!(head.starts_with("HTTP/1.1 413"), "{head}");
+        let text = format!("GET /api/v1/orders/figures HTTP/1.1\r\nhost: {host}\r\n\r\n");
+        connection.write_all(text.as_bytes()).await.unwrap();
+        let head = head_of_answer(&mut connection).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+}
+
+/// Reads an answer to its end, and gives its head.
+async fn head_of_answer(connection: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    let end = |answer: &[u8]| answer.windows(4).position(|four| four == b"\r\n\r\n");
+    loop {
+        let read = connection.read_buf(&mut answer).await.unwrap();
+        assert!(read > 0, "the connection was closed");
+        let Some(end) = end(&answer) else { continue };
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        let mut lines = head.lines();
+        let length = lines.find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.expect("an answer with a length").parse().unwrap();
+        if answer.len() >= end + 4 + length {
+            return head;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
