@@ -15,6 +15,9 @@ use crate::{
 /// The client of orders that name none. Unless it is defined it may ask for any tasks.
 pub const ANYBODY: &str = "anybody";
 
+/// The priority of an order when neither it nor its contract names one.
+pub const PRIORITY: u8 = 5;
+
 /// The contract of a client: `PUT /api/v1/clients/{name}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,16 +31,17 @@ pub struct Contract {
     /// The mode of an order that names none.
     #[serde(default)]
     pub mode: Mode,
-    /// How long an order may take that names no deadline; none: for ever.
+    /// How long an order may take, at most, and when it names no deadline; none: as long as it says, or for ever.
     #[serde(
         default,
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline: Option<Duration>,
-    /// 0 to 9: tasks of orders with a greater one go first.
-    #[serde(default = "middle")]
-    pub priority: u8,
+    /// 0 to 9, the greatest that an order may name, and that of orders which name none: tasks of orders with a greater
+    /// one go first. None: orders name any, and have [`PRIORITY`] when they name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Its share among clients of the same priority, 1 to 1,000.
     #[serde(default = "one")]
     pub weight: u32,
@@ -107,7 +111,7 @@ impl Default for Contract {
             own_tasks: OwnTasks::Any,
             mode: Mode::default(),
             deadline: None,
-            priority: middle(),
+            priority: None,
             weight: one(),
             limits: Limits::default(),
             outputs: Vec::new(),
@@ -117,10 +121,6 @@ impl Default for Contract {
 
 fn no_tasks() -> Value {
     Value::Array(Vec::new())
-}
-
-fn middle() -> u8 {
-    5
 }
 
 fn one() -> u32 {
@@ -139,7 +139,8 @@ impl Contract {
                 faults.push(Fault::new(pointer, detail));
             }
         };
-        check(self.priority <= 9, "/priority", "it must be 0 to 9");
+        let priority = self.priority.unwrap_or(PRIORITY);
+        check(priority <= 9, "/priority", "it must be 0 to 9");
         check(
             (1..=1_000).contains(&self.weight),
             "/weight",
@@ -171,6 +172,30 @@ impl Contract {
                 Err(faults)
             }
         }
+    }
+
+    /// What an order asks for beyond what was agreed with a client.
+    pub fn exceeded(
+        &self,
+        client: &str,
+        priority: Option<u8>,
+        deadline: Option<Duration>,
+    ) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let (Some(asked), Some(most)) = (priority, self.priority)
+            && asked > most
+        {
+            let text = format!("the contract of `{client}` allows a priority of {most} at most");
+            faults.push(Fault::new("/priority", text));
+        }
+        if let (Some(asked), Some(most)) = (deadline, self.deadline)
+            && asked > most
+        {
+            let most = humantime_serde::re::humantime::format_duration(most);
+            let text = format!("the contract of `{client}` allows a deadline of {most} at most");
+            faults.push(Fault::new("/deadline", text));
+        }
+        faults
     }
 
     /// Whether an order may bring these tasks; else the first that it may not.
@@ -206,5 +231,35 @@ impl Output {
             Self::Redis { key, .. } if key.is_empty() => Err("the key is empty".to_owned()),
             Self::Callback { .. } | Self::File { .. } | Self::Redis { .. } => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_asks_for_no_more_than_was_agreed() {
+        let contract = Contract {
+            priority: Some(0),
+            deadline: Some(Duration::from_secs(5)),
+            ..Contract::default()
+        };
+        let asked = |priority, seconds: u64| {
+            contract.exceeded("c", Some(priority), Some(Duration::from_secs(seconds)))
+        };
+        assert_eq!(asked(0, 5), []);
+        let faults = asked(9, 6);
+        let told: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "/priority: the contract of `c` allows a priority of 0 at most",
+                "/deadline: the contract of `c` allows a deadline of 5s at most",
+            ]
+        );
+        assert_eq!(contract.exceeded("c", None, None), []);
+        let long = Some(Duration::from_secs(1 << 30));
+        assert_eq!(Contract::default().exceeded("c", Some(9), long), []);
     }
 }

@@ -354,7 +354,7 @@ mod tests {
         let shop = &found[0].contract;
         assert_eq!(shop.tasks, json!(["A", "B", "C"]));
         assert_eq!((shop.own_tasks, shop.mode), (OwnTasks::Any, Mode::Trace));
-        assert_eq!((shop.priority, shop.weight), (7, 20));
+        assert_eq!((shop.priority, shop.weight), (Some(7), 20));
         assert_eq!(shop.deadline, Some(Duration::from_secs(10)));
         let limits = &shop.limits;
         assert_eq!(limits.orders_per_second, Some(0.5));

@@ -48,6 +48,8 @@ async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
         endpoint(&cluster, name, &outside.url, &json!({})).await;
     }
     put(&cluster, "clients/X", &json!({"tasks": ["B"]})).await;
+    let bounded = json!({"tasks": ["A"], "priority": 0, "deadline": "5s"});
+    put(&cluster, "clients/bounded", &bounded).await;
     let strict = json!({"tasks": ["A"], "own_tasks": "never"});
     put(&cluster, "clients/strict", &strict).await;
     let shown = |text: &str| text.chars().take(100).collect::<String>();

@@ -73,6 +73,18 @@ pub(super) fn documents() -> Vec<Case> {
             "not allow the task `A`",
         ),
         (
+            with(json!({"client": "bounded", "priority": 9})),
+            invalid,
+            "/priority",
+            "allows a priority of 0 at most",
+        ),
+        (
+            with(json!({"client": "bounded", "deadline": "9years"})),
+            invalid,
+            "/deadline",
+            "allows a deadline of 5s at most",
+        ),
+        (
             with(json!({"client": "strict"})),
             invalid,
             "/tasks",

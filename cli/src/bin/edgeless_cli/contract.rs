@@ -81,7 +81,7 @@ fn tell_list(clients: &[OrderClient], style: Style) -> String {
             shortened(&contract.tasks.plain(), TASKS),
             contract.own_tasks.clone(),
             contract.mode.clone(),
-            contract.priority.to_string(),
+            priority(contract),
             contract.weight.to_string(),
             or_dash(contract.deadline.as_deref()),
             or_dash(Some(&limits(contract))),
@@ -99,6 +99,12 @@ fn tell_list(clients: &[OrderClient], style: Style) -> String {
         "LIMITS",
     ];
     table(style, header, rows, "no client is defined")
+}
+
+/// The greatest priority of its orders.
+fn priority(contract: &Contract) -> String {
+    let priority = contract.priority.map(|priority| priority.to_string());
+    or_dash(priority.as_deref())
 }
 
 fn limits(contract: &Contract) -> String {
@@ -129,7 +135,7 @@ fn tell(client: &OrderClient) -> String {
         format!(
             "mode {}, priority {}, weight {}, deadline {}",
             contract.mode,
-            contract.priority,
+            priority(contract),
             contract.weight,
             or_dash(contract.deadline.as_deref())
         ),

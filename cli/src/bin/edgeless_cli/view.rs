@@ -352,7 +352,7 @@ pub(crate) struct Contract {
     pub(crate) own_tasks: String,
     pub(crate) mode: String,
     pub(crate) deadline: Option<String>,
-    pub(crate) priority: u64,
+    pub(crate) priority: Option<u64>,
     pub(crate) weight: u64,
     pub(crate) limits: Limits,
     pub(crate) outputs: Vec<Json>,
