@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::{
     contract::Output,
     fault::Fault,
-    json::Json,
+    json::{self, Json},
     message::MAX_VALUE_DEPTH,
     message::Mode,
     tasks::{TaskList, is_service_name},
@@ -126,20 +126,53 @@ pub struct Submission {
 pub struct Key {
     /// The key.
     pub text: String,
-    /// A digest of the document.
+    /// A digest of the document, however it is laid out, without the key itself.
     pub digest: [u8; 32],
+}
+
+/// The key of an order, which may stand in the document, come beside it, or both.
+fn one_key(inside: Option<String>, beside: Option<&str>) -> Result<Option<String>, String> {
+    if let (Some(inside), Some(beside)) = (&inside, beside)
+        && inside != beside
+    {
+        return Err("it is not that of the header `Idempotency-Key`; send one of them".to_owned());
+    }
+    let key = inside.or_else(|| beside.map(str::to_owned));
+    match key {
+        Some(key) if key.is_empty() || key.len() > KEY_BYTES => {
+            Err(format!("it must have 1 to {KEY_BYTES} bytes"))
+        }
+        key => Ok(key),
+    }
+}
+
+/// What a document says besides its key, the same for all its spellings.
+fn meant(body: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let mut entries = json::entries(text.trim_ascii()).unwrap_or_default();
+    entries.retain(|(key, _)| key != "idempotency_key");
+    for (key, _) in &mut entries {
+        if key == "todo" {
+            *key = "tasks".into();
+        }
+    }
+    let mut meant = Vec::with_capacity(body.len());
+    json::canonical_object(&mut meant, entries);
+    meant
 }
 
 /// The longest deadline and delay.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Submission {
-    /// Reads a document; `lists` finds or makes the list of tasks of a text.
+    /// Reads a document; `key` is an idempotency key that came beside it, `lists` finds or makes the list of tasks of a
+    /// text.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(
         body: &Bytes,
+        key: Option<&str>,
         came: Timestamp,
         digest: impl FnOnce(&[u8]) -> [u8; 32],
         lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
@@ -169,13 +202,10 @@ impl Submission {
             let detail = format!("it must nest at most {MAX_VALUE_DEPTH} levels deep");
             faults.push(Fault::new("/input", detail));
         }
-        let key = document.idempotency_key.map(|text| {
-            if text.is_empty() || text.len() > KEY_BYTES {
-                let detail = format!("it must have 1 to {KEY_BYTES} bytes");
-                faults.push(Fault::new("/idempotency_key", detail));
-            }
-            let digest = digest(body);
-            Key { text, digest }
+        let key = one_key(document.idempotency_key, key);
+        let key = key.unwrap_or_else(|detail| {
+            faults.push(Fault::new("/idempotency_key", detail));
+            None
         });
         if let Some(metadata) = &metadata {
             let text = metadata.as_str();
@@ -194,6 +224,10 @@ impl Submission {
         let (Some(input), true) = (input, faults.is_empty()) else {
             return Err(faults);
         };
+        let key = key.map(|text| {
+            let digest = digest(&meant(body));
+            Key { text, digest }
+        });
         Ok(Self {
             client: document.client,
             input,
@@ -217,7 +251,7 @@ mod tests {
     fn input(document: &'static str) -> Result<String, Vec<Fault>> {
         let body = Bytes::from_static(document.as_bytes());
         let now = Timestamp::from_nanos(0);
-        let read = Submission::parse(&body, now, |_| [0; 32], |_| Err(Vec::new()));
+        let read = Submission::parse(&body, None, now, |_| [0; 32], |_| Err(Vec::new()));
         read.map(|submission| submission.input.as_str().to_owned())
     }
 
@@ -227,6 +261,49 @@ mod tests {
         assert_eq!(input(r#"{"input":1e400}"#), Ok("1e400".to_owned()));
         let faults = input("{}").unwrap_err();
         assert_eq!(faults, [Fault::new("/input", "an order has an `input`")]);
+    }
+
+    /// The key, and what its digest is of.
+    fn keyed(document: &str, beside: Option<&str>) -> Result<(String, String), String> {
+        let lists = crate::tasks::Lists::default();
+        let mut meant = String::new();
+        let body = Bytes::from(document.to_owned());
+        let digest = |text: &[u8]| {
+            meant = String::from_utf8(text.to_vec()).unwrap();
+            [0; 32]
+        };
+        let now = Timestamp::default();
+        let read = Submission::parse(&body, beside, now, digest, |text| lists.list(text));
+        match read {
+            Ok(submission) => Ok((submission.key.unwrap().text, meant)),
+            Err(faults) => Err(faults[0].to_string()),
+        }
+    }
+
+    #[test]
+    fn a_key_may_come_beside_a_document_that_is_compared_by_what_it_means() {
+        let expected = Ok((
+            "k".to_owned(),
+            r#"{"input":{"a":1.0,"b":2},"tasks":["A"]}"#.to_owned(),
+        ));
+        for (document, beside) in [
+            (
+                r#"{"input":{"a":1.0,"b":2},"tasks":["A"],"idempotency_key":"k"}"#,
+                None,
+            ),
+            (r#" { "todo":["A"], "input":{"b":2,"a":1.0} }"#, Some("k")),
+            (
+                r#"{"input":{"b":2, "a":1.0},"tasks":["\u0041"],"idempotency_key":"k"}"#,
+                Some("k"),
+            ),
+        ] {
+            assert_eq!(keyed(document, beside), expected, "{document}");
+        }
+        let other = r#"{"input":5,"idempotency_key":"k"}"#;
+        let refused = keyed(other, Some("other")).unwrap_err();
+        assert!(refused.starts_with("/idempotency_key: it is not that of the header"));
+        let empty = keyed(r#"{"input":5}"#, Some("")).unwrap_err();
+        assert_eq!(empty, "/idempotency_key: it must have 1 to 200 bytes");
     }
 
     #[test]
@@ -261,7 +338,7 @@ mod tests {
             let body = Bytes::from(body);
             let now = Timestamp::default();
             let lists = crate::tasks::Lists::default();
-            let read = Submission::parse(&body, now, |_| [0; 32], |text| lists.list(text));
+            let read = Submission::parse(&body, None, now, |_| [0; 32], |text| lists.list(text));
             let fault = Fault::new(pointer, detail);
             assert_eq!(read.unwrap_err(), [fault], "{body:?}");
         }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     body::{Body as HttpBody, Bytes},
     extract::{State, rejection::BytesRejection},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -20,7 +20,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::{
     api::Api,
     error::{Path, Problem, body, parse_id},
-    orders::{AcceptedView, ORDER_BYTES, OrderSummary, read},
+    orders::{AcceptedView, ORDER_BYTES, OrderSummary, key_of, read},
 };
 use crate::orders::Orders;
 
@@ -47,8 +47,14 @@ enum Line {
         content_type = "application/x-ndjson"), (status = 413, body = Problem)))]
 pub(super) async fn batch(
     State(orders): State<Orders>,
+    headers: HeaderMap,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    if key_of(&headers)?.is_some() {
+        let text =
+            "a batch has no `Idempotency-Key`; each of its orders may have an `idempotency_key`";
+        return Err(Problem::bad_request(text));
+    }
     let document = body(document, BATCH_BYTES)?;
     let lines = lines(&document);
     let answers = stream::iter(lines)
@@ -89,7 +95,7 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
     }
     // An order is not to keep the whole batch in memory.
     let line = Bytes::copy_from_slice(line);
-    let submission = match read(orders, &line).await {
+    let submission = match read(orders, &line, None).await {
         Ok(submission) => submission,
         Err(problem) => return refused(problem),
     };

@@ -9,7 +9,7 @@ use axum::{
         Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use edgeless_orders::{
@@ -59,7 +59,8 @@ pub struct AcceptedView {
 }
 
 /// Takes an order. When this is answered it is kept, whatever happens.
-#[utoipa::path(post, path = "/api/v1/orders", params(SubmitQuery),
+#[utoipa::path(post, path = "/api/v1/orders", params(SubmitQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key` in the order")),
     request_body(content = Object, description = "The order"),
     responses(
         (status = 200, description = "It has ended: how, and with what result", body = Object),
@@ -73,10 +74,12 @@ pub struct AcceptedView {
 pub(super) async fn submit(
     State(orders): State<Orders>,
     query: Result<Query<SubmitQuery>, QueryRejection>,
+    headers: HeaderMap,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (query, document) = (error::query(query)?, body(document, ORDER_BYTES)?);
-    let submission = read(&orders, &document).await?;
+    let key = key_of(&headers)?;
+    let submission = read(&orders, &document, key).await?;
     let id = OrderId::at(submission.came, &mut rand::rng());
     let Some(wait) = query.wait else {
         return accepted(orders.submit(id, submission, false).await);
@@ -115,9 +118,26 @@ fn accepted(answer: Answer) -> Result<Response, Problem> {
     }
 }
 
+/// The header `Idempotency-Key`.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let key = headers.get("idempotency-key");
+    let key = key
+        .map(|key| std::str::from_utf8(key.as_bytes()))
+        .transpose();
+    key.map_err(|_| Problem::bad_request("the header `Idempotency-Key` is no UTF-8 text"))
+}
+
 /// An order as it was sent; the blobs that its input names are there, and stay for now.
-pub(super) async fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
-    let submission = parse(orders, document)?;
+pub(super) async fn read(
+    orders: &Orders,
+    document: &Bytes,
+    key: Option<&str>,
+) -> Result<Submission, Problem> {
+    let submission = parse(orders, document, key)?;
     let invalid = |pointer: &str, detail: String| {
         Problem::from(problem::Refusal::fault(format!("/input{pointer}"), detail))
     };
@@ -136,10 +156,11 @@ pub(super) async fn read(orders: &Orders, document: &Bytes) -> Result<Submission
     clippy::result_large_err,
     reason = "a problem is made once per request"
 )]
-fn parse(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
+fn parse(orders: &Orders, document: &Bytes, key: Option<&str>) -> Result<Submission, Problem> {
     let now = edgeless_daemon::wall_clock();
     let digest = |body: &[u8]| Sha256::digest(body).into();
-    let submission = Submission::parse(document, now, digest, |text| orders.lists().list(text));
+    let submission =
+        Submission::parse(document, key, now, digest, |text| orders.lists().list(text));
     let submission = submission.map_err(|faults| match not_json(document) {
         Some(problem) => problem,
         None => problem::Refusal::Invalid { faults }.into(),

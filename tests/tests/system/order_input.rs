@@ -145,6 +145,9 @@ async fn an_idempotency_key_stands_for_one_document_of_one_client_also_after_a_r
         let (status, again) = send(&cluster.rest, "anybody", 5).await;
         assert_eq!((status, &again["id"]), (StatusCode::ACCEPTED, &first["id"]));
         assert_eq!(again["again"], true);
+        let spaced = r#"{"tasks": ["A"], "input": 5, "client": "anybody"}"#;
+        let (status, again) = with_header(&cluster.rest, ("idempotency-key", "k"), spaced).await;
+        assert_eq!((status, &again["id"]), (StatusCode::ACCEPTED, &first["id"]));
         let (status, problem) = send(&cluster.rest, "anybody", 6).await;
         assert_eq!(status, StatusCode::CONFLICT);
         let detail = problem["detail"].as_str().unwrap();
