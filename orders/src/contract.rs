@@ -9,6 +9,7 @@ use crate::{
     fault::Fault,
     json::Json,
     message::Mode,
+    stages::reserved,
     tasks::{TaskList, is_service_name},
 };
 
@@ -164,6 +165,10 @@ impl Contract {
             }
         }
         let list = TaskList::parse(&Json::from_value(&self.tasks));
+        if let Ok(list) = &list {
+            let reserved = list.services().filter_map(|name| reserved(name));
+            faults.extend(reserved.map(|detail| Fault::new("/tasks", detail)));
+        }
         match list {
             Ok(list) if faults.is_empty() => Ok(list),
             Ok(_) => Err(faults),

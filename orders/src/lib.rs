@@ -15,6 +15,7 @@ pub mod message;
 pub mod pointer;
 pub mod record;
 pub mod service;
+pub mod stages;
 pub mod store;
 pub mod submission;
 pub mod tasks;

@@ -16,6 +16,7 @@ use edgeless_orders::{
     body::Body,
     book::{Answer, BookFigures, Refusal},
     fault::Fault,
+    stages::Passage,
     submission::Submission,
     view::{EndView, OrderState, OrderView},
 };
@@ -269,6 +270,9 @@ pub(super) struct OrderSummary {
     pub state: OrderState,
     /// Its tasks that are done, by their names in its list.
     pub done: Vec<String>,
+    /// Its tasks that were left out, by their names in its list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// How many tasks it has.
     pub tasks: usize,
     /// When it was accepted, `secs.nsecs`.
@@ -283,15 +287,23 @@ pub(super) struct OrderSummary {
 
 impl From<&Body> for OrderSummary {
     fn from(body: &Body) -> Self {
-        let done = body.steps.iter().filter(|step| step.done.is_some());
-        let done = done.map(|step| body.task(step.position).key.to_string());
+        let (mut done, mut skipped) = (Vec::new(), Vec::new());
+        for (position, passage) in body.passages() {
+            let name = || body.list.task(position).key.to_string();
+            match passage {
+                Passage::Begun(step) if step.done.is_some() => done.push(name()),
+                Passage::Skipped => skipped.push(name()),
+                Passage::Begun(_) | Passage::NotBegun => {}
+            }
+        }
         let end = body.end.as_ref();
         let reason = end.map(|end| end.reason.clone());
         Self {
             id: body.id,
             client: body.accepted.client.clone(),
             state: body.state(),
-            done: done.collect(),
+            done,
+            skipped,
             tasks: body.list.len(),
             accepted: body.at,
             ended: end.and_then(|end| end.at),

@@ -12,6 +12,7 @@ use crate::{
     fault::Fault,
     message::Mode,
     record::{Accepted, Change, ModeCode, Record, What, nanos},
+    stages::reserved,
     submission::Submission,
     tasks::TaskList,
 };
@@ -161,7 +162,10 @@ impl Book {
         if unknown.is_empty() {
             return Ok(());
         }
-        let fault = |name: &&str| Fault::new("/tasks", format!("there is no service `{name}`"));
+        let fault = |name: &&str| {
+            let none = || format!("there is no service `{name}`");
+            Fault::new("/tasks", reserved(name).unwrap_or_else(none))
+        };
         Err(Refusal::Invalid(unknown.iter().map(fault).collect()))
     }
 

@@ -102,6 +102,7 @@ pub(super) fn documents() -> Vec<Case> {
             "/tasks",
             "no service `nobody`",
         ),
+        (tasks(json!(["END"])), invalid, "/tasks", "a stage"),
         (tasks(json!("A")), invalid, "/tasks", "not an array"),
         (tasks(json!(["A", 5])), invalid, "/tasks/1", "not a task"),
         (tasks(json!(["A", []])), invalid, "/tasks/1", "empty"),
@@ -333,6 +334,20 @@ pub(super) fn definitions() -> Vec<Definition> {
             "",
         ),
         ("services/-S", json!({"url": "http://x"}), 422, "", "name"),
+        (
+            "services/START",
+            json!({"url": "http://x"}),
+            422,
+            "",
+            "a stage",
+        ),
+        (
+            "clients/C",
+            json!({"tasks": ["A", "END"]}),
+            422,
+            "/tasks",
+            "a stage",
+        ),
         (
             "clients/C",
             json!({"priority": 10}),
