@@ -28,8 +28,8 @@ use crate::{
     store::{OpenError, Store, Write},
 };
 
-/// How often lost domains are looked for.
-const TICK: Duration = Duration::from_millis(200);
+/// How often lost domains are looked for: when the next may be lost, within these bounds.
+const TICK: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 
 /// How often a disk is tried that has refused something.
 const STORE_TRIAL: Duration = Duration::from_secs(1);
@@ -207,9 +207,12 @@ fn serve(tasks: &mut JoinSet<()>, ports: Ports, routes: axum::Router, api: rest:
     let serving = status::serve(ports.rest, routes, shutdown.clone());
     tasks.spawn(ended("REST", serving));
     tasks.spawn(async move {
-        let mut tick = tokio::time::interval(TICK);
-        while shutdown.run_until_cancelled(tick.tick()).await.is_some() {
-            con.on_tick().await;
+        loop {
+            let due = con.on_tick().await.unwrap_or(TICK.1);
+            let pause = tokio::time::sleep(due.clamp(TICK.0, TICK.1));
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
         }
     });
 }

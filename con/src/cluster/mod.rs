@@ -194,6 +194,15 @@ impl Cluster {
         (Answer::Taken, effects)
     }
 
+    /// When [`Cluster::on_tick`] has something to do; none: nothing is to come.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        match self.look_again {
+            true => Some(Timestamp::EPOCH),
+            false => deadline,
+        }
+    }
+
     /// Time has passed: silent domains are lost, and their workflows go elsewhere if they can.
     pub fn on_tick(&mut self, now: Timestamp) -> Vec<Effect> {
         let mut effects = Vec::new();

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use edgeless_proto::v1;
@@ -82,12 +83,12 @@ impl Controller {
         answer
     }
 
-    /// Time has passed.
-    pub async fn on_tick(&self) {
-        let now = now();
+    /// Time has passed; after how long that has to be said again, if nothing else happens.
+    pub async fn on_tick(&self) -> Option<Duration> {
+        let at = now();
         let (effects, expired) = {
             let mut state = self.state();
-            (state.cluster.on_tick(now), state.keys.expire(now))
+            (state.cluster.on_tick(at), state.keys.expire(at))
         };
         self.carry_out(effects).await;
         if !expired.is_empty() {
@@ -95,6 +96,8 @@ impl Controller {
                 .await;
         }
         self.observe();
+        let due = self.state().cluster.next_due();
+        due.map(|due| due.since(now()))
     }
 
     /// What is to be kept is kept first; then the domains are told, without waiting for them.

@@ -12,6 +12,9 @@ use edgeless_types::{DomainId, OrderDemand};
 use super::{Deployed, Deployer, workflow::FUNCTION};
 use crate::problem::Refusal;
 
+/// Fewer tasks a second than this are none: means fade out without end.
+const LITTLE: f64 = 0.01;
+
 impl Deployer {
     /// After a start of ε-CON: what was there is there again. False: it has to be tried again.
     pub(super) async fn begin(&self, name: &str) -> bool {
@@ -59,7 +62,7 @@ impl Deployer {
                 done_per_second: of.done_per_second,
                 took_ms: of.took_ms,
             };
-            let is_wanted = of.tasks_to_do > 0 || of.done_per_second > 0.0;
+            let is_wanted = of.tasks_to_do > 0 || of.done_per_second > LITTLE;
             let workflow_id = deployed.record.workflow_id.filter(|_| is_wanted)?;
             Some((workflow_id, demand))
         };

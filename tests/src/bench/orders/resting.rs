@@ -44,6 +44,7 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     tokio::task::spawn_blocking(move || load.run(window)).await??;
     system.rests().await?;
     if options.wants(&[IDLE]) {
+        system.is_quiet().await?;
         keep(IDLE, "%", system.cores(REST).await? * 100.0);
     }
     if !wanted.is_empty() {

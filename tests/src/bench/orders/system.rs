@@ -23,6 +23,8 @@ use crate::{
 const SERVICES: [(&str, &str, &str); 2] = [("A", "add", "a"), ("B", "times", "b")];
 /// Within so much of a second of a processor in a second a daemon is at rest.
 const REST: f64 = 0.01;
+/// So few tasks a second are none.
+const QUIET: f64 = 0.01;
 /// How long work in the background may go on.
 const SETTLE: Duration = Duration::from_secs(120);
 /// How far apart two looks at memory and processors are.
@@ -204,6 +206,20 @@ impl System {
     pub(super) async fn rests(&self) -> anyhow::Result<()> {
         until_within(SETTLE, "ε-CON rests", async || {
             Ok((self.cores(LOOK).await? < REST).then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until no rate of a service tells of the load before: until then it is told to ε-ORC each second.
+    pub(super) async fn is_quiet(&self) -> anyhow::Result<()> {
+        until_within(SETTLE, "the load is forgotten", async || {
+            let figures = self.rest.get("/api/v1/orders/figures").await?;
+            let services = figures["services"].as_object();
+            let services = services.context("the figures have `services`")?.values();
+            let rate = |service: &Value| service["done_per_second"].as_f64().unwrap_or_default();
+            let most = services.map(rate).fold(0.0, f64::max);
+            tokio::time::sleep(LOOK).await;
+            Ok((most < QUIET).then_some(()))
         })
         .await
     }
