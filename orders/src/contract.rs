@@ -20,11 +20,12 @@ pub const ANYBODY: &str = "anybody";
 pub const PRIORITY: u8 = 5;
 
 /// The contract of a client: `PUT /api/v1/clients/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
     /// The tasks of an order that brings none, in their order.
     #[serde(default = "no_tasks", alias = "todo")]
+    #[schema(value_type = Vec<Value>)]
     pub tasks: Value,
     /// Which tasks an order may bring itself.
     #[serde(default)]
@@ -38,6 +39,7 @@ pub struct Contract {
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub deadline: Option<Duration>,
     /// 0 to 9, the greatest that an order may name, and that of orders which name none: tasks of orders with a greater
     /// one go first. None: orders name any, and have [`PRIORITY`] when they name none.
@@ -55,7 +57,9 @@ pub struct Contract {
 }
 
 /// Which tasks an order may bring itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnTasks {
     /// None.
@@ -68,7 +72,7 @@ pub enum OwnTasks {
 }
 
 /// How much a client may send; what is left out has no bound.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Orders a second in the long run, 0.001 to 1,000,000.
@@ -83,7 +87,7 @@ pub struct Limits {
 }
 
 /// Where the end of an order is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "to")]
 pub enum Output {
     /// A POST with the order's end to this URL.

@@ -3,6 +3,7 @@
 
 mod api;
 mod blobs;
+mod documents;
 mod domains;
 mod error;
 mod functions;

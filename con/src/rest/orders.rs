@@ -25,10 +25,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
-use super::error::{self, Path, Problem, body, parse_id};
+use super::{
+    documents::OrderDocument,
+    error::{self, Path, Problem, body, parse_id},
+};
 use crate::{
     orders::{
-        Orders,
+        Deployer, Orders, ServiceView,
         blobs::{BlobName, KeepError},
     },
     problem,
@@ -62,7 +65,7 @@ pub struct AcceptedView {
 /// Takes an order. When this is answered it is kept, whatever happens.
 #[utoipa::path(post, path = "/api/v1/orders", params(SubmitQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key` in the order")),
-    request_body(content = Object, description = "The order"),
+    request_body(content = OrderDocument, description = "The order"),
     responses(
         (status = 200, description = "It has ended: how, and with what result", body = Object),
         (status = 202, description = "It is accepted", body = AcceptedView),
@@ -254,9 +257,39 @@ pub(super) async fn resume(
 
 /// What is active, what waits for which service, and when it will be done.
 #[utoipa::path(get, path = "/api/v1/orders/figures", responses((status = 200, body = Object)))]
-pub(super) async fn figures(State(orders): State<Orders>) -> Result<Json<BookFigures>, Problem> {
-    let figures = orders.figures().await;
-    Ok(Json(figures.ok_or(Refusal::Ending)?))
+pub(super) async fn figures(
+    State(orders): State<Orders>,
+    State(services): State<Deployer>,
+) -> Result<Json<FiguresView>, Problem> {
+    let book = orders.figures().await.ok_or(Refusal::Ending)?;
+    let services = services.list().await;
+    Ok(Json(FiguresView::of(book, &services)))
+}
+
+/// How all orders and services are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct FiguresView {
+    /// Orders.
+    #[serde(flatten)]
+    book: BookFigures,
+    /// Services that tasks can be handed to.
+    services_running: usize,
+    /// Services that are started when a task waits for them.
+    services_off: usize,
+    /// Services that are held up.
+    services_paused: usize,
+}
+
+impl FiguresView {
+    fn of(book: BookFigures, services: &[ServiceView]) -> Self {
+        let count = |state| services.iter().filter(|it| it.state == state).count();
+        Self {
+            book,
+            services_running: count("running"),
+            services_off: count("off"),
+            services_paused: count("paused"),
+        }
+    }
 }
 
 /// An order among others.
@@ -268,6 +301,8 @@ pub(super) struct OrderSummary {
     pub client: String,
     /// How it is.
     pub state: OrderState,
+    /// Its tasks by their services, groups as lists.
+    pub list: edgeless_orders::json::Json,
     /// Its tasks that are done, by their names in its list.
     pub done: Vec<String>,
     /// Its tasks that were left out, by their names in its list.
@@ -302,6 +337,7 @@ impl From<&Body> for OrderSummary {
             id: body.id,
             client: body.accepted.client.clone(),
             state: body.state(),
+            list: body.list.names().clone(),
             done,
             skipped,
             tasks: body.list.len(),

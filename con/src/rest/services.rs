@@ -38,7 +38,7 @@ pub(super) async fn inspect(
 
 /// Defines a service or changes it. A function runs as a workflow of its own.
 #[utoipa::path(put, path = "/api/v1/services/{name}",
-    request_body(content = Object, description = "What it is, JSON or YAML"),
+    request_body(content = ServiceSpec, description = "What it is, JSON or YAML"),
     responses(
         (status = 200, description = "It is changed", body = ServiceView),
         (status = 201, description = "It is new", body = ServiceView),
@@ -106,7 +106,7 @@ pub(super) async fn inspect_client(
 
 /// Defines a client or changes its contract, for orders that come from now on.
 #[utoipa::path(put, path = "/api/v1/clients/{name}",
-    request_body(content = Object, description = "Its contract, JSON or YAML"),
+    request_body(content = Contract, description = "Its contract, JSON or YAML"),
     responses(
         (status = 200, description = "It is changed", body = ClientView),
         (status = 201, description = "It is new", body = ClientView),

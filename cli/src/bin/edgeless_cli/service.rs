@@ -176,7 +176,7 @@ fn spec(put: &Put, function_type: Option<&str>) -> Value {
         .collect()
 }
 
-/// Deletes all of them, and fails with the first that could not be deleted.
+/// Deletes all of them; says at once which could not be deleted, and fails if there is one.
 pub(crate) async fn delete(
     kind: &str,
     names: &[String],
@@ -184,7 +184,7 @@ pub(crate) async fn delete(
     output: &Output,
 ) -> Result<(), Failure> {
     let what = kind.trim_end_matches('s');
-    let mut outcome = Ok(());
+    let mut left = Vec::new();
     for name in names {
         match client
             .send(client.request(Method::DELETE, &[kind, name]))
@@ -194,11 +194,17 @@ pub(crate) async fn delete(
                 let answer = json!({ "name": name, "state": "deleted" });
                 output.answer(&answer, |_| format!("{what} {name} is deleted\n"))?;
             }
-            Err(failure) if outcome.is_ok() => outcome = Err(failure),
-            Err(failure) => drop(output.failure(&failure)),
+            Err(failure @ Failure::Refused(_)) if names.len() > 1 => {
+                output.failure(&failure);
+                left.push(name.as_str());
+            }
+            Err(failure) => return Err(failure),
         }
     }
-    outcome
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Order(format!("not deleted: {}", left.join(", ")))),
+    }
 }
 
 /// Does it to all of them, and fails with the first that could not be done.

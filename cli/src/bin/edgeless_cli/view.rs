@@ -177,7 +177,9 @@ pub(crate) struct OrderSummary {
     pub(crate) id: String,
     pub(crate) client: String,
     pub(crate) state: String,
+    pub(crate) list: Option<Json>,
     pub(crate) done: Vec<String>,
+    pub(crate) skipped: Vec<String>,
     pub(crate) tasks: u64,
     pub(crate) accepted: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
@@ -226,11 +228,21 @@ pub(crate) struct Order {
     pub(crate) metadata: Option<Json>,
     pub(crate) parent: Option<String>,
     pub(crate) retry_of: Option<String>,
+    pub(crate) retried_as: Option<String>,
+    pub(crate) stages: Vec<Stage>,
     pub(crate) trace: Vec<Step>,
     pub(crate) outputs: Vec<OrderOutput>,
 }
 
-/// A task of an order that was begun.
+/// A stage of an order.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Stage {
+    pub(crate) stage: String,
+    pub(crate) state: String,
+}
+
+/// A task of an order that was begun or left out.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Step {
@@ -276,6 +288,10 @@ pub(crate) struct Figures {
     pub(crate) came_per_second: f64,
     pub(crate) ended_per_second: f64,
     pub(crate) clients: BTreeMap<String, u64>,
+    pub(crate) services_running: u64,
+    pub(crate) services_off: u64,
+    pub(crate) services_paused: u64,
+    pub(crate) copies: u64,
     pub(crate) services: BTreeMap<String, ServiceFigures>,
 }
 

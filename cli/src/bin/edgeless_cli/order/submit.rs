@@ -23,11 +23,14 @@ use crate::{
     view::Submitted,
 };
 
+/// What is said of a single order.
+const SINGLE: [&str; 11] = [
+    "client", "task", "tasks", "mode", "deadline", "delay", "priority", "key", "callback",
+    "metadata", "wait",
+];
+
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["input", "input_file", "blob", "csv", "ndjson"])))]
-#[command(group(ArgGroup::new("single").multiple(true).args([
-    "client", "task", "tasks", "mode", "deadline", "delay", "priority", "key", "callback", "metadata", "wait",
-])))]
 pub(crate) struct Submit {
     /// Who sends it; left out: `anybody`
     #[arg(long, value_name = "CLIENT")]
@@ -81,10 +84,10 @@ pub(crate) struct Submit {
     wait: Option<Duration>,
     /// Many orders, one a row, with some of the columns client, input, tasks, mode, deadline, priority, key; `-` reads
     /// standard input. Tasks are separated by blanks or `;`, and an input that is not JSON is a text
-    #[arg(long, value_name = "FILE", conflicts_with = "single")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SINGLE)]
     csv: Option<PathBuf>,
     /// Many orders, one a line, each the JSON document of an order; `-` reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "single")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SINGLE)]
     ndjson: Option<PathBuf>,
 }
 
@@ -301,6 +304,10 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
+        let conflict = read(&["--ndjson", "f", "--task", "A"])
+            .unwrap_err()
+            .to_string();
+        assert!(conflict.contains("--task"), "{conflict}");
     }
 
     #[test]
