@@ -321,7 +321,7 @@ fn with_files(
     kept: Contracts,
     settings: &orders::Settings,
 ) -> Result<(Contracts, BTreeMap<String, String>), orders::ContractsError> {
-    let of_files = settings.contracts.as_deref().map(orders::read_contracts);
+    let of_files = orders::read_contracts(&settings.contracts)?;
     let mut contracts: BTreeMap<String, Contract> = kept.into_iter().collect();
     let mut files = BTreeMap::new();
     for orders::FileContract {
@@ -329,7 +329,7 @@ fn with_files(
         contract,
         file,
         line: _,
-    } in of_files.transpose()?.unwrap_or_default()
+    } in of_files
     {
         files.insert(client.clone(), file.display().to_string());
         contracts.insert(client, contract);

@@ -11,18 +11,23 @@ use crate::{
     fault::Fault,
     json::Json,
     message::Mode,
+    stages::reserved,
     tasks::{TaskList, is_service_name},
 };
 
 /// The client of orders that name none. Unless it is defined it may ask for any tasks.
 pub const ANYBODY: &str = "anybody";
 
+/// The priority of an order when neither it nor its contract names one.
+pub const PRIORITY: u8 = 5;
+
 /// The contract of a client: `PUT /api/v1/clients/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Contract {
     /// The tasks of an order that brings none, in their order.
     #[serde(default = "no_tasks", alias = "todo")]
+    #[schema(value_type = Vec<Value>)]
     pub tasks: Value,
     /// Which tasks an order may bring itself.
     #[serde(default)]
@@ -30,16 +35,18 @@ pub struct Contract {
     /// The mode of an order that names none.
     #[serde(default)]
     pub mode: Mode,
-    /// How long an order may take that names no deadline; none: for ever.
+    /// How long an order may take, at most, and when it names no deadline; none: as long as it says, or for ever.
     #[serde(
         default,
         with = "humantime_serde",
         skip_serializing_if = "Option::is_none"
     )]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub deadline: Option<Duration>,
-    /// 0 to 9: tasks of orders with a greater one go first.
-    #[serde(default = "middle")]
-    pub priority: u8,
+    /// 0 to 9, the greatest that an order may name, and that of orders which name none: tasks of orders with a greater
+    /// one go first. None: orders name any, and have [`PRIORITY`] when they name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<u8>,
     /// Its share among clients of the same priority, 1 to 1,000.
     #[serde(default = "one")]
     pub weight: u32,
@@ -52,7 +59,9 @@ pub struct Contract {
 }
 
 /// Which tasks an order may bring itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnTasks {
     /// None.
@@ -65,7 +74,7 @@ pub enum OwnTasks {
 }
 
 /// How much a client may send; what is left out has no bound.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Orders a second in the long run, 0.001 to 1,000,000.
@@ -80,7 +89,7 @@ pub struct Limits {
 }
 
 /// Where the end of an order is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case", tag = "to")]
 pub enum Output {
     /// A POST with the order's end to this URL.
@@ -109,7 +118,7 @@ impl Default for Contract {
             own_tasks: OwnTasks::Any,
             mode: Mode::default(),
             deadline: None,
-            priority: middle(),
+            priority: None,
             weight: one(),
             limits: Limits::default(),
             outputs: Vec::new(),
@@ -119,10 +128,6 @@ impl Default for Contract {
 
 fn no_tasks() -> Value {
     Value::Array(Vec::new())
-}
-
-fn middle() -> u8 {
-    5
 }
 
 fn one() -> u32 {
@@ -141,7 +146,8 @@ impl Contract {
                 faults.push(Fault::new(pointer, detail));
             }
         };
-        check(self.priority <= 9, "/priority", "it must be 0 to 9");
+        let priority = self.priority.unwrap_or(PRIORITY);
+        check(priority <= 9, "/priority", "it must be 0 to 9");
         check(
             (1..=1_000).contains(&self.weight),
             "/weight",
@@ -167,6 +173,10 @@ impl Contract {
             }
         }
         let list = TaskList::parse(&Json::from_value(&self.tasks));
+        if let Ok(list) = &list {
+            let reserved = list.services().filter_map(|name| reserved(name));
+            faults.extend(reserved.map(|detail| Fault::new("/tasks", detail)));
+        }
         match list {
             Ok(list) if faults.is_empty() => Ok(list),
             Ok(_) => Err(faults),
@@ -175,6 +185,30 @@ impl Contract {
                 Err(faults)
             }
         }
+    }
+
+    /// What an order asks for beyond what was agreed with a client.
+    pub fn exceeded(
+        &self,
+        client: &str,
+        priority: Option<u8>,
+        deadline: Option<Duration>,
+    ) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let (Some(asked), Some(most)) = (priority, self.priority)
+            && asked > most
+        {
+            let text = format!("the contract of `{client}` allows a priority of {most} at most");
+            faults.push(Fault::new("/priority", text));
+        }
+        if let (Some(asked), Some(most)) = (deadline, self.deadline)
+            && asked > most
+        {
+            let most = humantime_serde::re::humantime::format_duration(most);
+            let text = format!("the contract of `{client}` allows a deadline of {most} at most");
+            faults.push(Fault::new("/deadline", text));
+        }
+        faults
     }
 
     /// Whether an order may bring these tasks; else the first that it may not.
@@ -210,5 +244,35 @@ impl Output {
             Self::Redis { url, .. } => address::check(url, "redis"),
             Self::File { .. } => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_asks_for_no_more_than_was_agreed() {
+        let contract = Contract {
+            priority: Some(0),
+            deadline: Some(Duration::from_secs(5)),
+            ..Contract::default()
+        };
+        let asked = |priority, seconds: u64| {
+            contract.exceeded("c", Some(priority), Some(Duration::from_secs(seconds)))
+        };
+        assert_eq!(asked(0, 5), []);
+        let faults = asked(9, 6);
+        let told: Vec<String> = faults.iter().map(Fault::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "/priority: the contract of `c` allows a priority of 0 at most",
+                "/deadline: the contract of `c` allows a deadline of 5s at most",
+            ]
+        );
+        assert_eq!(contract.exceeded("c", None, None), []);
+        let long = Some(Duration::from_secs(1 << 30));
+        assert_eq!(Contract::default().exceeded("c", Some(9), long), []);
     }
 }

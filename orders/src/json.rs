@@ -211,6 +211,42 @@ pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
     Some(key.0)
 }
 
+/// Writes a checked value so that all texts of it come out the same: keys sorted, no blanks, strings escaped alike, and
+/// numbers as they are written. Keys that stand twice keep their order.
+pub(crate) fn canonical(into: &mut Vec<u8>, text: &str) {
+    if let Some(entries) = entries(text) {
+        canonical_object(into, entries);
+    } else if let Some(items) = items(text) {
+        into.push(b'[');
+        for (at, raw) in items.iter().enumerate() {
+            if at > 0 {
+                into.push(b',');
+            }
+            canonical(into, raw.get());
+        }
+        into.push(b']');
+    } else if let Some(text) = string(text) {
+        quote(into, &text);
+    } else {
+        into.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// The same for the members of an object.
+pub(crate) fn canonical_object(into: &mut Vec<u8>, mut entries: Vec<(Cow<'_, str>, &RawValue)>) {
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    into.push(b'{');
+    for (at, (key, raw)) in entries.iter().enumerate() {
+        if at > 0 {
+            into.push(b',');
+        }
+        quote(into, key);
+        into.push(b':');
+        canonical(into, raw.get());
+    }
+    into.push(b'}');
+}
+
 /// Writes a string with its quotes.
 pub(crate) fn quote(into: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(into, text).expect("memory takes all");
@@ -370,6 +406,19 @@ mod tests {
 
     fn refused(text: &[u8]) -> String {
         Json::parse(text.to_vec()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn all_texts_of_a_value_are_one_in_their_canonical_form() {
+        let form = |text: &str| {
+            let mut form = Vec::new();
+            canonical(&mut form, text);
+            String::from_utf8(form).unwrap()
+        };
+        let text = r#"{"b" : [ 1.0, 1e400,{} ],"a":"\u0041\n\"" }"#;
+        assert_eq!(form(text), r#"{"a":"A\n\"","b":[1.0,1e400,{}]}"#);
+        assert_ne!(form("1.0"), form("1"));
+        assert_eq!(form(r#"{"a":2, "a":1}"#), r#"{"a":2,"a":1}"#);
     }
 
     #[test]

@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::{address, fault::Fault};
 
 /// A service as it is defined: `PUT /api/v1/services/{name}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceSpec {
     /// The function that does the work, as in a workflow. Either this or `url`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
     pub class_specification: Option<FunctionClass>,
     /// An HTTP endpoint outside that does it: each task is a POST.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,9 +43,11 @@ pub struct ServiceSpec {
     pub max_instances: Option<u32>,
     /// Without tasks for so long it is switched off, if `min_instances` is 0; 100 ms to 30 days.
     #[serde(default = "idle_after", with = "humantime_serde")]
+    #[schema(value_type = String, example = "5s")]
     pub idle_after: Duration,
     /// How long an attempt may take; 1 ms to 1 day.
     #[serde(default = "timeout", with = "humantime_serde")]
+    #[schema(value_type = String, example = "5s")]
     pub timeout: Duration,
     /// How often a task is tried, and when again.
     #[serde(default)]
@@ -55,7 +58,9 @@ pub struct ServiceSpec {
 }
 
 /// What a service gets and returns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Call {
     /// The input of its task; it returns the result.
@@ -66,7 +71,9 @@ pub enum Call {
 }
 
 /// In which form a service gets its input and returns its result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Payload {
     /// JSON.
@@ -77,16 +84,18 @@ pub enum Payload {
 }
 
 /// How often a task is tried, and when again.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retries {
     /// At most so many attempts that reached the service; 1 to 1,000.
     pub attempts: u32,
     /// The pause after the first; it doubles with each. 1 ms to 1 hour.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = String, example = "5s")]
     pub pause: Duration,
     /// The longest pause; up to 1 day.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = String, example = "5s")]
     pub longest: Duration,
 }
 

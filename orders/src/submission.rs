@@ -11,10 +11,11 @@ use crate::{
     bounds::INPUT_BYTES,
     contract::Output,
     fault::Fault,
-    json::Json,
+    json::{self, Json},
     message::MAX_VALUE_DEPTH,
     message::Mode,
     tasks::{TaskList, is_service_name},
+    words,
 };
 
 /// The longest idempotency key, in bytes.
@@ -66,14 +67,26 @@ impl Document<'_> {
     }
 }
 
-/// Where a body that is no order is wrong; read once more for that, which nothing else has to pay for.
-fn place(body: &[u8]) -> String {
+/// The document of an order.
+fn read(body: &[u8]) -> Result<Document<'_>, Fault> {
+    // A reader would take a list as well, as the members in their order.
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let text = r#"an order is an object such as {"input": 5, "tasks": ["A"]}"#;
+        return Err(Fault::new("", text));
+    }
+    serde_json::from_slice(body).map_err(|_| place(body))
+}
+
+/// What is wrong with a body that is no order, and where; read once more for that, which nothing else has to pay for.
+fn place(body: &[u8]) -> Fault {
     let json = &mut serde_json::Deserializer::from_slice(body);
     let read: Result<Document<'_>, _> = serde_path_to_error::deserialize(json);
-    let path = read.err().map(|error| error.path().to_string());
-    match path.as_deref() {
-        None | Some("." | "?") => String::new(),
-        Some(path) => format!("/{path}"),
+    match read {
+        Err(error) => words::fault(error.path(), &error.inner().to_string()),
+        Ok(_) => Fault::new(
+            "",
+            "more than one value stands there; an order is one object",
+        ),
     }
 }
 
@@ -114,26 +127,58 @@ pub struct Submission {
 pub struct Key {
     /// The key.
     pub text: String,
-    /// A digest of the document.
+    /// A digest of the document, however it is laid out, without the key itself.
     pub digest: [u8; 32],
+}
+
+/// The key of an order, which may stand in the document, come beside it, or both.
+fn one_key(inside: Option<String>, beside: Option<&str>) -> Result<Option<String>, String> {
+    if let (Some(inside), Some(beside)) = (&inside, beside)
+        && inside != beside
+    {
+        return Err("it is not that of the header `Idempotency-Key`; send one of them".to_owned());
+    }
+    let key = inside.or_else(|| beside.map(str::to_owned));
+    match key {
+        Some(key) if key.is_empty() || key.len() > KEY_BYTES => {
+            Err(format!("it must have 1 to {KEY_BYTES} bytes"))
+        }
+        key => Ok(key),
+    }
+}
+
+/// What a document says besides its key, the same for all its spellings.
+fn meant(body: &[u8]) -> Vec<u8> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let mut entries = json::entries(text.trim_ascii()).unwrap_or_default();
+    entries.retain(|(key, _)| key != "idempotency_key");
+    for (key, _) in &mut entries {
+        if key == "todo" {
+            *key = "tasks".into();
+        }
+    }
+    let mut meant = Vec::with_capacity(body.len());
+    json::canonical_object(&mut meant, entries);
+    meant
 }
 
 /// The longest deadline and delay.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 impl Submission {
-    /// Reads a document; `lists` finds or makes the list of tasks of a text.
+    /// Reads a document; `key` is an idempotency key that came beside it, `lists` finds or makes the list of tasks of a
+    /// text.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(
         body: &Bytes,
+        key: Option<&str>,
         came: Timestamp,
         digest: impl FnOnce(&[u8]) -> [u8; 32],
         lists: impl FnOnce(&Json) -> Result<Arc<TaskList>, Vec<Fault>>,
     ) -> Result<Self, Vec<Fault>> {
-        let document: Document<'_> = serde_json::from_slice(body)
-            .map_err(|error| vec![Fault::new(place(body), format!("no order: {error}"))])?;
+        let document = read(body).map_err(|fault| vec![fault])?;
         let mut faults = document.wrong_amounts();
         let mut value = |raw: &RawValue, pointer: &str| {
             let value = Json::within(body, raw);
@@ -154,13 +199,10 @@ impl Submission {
         if let Some(Err(detail)) = input.as_ref().map(check_input) {
             faults.push(Fault::new("/input", detail));
         }
-        let key = document.idempotency_key.map(|text| {
-            if text.is_empty() || text.len() > KEY_BYTES {
-                let detail = format!("it must have 1 to {KEY_BYTES} bytes");
-                faults.push(Fault::new("/idempotency_key", detail));
-            }
-            let digest = digest(body);
-            Key { text, digest }
+        let key = one_key(document.idempotency_key, key);
+        let key = key.unwrap_or_else(|detail| {
+            faults.push(Fault::new("/idempotency_key", detail));
+            None
         });
         if let Some(metadata) = &metadata {
             let text = metadata.as_str();
@@ -179,6 +221,10 @@ impl Submission {
         let (Some(input), true) = (input, faults.is_empty()) else {
             return Err(faults);
         };
+        let key = key.map(|text| {
+            let digest = digest(&meant(body));
+            Key { text, digest }
+        });
         Ok(Self {
             client: document.client,
             input,
@@ -217,7 +263,7 @@ mod tests {
     fn input(document: &'static str) -> Result<String, Vec<Fault>> {
         let body = Bytes::from_static(document.as_bytes());
         let now = Timestamp::from_nanos(0);
-        let read = Submission::parse(&body, now, |_| [0; 32], |_| Err(Vec::new()));
+        let read = Submission::parse(&body, None, now, |_| [0; 32], |_| Err(Vec::new()));
         read.map(|submission| submission.input.as_str().to_owned())
     }
 
@@ -229,21 +275,85 @@ mod tests {
         assert_eq!(faults, [Fault::new("/input", "an order has an `input`")]);
     }
 
+    /// The key, and what its digest is of.
+    fn keyed(document: &str, beside: Option<&str>) -> Result<(String, String), String> {
+        let lists = crate::tasks::Lists::default();
+        let mut meant = String::new();
+        let body = Bytes::from(document.to_owned());
+        let digest = |text: &[u8]| {
+            meant = String::from_utf8(text.to_vec()).unwrap();
+            [0; 32]
+        };
+        let now = Timestamp::default();
+        let read = Submission::parse(&body, beside, now, digest, |text| lists.list(text));
+        match read {
+            Ok(submission) => Ok((submission.key.unwrap().text, meant)),
+            Err(faults) => Err(faults[0].to_string()),
+        }
+    }
+
     #[test]
-    fn what_is_of_a_wrong_type_has_its_place() {
-        for (body, pointer) in [
-            (r#"{"input":5,"priority":"high"}"#, "/priority"),
-            (r#"{"input":5,"mode":"odd"}"#, "/mode"),
-            (r#"{"input":5,"deadline":5}"#, "/deadline"),
-            (r#"{"input":5,"client":5}"#, "/client"),
-            ("5", ""),
-            (r#"{"input":5"#, ""),
+    fn a_key_may_come_beside_a_document_that_is_compared_by_what_it_means() {
+        let expected = Ok((
+            "k".to_owned(),
+            r#"{"input":{"a":1.0,"b":2},"tasks":["A"]}"#.to_owned(),
+        ));
+        for (document, beside) in [
+            (
+                r#"{"input":{"a":1.0,"b":2},"tasks":["A"],"idempotency_key":"k"}"#,
+                None,
+            ),
+            (r#" { "todo":["A"], "input":{"b":2,"a":1.0} }"#, Some("k")),
+            (
+                r#"{"input":{"b":2, "a":1.0},"tasks":["\u0041"],"idempotency_key":"k"}"#,
+                Some("k"),
+            ),
+        ] {
+            assert_eq!(keyed(document, beside), expected, "{document}");
+        }
+        let other = r#"{"input":5,"idempotency_key":"k"}"#;
+        let refused = keyed(other, Some("other")).unwrap_err();
+        assert!(refused.starts_with("/idempotency_key: it is not that of the header"));
+        let empty = keyed(r#"{"input":5}"#, Some("")).unwrap_err();
+        assert_eq!(empty, "/idempotency_key: it must have 1 to 200 bytes");
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_place_and_plain_words() {
+        let object = r#"an order is an object such as {"input": 5, "tasks": ["A"]}"#;
+        for (body, pointer, detail) in [
+            (
+                r#"{"input":5,"priority":"high"}"#,
+                "/priority",
+                r#"it must be a whole number, 0 to 255, not "high""#,
+            ),
+            (
+                r#"{"input":5,"mode":"odd"}"#,
+                "/mode",
+                "it must be one of `slip` or `trace`, not `odd`",
+            ),
+            (
+                r#"{"input":5,"deadline":5}"#,
+                "/deadline",
+                r#"it must be a duration such as "5s", not 5"#,
+            ),
+            (
+                r#"{"input":5,"client":5}"#,
+                "/client",
+                "it must be a text, not 5",
+            ),
+            (r#"{"input":5,"input":6}"#, "", "`input` stands twice"),
+            ("5", "", object),
+            ("[]", "", object),
+            (r#" ["c",5,["A"]]"#, "", object),
         ] {
             let body = Bytes::from(body);
             let now = Timestamp::default();
             let lists = crate::tasks::Lists::default();
-            let read = Submission::parse(&body, now, |_| [0; 32], |text| lists.list(text));
-            assert_eq!(read.unwrap_err()[0].pointer, pointer, "{body:?}");
+            let read = Submission::parse(&body, None, now, |_| [0; 32], |text| lists.list(text));
+            let fault = Fault::new(pointer, detail);
+            assert_eq!(read.unwrap_err(), [fault], "{body:?}");
         }
+        assert_eq!(input(r#"{"input":5"#).unwrap_err()[0].pointer, "");
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     json::Json,
     message::Mode,
     record::{EndCode, MissCode, UNDO, id_of, kept, moment},
+    stages::{Passage, StageView},
 };
 
 /// How an order is, in one word.
@@ -97,14 +98,17 @@ pub struct OrderView {
     /// The failed order that it takes up again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<OrderId>,
-    /// Tasks that were begun, in this order.
+    /// What it passes: `START`, each task, `END`.
+    #[serde(default)]
+    pub stages: Vec<StageView>,
+    /// Tasks that were begun or left out, in the order of the list, then what was taken back.
     pub trace: Vec<StepView>,
     /// Where its end is told besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<OutputView>,
 }
 
-/// A task that was begun.
+/// A task that was begun or left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepView {
     /// Its name in the list, such as `A` or `A#2`.
@@ -114,15 +118,17 @@ pub struct StepView {
     /// It takes back what that task did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undo: bool,
-    /// `waiting` (also for its service), `done` or `failed`.
+    /// How far it is.
     pub state: StepState,
-    /// What it works on.
-    pub input: Json,
+    /// What it works on; none: it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Json>,
     /// What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Json>,
-    /// When its turn came.
-    pub begun: Timestamp,
+    /// When its turn came; none: it was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Timestamp>,
     /// Attempts that are over, the last one with the result if there is one.
     pub attempts: Vec<AttemptView>,
     /// Orders that it gave rise to.
@@ -142,6 +148,10 @@ pub enum StepState {
     Done,
     /// It is not tried again.
     Failed,
+    /// It was left out: its condition did not hold.
+    Skipped,
+    /// Its turn has not come, or never will.
+    NotBegun,
 }
 
 /// An attempt that is over.
@@ -174,6 +184,18 @@ pub struct OutputView {
     /// Why it cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+}
+
+impl Step {
+    /// How far it is.
+    pub fn state(&self) -> StepState {
+        match (&self.done, &self.spawned) {
+            (Some(_), _) => StepState::Done,
+            (None, _) if self.is_given_up() => StepState::Failed,
+            (None, Some(_)) => StepState::Joining,
+            (None, None) => StepState::Waiting,
+        }
+    }
 }
 
 impl Body {
@@ -223,8 +245,37 @@ impl Body {
             idempotency_key: (!accepted.key.is_empty()).then(|| accepted.key.clone()),
             parent: parent.map(|parent| OrderId::from_pair((parent.high, parent.low))),
             retry_of: id_of(&accepted.retry_of),
-            trace: self.steps.iter().map(|step| self.step_view(step)).collect(),
+            stages: self.stages(),
+            trace: self.trace(),
             outputs: self.output_views(),
+        }
+    }
+
+    fn trace(&self) -> Vec<StepView> {
+        let tasks = self.passages().into_iter();
+        let tasks = tasks.filter_map(|(position, passage)| match passage {
+            Passage::Begun(step) => Some(self.step_view(step)),
+            Passage::Skipped => Some(self.skipped_view(position)),
+            Passage::NotBegun => None,
+        });
+        let undone = self.steps.iter().filter(|step| step.position & UNDO != 0);
+        tasks
+            .chain(undone.map(|step| self.step_view(step)))
+            .collect()
+    }
+
+    fn skipped_view(&self, position: u16) -> StepView {
+        let task = self.list.task(position);
+        StepView {
+            task: task.key.to_string(),
+            service: task.service.to_string(),
+            undo: false,
+            state: StepState::Skipped,
+            input: None,
+            result: None,
+            begun: None,
+            attempts: Vec::new(),
+            orders: Vec::new(),
         }
     }
 
@@ -253,26 +304,21 @@ impl Body {
             problem: None,
             again: None,
         });
-        let state = match (&step.done, &step.spawned) {
-            (Some(_), _) => StepState::Done,
-            (None, _) if step.is_given_up() => StepState::Failed,
-            (None, Some(_)) => StepState::Joining,
-            (None, None) => StepState::Waiting,
-        };
         StepView {
             task: self.task(step.position).key.to_string(),
             service: self.service(step.position).to_string(),
             undo: step.position & UNDO != 0,
-            state,
-            input: step.input.clone(),
+            state: step.state(),
+            input: Some(step.input.clone()),
             result: step.done.as_ref().map(|(_, done)| kept(&done.result)),
-            begun: step.begun,
+            begun: Some(step.begun),
             attempts: misses.chain(last).collect(),
             orders: step.children.iter().map(|child| child.id).collect(),
         }
     }
 
-    fn output_views(&self) -> Vec<OutputView> {
+    /// What became of telling its end.
+    pub(crate) fn output_views(&self) -> Vec<OutputView> {
         let told = |number: usize| {
             let number = u32::try_from(number).ok()?;
             self.delivered.iter().find(|(output, _)| *output == number)

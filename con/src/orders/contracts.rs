@@ -7,7 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use edgeless_orders::{contract::Contract, fault::Fault, tasks::is_service_name};
+use edgeless_orders::{contract::Contract, fault::Fault, tasks::is_service_name, words};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use serde_saphyr::Spanned;
 
@@ -78,13 +79,34 @@ pub enum ContractsError {
     },
 }
 
-/// Reads the contracts of all files of a pattern such as `contracts/*.yaml`, sorted by their names.
+/// One pattern, or a list of them.
+pub(super) fn patterns<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(
+        untagged,
+        expecting = "expected a pattern such as \"contracts/*.yaml\", or a list of them"
+    )]
+    enum Patterns {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Patterns::deserialize(from)? {
+        Patterns::One(pattern) => vec![pattern],
+        Patterns::Many(patterns) => patterns,
+    })
+}
+
+/// Reads the contracts of all files of patterns such as `contracts/*.yaml`, those of each sorted by their names.
 ///
 /// # Errors
-/// The pattern, a file or a contract is wrong, or a client stands twice.
-pub fn read(pattern: &str) -> Result<Vec<FileContract>, ContractsError> {
+/// A pattern, a file or a contract is wrong, or a client stands twice.
+pub fn read(patterns: &[String]) -> Result<Vec<FileContract>, ContractsError> {
     let mut contracts: Vec<FileContract> = Vec::new();
-    for path in files(pattern)? {
+    let mut paths = Vec::new();
+    for pattern in patterns {
+        paths.extend(files(pattern)?);
+    }
+    for path in paths {
         let text = fs::read_to_string(&path).map_err(|source| ContractsError::Read {
             path: path.clone(),
             source,
@@ -104,7 +126,9 @@ pub fn read(pattern: &str) -> Result<Vec<FileContract>, ContractsError> {
             contracts.push(contract);
         }
     }
-    tracing::info!(contracts = contracts.len(), pattern, "contracts are read");
+    if !patterns.is_empty() {
+        tracing::info!(contracts = contracts.len(), ?patterns, "contracts are read");
+    }
     Ok(contracts)
 }
 
@@ -173,9 +197,14 @@ fn read_yaml(path: &Path, text: &str) -> Result<Vec<FileContract>, ContractsErro
     })?;
     let one = |(client, document): (String, Spanned<Value>)| {
         let line = document.referenced.line();
-        let contract = serde_path_to_error::deserialize(document.value).map_err(|error| {
+        let value = document.value;
+        if let Some(fault) = words::not_an_object(&value, &["", "/limits", "/outputs/*"]) {
+            return Err(wrong(path, line, format!("client `{client}`: {fault}")));
+        }
+        let contract = serde_path_to_error::deserialize(value).map_err(|error| {
             let key = error.path().to_string();
-            let detail = format!("client `{client}`: `{key}`: {}", error.into_inner());
+            let problem = words::plain(&error.into_inner().to_string());
+            let detail = format!("client `{client}`: `{key}`: {problem}");
             wrong(path, line_of_key(text, line, &key), detail)
         })?;
         checked(path, line, client, contract)
@@ -281,7 +310,8 @@ fn contract(cells: &BTreeMap<&str, &str>) -> Result<Contract, String> {
     serde_path_to_error::deserialize(Value::Object(document)).map_err(|error| {
         let path = error.path().to_string();
         let column = path.rsplit('.').next().unwrap_or_default().to_owned();
-        format!("column `{column}`: {}", error.into_inner())
+        let text = words::plain(&error.into_inner().to_string());
+        format!("column `{column}`: {text}")
     })
 }
 
@@ -303,7 +333,7 @@ mod tests {
 
     fn read_all(files: &[(&str, &str)], ending: &str) -> Result<Vec<FileContract>, String> {
         let folder = folder(files);
-        let found = read(&format!("{}/*.{ending}", folder.path().display()));
+        let found = read(&[format!("{}/*.{ending}", folder.path().display())]);
         let root = format!("{}/", folder.path().display());
         found.map_err(|error| error.to_string().replace(&root, ""))
     }
@@ -319,7 +349,7 @@ mod tests {
     fn every_example_is_read() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/contracts");
         for ending in ["yaml", "csv"] {
-            let contracts = read(&format!("{}/*.{ending}", folder.display())).unwrap();
+            let contracts = read(&[format!("{}/*.{ending}", folder.display())]).unwrap();
             assert!(!contracts.is_empty());
         }
     }
@@ -348,7 +378,7 @@ mod tests {
         let shop = &found[0].contract;
         assert_eq!(shop.tasks, json!(["A", "B", "C"]));
         assert_eq!((shop.own_tasks, shop.mode), (OwnTasks::Any, Mode::Trace));
-        assert_eq!((shop.priority, shop.weight), (7, 20));
+        assert_eq!((shop.priority, shop.weight), (Some(7), 20));
         assert_eq!(shop.deadline, Some(Duration::from_secs(10)));
         let limits = &shop.limits;
         assert_eq!(limits.orders_per_second, Some(0.5));
@@ -363,13 +393,13 @@ mod tests {
         refused(
             "a.yaml",
             text,
-            "a.yaml:3: client `shop`: `speed`: unknown field",
+            "a.yaml:3: client `shop`: `speed`: there is no key `speed` here",
         );
         let text = "shop:\n  limits:\n    \"burst\": x\n";
         refused(
             "a.yaml",
             text,
-            "a.yaml:3: client `shop`: `limits.burst`: invalid type",
+            "a.yaml:3: client `shop`: `limits.burst`: it must be a whole number",
         );
         refused(
             "a.yaml",
@@ -380,6 +410,11 @@ mod tests {
             "a.yaml",
             "shop: {priority: 10}\n",
             "a.yaml:1: client `shop`: /priority: ",
+        );
+        refused(
+            "a.yaml",
+            "shop: [[A]]\n",
+            "a.yaml:1: client `shop`: the document: it must be an object, not a list",
         );
         refused(
             "a.yaml",
@@ -419,7 +454,7 @@ mod tests {
         refused(
             "a.csv",
             text,
-            "a.csv:2: column `mode`: unknown variant `fast`",
+            "a.csv:2: column `mode`: it must be one of `slip` or `trace`, not `fast`",
         );
         let text = "client,tasks,burst\nshop,A,1.5\n";
         refused("a.csv", text, "a.csv:2: column `burst`: ");
@@ -445,6 +480,32 @@ mod tests {
     }
 
     #[test]
+    fn contracts_come_from_one_pattern_or_several() {
+        let settings = |text: &str| {
+            serde_json::from_str::<super::super::Settings>(text).map(|settings| settings.contracts)
+        };
+        assert_eq!(settings("{}").unwrap(), [""; 0]);
+        assert_eq!(
+            settings(r#"{"contracts": "a/*.csv"}"#).unwrap(),
+            ["a/*.csv"]
+        );
+        let two = settings(r#"{"contracts": ["a/*.csv", "b/*.yaml"]}"#).unwrap();
+        assert_eq!(two, ["a/*.csv", "b/*.yaml"]);
+        let wrong = settings(r#"{"contracts": 5}"#).unwrap_err().to_string();
+        assert!(wrong.contains("a pattern such as"), "{wrong}");
+
+        let folder = folder(&[
+            ("a.yaml", "shop: {tasks: [A]}"),
+            ("b.csv", "client,tasks\nlab,B\n"),
+        ]);
+        let pattern = |ending: &str| format!("{}/*.{ending}", folder.path().display());
+        let found = read(&[pattern("yaml"), pattern("csv")]).unwrap();
+        let names: Vec<&str> = found.iter().map(|it| &*it.client).collect();
+        assert_eq!(names, ["shop", "lab"]);
+        assert_eq!(read(&[]).unwrap(), []);
+    }
+
+    #[test]
     fn a_pattern_is_a_folder_and_an_ending() {
         for pattern in [
             "contracts",
@@ -454,13 +515,13 @@ mod tests {
             "*/*.yaml",
             "",
         ] {
-            let error = read(pattern).unwrap_err();
+            let error = read(&[pattern.to_owned()]).unwrap_err();
             assert!(
                 matches!(error, ContractsError::Pattern(_)),
                 "{pattern}: {error}"
             );
         }
-        let absent = read("no/such/folder/*.yaml").unwrap_err();
+        let absent = read(&["no/such/folder/*.yaml".to_owned()]).unwrap_err();
         assert!(matches!(absent, ContractsError::Read { .. }));
     }
 }

@@ -21,6 +21,9 @@ use super::{OpenError, Settings, body_of, now};
 /// A segment has room for the longest record, and for what the owner holds in reserve.
 const LEAST_SEGMENT_MIB: u64 = 8;
 const _: () = assert!((RECORD_BYTES as u64) < LEAST_SEGMENT_MIB << 20);
+const MOST_SEGMENT_MIB: u64 = 1024;
+/// What fits the numbers that count bytes.
+const MOST_LOG_MIB: u64 = 1 << 30;
 
 /// Opens log and store, and brings the store to where the log is.
 pub(super) fn read(
@@ -35,13 +38,7 @@ pub(super) fn read(
                     begin anew without its orders";
         Err(StoreError(text.to_owned()))
     })?;
-    if settings.segment_mib < LEAST_SEGMENT_MIB {
-        let text = format!(
-            "`orders.segment_mib` is {}; take {LEAST_SEGMENT_MIB} to 1024",
-            settings.segment_mib
-        );
-        return Err(log::OpenError::Options(text).into());
-    }
+    check(settings).map_err(log::OpenError::Options)?;
     let applied = store.applied()?;
     let mut changed: FxHashMap<OrderId, Record> = FxHashMap::default();
     let options = Options {
@@ -88,6 +85,27 @@ pub(super) fn read(
     let mut log = log;
     log.trim(through + 1);
     Ok((Arc::new(store), log))
+}
+
+/// Whether the log can be kept so; else which setting is to be mended.
+fn check(settings: &Settings) -> Result<(), String> {
+    let Settings {
+        segment_mib,
+        log_mib,
+        ..
+    } = *settings;
+    if !(LEAST_SEGMENT_MIB..=MOST_SEGMENT_MIB).contains(&segment_mib) {
+        return Err(format!(
+            "`orders.segment_mib` is {segment_mib}; take {LEAST_SEGMENT_MIB} to {MOST_SEGMENT_MIB}"
+        ));
+    }
+    let least = 2 * segment_mib;
+    if !(least..=MOST_LOG_MIB).contains(&log_mib) {
+        return Err(format!(
+            "`orders.log_mib` is {log_mib}; take {least} to {MOST_LOG_MIB}: two segments of `orders.segment_mib` or more"
+        ));
+    }
+    Ok(())
 }
 
 /// What changes in the log come to for a row.
@@ -166,4 +184,29 @@ pub(super) fn restore(
 fn add(all: &mut Output, more: Output) {
     all.records.extend(more.records);
     all.effects.extend(more.effects);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_setting_that_is_wrong_is_named() {
+        let checked = |segment_mib, log_mib| {
+            let settings = Settings {
+                segment_mib,
+                log_mib,
+                ..Settings::default()
+            };
+            check(&settings).map_err(|text| text.split(';').next().unwrap().to_owned())
+        };
+        assert_eq!(checked(16, 32), Ok(()));
+        let log = |mib: u64| Err(format!("`orders.log_mib` is {mib}"));
+        assert_eq!(checked(16, 1), log(1));
+        assert_eq!(checked(16, 31), log(31));
+        assert_eq!(checked(16, 1 << 60), log(1 << 60));
+        let segment = |mib: u64| Err(format!("`orders.segment_mib` is {mib}"));
+        assert_eq!(checked(7, 512), segment(7));
+        assert_eq!(checked(1025, 1 << 20), segment(1025));
+    }
 }

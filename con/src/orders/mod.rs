@@ -73,8 +73,9 @@ pub struct Settings {
     pub retention: Duration,
     /// Where nodes reach ε-CON for tasks; none: at `controller_url`.
     pub announced_url: Option<edgeless_daemon::net::Listen>,
-    /// Contracts that hold from the start, `folder/*.yaml`, `.json` or `.csv`.
-    pub contracts: Option<String>,
+    /// Contracts that hold from the start, `folder/*.yaml`, `.json` or `.csv`; one such pattern or a list of them.
+    #[serde(deserialize_with = "contracts::patterns")]
+    pub contracts: Vec<String>,
     /// The folder of files that contracts name as outputs.
     pub results_dir: Option<std::path::PathBuf>,
     /// Each sync takes so much longer; to find out how a slow disk does.
@@ -90,7 +91,7 @@ impl Default for Settings {
             resident_mib: 64,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             announced_url: None,
-            contracts: None,
+            contracts: Vec::new(),
             results_dir: None,
             sync_delay: Duration::ZERO,
         }

@@ -2,14 +2,16 @@
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Query, rejection::QueryRejection},
+    extract::{FromRequestParts, Query, Request, rejection::QueryRejection},
     http::{
         Method, StatusCode, Uri,
-        header::{CONTENT_TYPE, RETRY_AFTER},
+        header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
+    middleware::Next,
     response::{IntoResponse, Response},
 };
+use edgeless_orders::words;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -197,8 +199,48 @@ where
 pub(super) fn query<T>(read: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     match read {
         Ok(Query(query)) => Ok(query),
-        Err(rejection) => Err(Problem::bad_request(rejection.body_text())),
+        Err(rejection) => Err(Problem::bad_request(in_query(&rejection.body_text()))),
     }
+}
+
+/// What is wrong with a query string, such as `wait: invalid value: string "soon", expected a duration`, in plain words.
+fn in_query(text: &str) -> String {
+    let text = text.strip_prefix("Failed to deserialize query string: ");
+    let Some(text) = text else {
+        return "the query string cannot be read; it is such as `?a=b&c=d`".to_owned();
+    };
+    let of_key = text.split_once(": ").filter(|(key, _)| is_key(key));
+    match of_key {
+        Some((key, rest)) => format!("`?{key}`: {}", words::plain(rest)),
+        None => format!("in the query string: {}", words::plain(text)),
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Refuses bodies that are compressed: nobody would unpack them here.
+pub(super) async fn no_encoding(request: Request, next: Next) -> Response {
+    let encoding = request.headers().get(CONTENT_ENCODING);
+    let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if encoding.is_none_or(plain) {
+        return next.run(request).await;
+    }
+    let text = encoding.map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let detail = format!(
+        "a body with `Content-Encoding: {}` is not taken; send it without compression",
+        text.unwrap_or_default()
+    );
+    let title = "The body is compressed";
+    Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "encoding",
+        title,
+        detail,
+    )
+    .into_response()
 }
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
@@ -219,4 +261,26 @@ pub(super) async fn no_such_route(uri: Uri) -> Problem {
         "There is no such route",
         detail,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_in_a_query_string_names_its_key_in_plain_words() {
+        let with = |text: &str| in_query(&format!("Failed to deserialize query string: {text}"));
+        assert_eq!(
+            with("wait: invalid value: string \"soon\", expected a duration"),
+            "`?wait`: it must be a duration such as \"5s\", not \"soon\""
+        );
+        assert_eq!(
+            with("colour: unknown field `colour`, expected `wait`"),
+            "`?colour`: there is no key `colour` here; there are `wait`"
+        );
+        assert_eq!(
+            with("unknown field `colour`, expected `wait`"),
+            "in the query string: there is no key `colour` here; there are `wait`"
+        );
+    }
 }

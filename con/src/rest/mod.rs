@@ -3,6 +3,7 @@
 
 mod api;
 mod blobs;
+mod documents;
 mod domains;
 mod error;
 mod functions;
@@ -107,6 +108,7 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/openapi.json", get(async || Json(document)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
+        .layer(axum::middleware::from_fn(error::no_encoding))
         .layer(axum::middleware::from_fn(leftover::read))
         .with_state(api)
 }

@@ -208,16 +208,21 @@ impl Filter {
         if body.accepted.metadata.is_empty() {
             return false;
         }
-        let metadata = Value::kept(body.accepted.metadata.clone()).to_value();
-        self.metadata
-            .iter()
-            .all(|(key, wanted)| match metadata.get(key) {
-                Some(serde_json::Value::String(text)) => text == wanted,
-                Some(other) => {
-                    other == &serde_json::from_str::<serde_json::Value>(wanted).unwrap_or_default()
-                }
-                None => false,
-            })
+        // It was checked when the order was accepted.
+        let metadata: BTreeMap<String, Value> =
+            serde_json::from_slice(&body.accepted.metadata).unwrap_or_default();
+        self.metadata.iter().all(|(key, wanted)| {
+            let value = metadata.get(key);
+            value.is_some_and(|value| is_wanted(value, wanted))
+        })
+    }
+}
+
+/// Whether a value is meant by the text of a filter: a text by its characters, others by what they mean.
+fn is_wanted(value: &Value, wanted: &str) -> bool {
+    match serde_json::from_str::<String>(value.as_str()) {
+        Ok(text) => text == wanted,
+        Err(_) => Value::parse(wanted.to_owned()).is_ok_and(|wanted| wanted.means(value)),
     }
 }
 
@@ -239,6 +244,31 @@ fn moment(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_json_finds_texts_only() {
+        let found =
+            |value: &str, wanted: &str| is_wanted(&Value::parse(value.to_owned()).unwrap(), wanted);
+        for (value, wanted) in [
+            ("null", "null"),
+            ("5", "5.0"),
+            ("true", "true"),
+            (r#""garbage{""#, "garbage{"),
+            (r#""5""#, "5"),
+            (r#"{"a":[1]}"#, r#"{ "a": [1] }"#),
+        ] {
+            assert!(found(value, wanted), "{value} {wanted}");
+        }
+        for (value, wanted) in [
+            ("null", "garbage{"),
+            ("null", ""),
+            ("5", "5x"),
+            ("18446744073709551616", "1"),
+            (r#""a""#, r#""a""#),
+        ] {
+            assert!(!found(value, wanted), "{value} {wanted}");
+        }
+    }
 
     #[test]
     fn filters_are_read_and_wrong_ones_named() {

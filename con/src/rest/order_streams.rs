@@ -1,17 +1,21 @@
 //! Orders in streams: many that are sent at once, and changes as they are kept.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
+};
 
 use axum::{
     body::{Body as HttpBody, Bytes},
     extract::{State, rejection::BytesRejection},
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use edgeless_orders::{body::Body, book::Answer};
+use edgeless_orders::{body::Body, book::Answer, stages::StageView};
 use edgeless_types::OrderId;
 use futures_util::{Stream, StreamExt, stream};
 use serde::Serialize;
@@ -20,7 +24,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::{
     api::Api,
     error::{Path, Problem, body, parse_id},
-    orders::{AcceptedView, ORDER_BYTES, OrderSummary, read},
+    orders::{AcceptedView, ORDER_BYTES, OrderSummary, key_of, read},
 };
 use crate::orders::Orders;
 
@@ -47,8 +51,14 @@ enum Line {
         content_type = "application/x-ndjson"), (status = 413, body = Problem)))]
 pub(super) async fn batch(
     State(orders): State<Orders>,
+    headers: HeaderMap,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
+    if key_of(&headers)?.is_some() {
+        let text =
+            "a batch has no `Idempotency-Key`; each of its orders may have an `idempotency_key`";
+        return Err(Problem::bad_request(text));
+    }
     let document = body(document, BATCH_BYTES)?;
     let lines = lines(&document);
     let answers = stream::iter(lines)
@@ -89,7 +99,7 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
     }
     // An order is not to keep the whole batch in memory.
     let line = Bytes::copy_from_slice(line);
-    let submission = match read(orders, &line).await {
+    let submission = match read(orders, &line, None).await {
         Ok(submission) => submission,
         Err(problem) => return refused(problem),
     };
@@ -104,15 +114,16 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
 }
 
 /// Changes of all orders as they are kept (server-sent events): `event` is the state of the order, `data` the order as
-/// in lists. `missed` says that so many changes were too quick for whoever watches.
+/// in lists with its `stages`, `id` the same for the same data. `missed` says that so many changes were too quick for whoever watches.
 #[utoipa::path(get, path = "/api/v1/orders/events",
     responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub(super) async fn watch_all(State(api): State<Api>) -> Response {
-    let changes = changes(api.orders.watch()).map(|change| Ok::<_, Infallible>(change.event()));
+    let changes = without_repetition(changes(api.orders.watch()));
     respond(changes.take_until(api.shutdown.cancelled_owned()))
 }
 
-/// How an order is, then each of its changes, until its end (server-sent events).
+/// How an order is, then each of its changes, until its end (server-sent events). Whoever comes back with
+/// `Last-Event-ID` hears at once how it is now, as everybody does.
 #[utoipa::path(get, path = "/api/v1/orders/{id}/events",
     responses((status = 200, content_type = "text/event-stream", body = String),
         (status = 404, body = Problem)))]
@@ -136,7 +147,7 @@ pub(super) async fn watch_one(
         first: Some(now),
     };
     let events = stream::unfold(Some(watched), async |watched| watched?.next().await);
-    let events = events.map(|change| Ok::<_, Infallible>(change.event()));
+    let events = without_repetition(events);
     Ok(respond(events.take_until(api.shutdown.cancelled_owned())))
 }
 
@@ -182,27 +193,70 @@ fn respond(events: impl Stream<Item = Result<Event, Infallible>> + Send + 'stati
         .into_response()
 }
 
+/// Events of changes; what looks the same as the one before is left out.
+fn without_repetition(
+    changes: impl Stream<Item = Change> + Send + 'static,
+) -> impl Stream<Item = Result<Event, Infallible>> + Send + 'static {
+    let mut before = String::new();
+    changes.filter_map(move |change| {
+        let id = change.id();
+        let is_new = id != before;
+        before.clone_from(&id);
+        std::future::ready(is_new.then(|| Ok(change.event().id(id))))
+    })
+}
+
 /// What somebody who watches hears.
 enum Change {
-    Order(OrderSummary),
+    Order {
+        state: &'static str,
+        id: OrderId,
+        is_end: bool,
+        data: String,
+    },
     Missed(u64),
+}
+
+/// An order as those who watch see it.
+#[derive(Serialize)]
+struct Seen {
+    #[serde(flatten)]
+    summary: OrderSummary,
+    stages: Vec<StageView>,
 }
 
 impl Change {
     fn of(body: &Body) -> Self {
-        Self::Order(OrderSummary::from(body))
+        let summary = OrderSummary::from(body);
+        let (state, is_end) = (summary.state.name(), summary.ended.is_some());
+        let stages = body.stages();
+        Self::Order {
+            state,
+            id: body.id,
+            is_end,
+            data: serde_json::to_string(&Seen { summary, stages }).unwrap_or_default(),
+        }
     }
 
     fn is_end(&self) -> bool {
-        matches!(self, Self::Order(summary) if summary.ended.is_some())
+        matches!(self, Self::Order { is_end: true, .. })
+    }
+
+    /// The same for the same data.
+    fn id(&self) -> String {
+        match self {
+            Self::Order { id, data, .. } => {
+                let mut hasher = DefaultHasher::new();
+                data.hash(&mut hasher);
+                format!("{id}/{:016x}", hasher.finish())
+            }
+            Self::Missed(count) => format!("missed/{count}"),
+        }
     }
 
     fn event(&self) -> Event {
         match self {
-            Self::Order(summary) => {
-                let data = serde_json::to_string(summary).unwrap_or_default();
-                Event::default().event(summary.state.name()).data(data)
-            }
+            Self::Order { state, data, .. } => Event::default().event(state).data(data),
             Self::Missed(count) => Event::default().event("missed").data(count.to_string()),
         }
     }

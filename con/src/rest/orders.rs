@@ -9,13 +9,14 @@ use axum::{
         Query, State,
         rejection::{BytesRejection, QueryRejection},
     },
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use edgeless_orders::{
     body::Body,
     book::{Answer, BookFigures, Refusal},
     fault::Fault,
+    stages::Passage,
     submission::Submission,
     view::{EndView, OrderState, OrderView},
 };
@@ -24,10 +25,13 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 
-use super::error::{self, Path, Problem, body, parse_id};
+use super::{
+    documents::OrderDocument,
+    error::{self, Path, Problem, body, parse_id},
+};
 use crate::{
     orders::{
-        Orders,
+        Deployer, Orders, ServiceView,
         blobs::{BlobName, KeepError},
     },
     problem,
@@ -57,8 +61,9 @@ pub struct AcceptedView {
 }
 
 /// Takes an order. When this is answered it is kept, whatever happens.
-#[utoipa::path(post, path = "/api/v1/orders", params(SubmitQuery),
-    request_body(content = Object, description = "The order"),
+#[utoipa::path(post, path = "/api/v1/orders", params(SubmitQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "The same as `idempotency_key` in the order")),
+    request_body(content = OrderDocument, description = "The order"),
     responses(
         (status = 200, description = "It has ended: how, and with what result", body = Object),
         (status = 202, description = "It is accepted", body = AcceptedView),
@@ -71,10 +76,12 @@ pub struct AcceptedView {
 pub(super) async fn submit(
     State(orders): State<Orders>,
     query: Result<Query<SubmitQuery>, QueryRejection>,
+    headers: HeaderMap,
     document: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let (query, document) = (error::query(query)?, body(document, ORDER_BYTES)?);
-    let submission = read(&orders, &document).await?;
+    let key = key_of(&headers)?;
+    let submission = read(&orders, &document, key).await?;
     let id = OrderId::at(submission.came, &mut rand::rng());
     let Some(wait) = query.wait else {
         return accepted(orders.submit(id, submission, false).await);
@@ -113,9 +120,26 @@ fn accepted(answer: Answer) -> Result<Response, Problem> {
     }
 }
 
+/// The header `Idempotency-Key`.
+#[expect(
+    clippy::result_large_err,
+    reason = "a problem is made once per request"
+)]
+pub(super) fn key_of(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let key = headers.get("idempotency-key");
+    let key = key
+        .map(|key| std::str::from_utf8(key.as_bytes()))
+        .transpose();
+    key.map_err(|_| Problem::bad_request("the header `Idempotency-Key` is no UTF-8 text"))
+}
+
 /// An order as it was sent; the blobs that its input names are there, and stay for now.
-pub(super) async fn read(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
-    let submission = parse(orders, document)?;
+pub(super) async fn read(
+    orders: &Orders,
+    document: &Bytes,
+    key: Option<&str>,
+) -> Result<Submission, Problem> {
+    let submission = parse(orders, document, key)?;
     let invalid = |pointer: &str, detail: String| {
         Problem::from(problem::Refusal::fault(format!("/input{pointer}"), detail))
     };
@@ -134,10 +158,11 @@ pub(super) async fn read(orders: &Orders, document: &Bytes) -> Result<Submission
     clippy::result_large_err,
     reason = "a problem is made once per request"
 )]
-fn parse(orders: &Orders, document: &Bytes) -> Result<Submission, Problem> {
+fn parse(orders: &Orders, document: &Bytes, key: Option<&str>) -> Result<Submission, Problem> {
     let now = edgeless_daemon::wall_clock();
     let digest = |body: &[u8]| Sha256::digest(body).into();
-    let submission = Submission::parse(document, now, digest, |text| orders.lists().list(text));
+    let read = |text: &edgeless_orders::json::Json| orders.lists().list(text);
+    let submission = Submission::parse(document, key, now, digest, read);
     submission.map_err(|faults| match not_json(document) {
         Some(problem) => problem,
         None => problem::Refusal::Invalid { faults }.into(),
@@ -223,9 +248,39 @@ pub(super) async fn resume(
 
 /// What is active, what waits for which service, and when it will be done.
 #[utoipa::path(get, path = "/api/v1/orders/figures", responses((status = 200, body = Object)))]
-pub(super) async fn figures(State(orders): State<Orders>) -> Result<Json<BookFigures>, Problem> {
-    let figures = orders.figures().await;
-    Ok(Json(figures.ok_or(Refusal::Ending)?))
+pub(super) async fn figures(
+    State(orders): State<Orders>,
+    State(services): State<Deployer>,
+) -> Result<Json<FiguresView>, Problem> {
+    let book = orders.figures().await.ok_or(Refusal::Ending)?;
+    let services = services.list().await;
+    Ok(Json(FiguresView::of(book, &services)))
+}
+
+/// How all orders and services are.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct FiguresView {
+    /// Orders.
+    #[serde(flatten)]
+    book: BookFigures,
+    /// Services that tasks can be handed to.
+    services_running: usize,
+    /// Services that are started when a task waits for them.
+    services_off: usize,
+    /// Services that are held up.
+    services_paused: usize,
+}
+
+impl FiguresView {
+    fn of(book: BookFigures, services: &[ServiceView]) -> Self {
+        let count = |state| services.iter().filter(|it| it.state == state).count();
+        Self {
+            book,
+            services_running: count("running"),
+            services_off: count("off"),
+            services_paused: count("paused"),
+        }
+    }
 }
 
 /// An order among others.
@@ -237,8 +292,13 @@ pub(super) struct OrderSummary {
     pub client: String,
     /// How it is.
     pub state: OrderState,
+    /// Its tasks by their services, groups as lists.
+    pub list: edgeless_orders::json::Json,
     /// Its tasks that are done, by their names in its list.
     pub done: Vec<String>,
+    /// Its tasks that were left out, by their names in its list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
     /// How many tasks it has.
     pub tasks: usize,
     /// When it was accepted, `secs.nsecs`.
@@ -253,15 +313,24 @@ pub(super) struct OrderSummary {
 
 impl From<&Body> for OrderSummary {
     fn from(body: &Body) -> Self {
-        let done = body.steps.iter().filter(|step| step.done.is_some());
-        let done = done.map(|step| body.task(step.position).key.to_string());
+        let (mut done, mut skipped) = (Vec::new(), Vec::new());
+        for (position, passage) in body.passages() {
+            let name = || body.list.task(position).key.to_string();
+            match passage {
+                Passage::Begun(step) if step.done.is_some() => done.push(name()),
+                Passage::Skipped => skipped.push(name()),
+                Passage::Begun(_) | Passage::NotBegun => {}
+            }
+        }
         let end = body.end.as_ref();
         let reason = end.map(|end| end.reason.clone());
         Self {
             id: body.id,
             client: body.accepted.client.clone(),
             state: body.state(),
-            done: done.collect(),
+            list: body.list.names().clone(),
+            done,
+            skipped,
             tasks: body.list.len(),
             accepted: body.at,
             ended: end.and_then(|end| end.at),

@@ -6,7 +6,7 @@ use axum::{
     extract::{State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode},
 };
-use edgeless_orders::{contract::Contract, service::ServiceSpec};
+use edgeless_orders::{contract::Contract, service::ServiceSpec, words};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -15,9 +15,9 @@ use super::{
     workflows::format,
 };
 use crate::{
-    check::{Format, pointer},
+    check::Format,
     orders::{ClientView, Clients, Deployer, ServiceView},
-    problem::{Fault, Refusal},
+    problem::Refusal,
 };
 
 /// All services, with what waits for them.
@@ -38,7 +38,7 @@ pub(super) async fn inspect(
 
 /// Defines a service or changes it. A function runs as a workflow of its own.
 #[utoipa::path(put, path = "/api/v1/services/{name}",
-    request_body(content = Object, description = "What it is, JSON or YAML"),
+    request_body(content = ServiceSpec, description = "What it is, JSON or YAML"),
     responses(
         (status = 200, description = "It is changed", body = ServiceView),
         (status = 201, description = "It is new", body = ServiceView),
@@ -106,7 +106,7 @@ pub(super) async fn inspect_client(
 
 /// Defines a client or changes its contract, for orders that come from now on.
 #[utoipa::path(put, path = "/api/v1/clients/{name}",
-    request_body(content = Object, description = "Its contract, JSON or YAML"),
+    request_body(content = Contract, description = "Its contract, JSON or YAML"),
     responses(
         (status = 200, description = "It is changed", body = ClientView),
         (status = 201, description = "It is new", body = ClientView),
@@ -143,16 +143,21 @@ fn status(is_new: bool) -> StatusCode {
     }
 }
 
+/// Where objects stand in services and contracts.
+const OBJECTS: [&str; 5] = [
+    "",
+    "/class_specification",
+    "/retries",
+    "/limits",
+    "/outputs/*",
+];
+
 /// A document, JSON or YAML, as something; what is wrong with it has its place.
 #[expect(
     clippy::result_large_err,
     reason = "a problem is made once per request"
 )]
 fn read<T: DeserializeOwned>(document: &[u8], headers: &HeaderMap) -> Result<T, Problem> {
-    let wrong = |pointer: String, detail: String| {
-        let faults = vec![Fault::new(pointer, detail)];
-        Problem::from(Refusal::Invalid { faults })
-    };
     let value: serde_json::Value = match format(headers)? {
         Format::Json => serde_json::from_slice(document)
             .map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))?,
@@ -163,9 +168,17 @@ fn read<T: DeserializeOwned>(document: &[u8], headers: &HeaderMap) -> Result<T, 
                 .map_err(|error| Problem::bad_request(format!("the body is not YAML: {error}")))?
         }
     };
+    let wrong = |fault| {
+        Problem::from(Refusal::Invalid {
+            faults: vec![fault],
+        })
+    };
+    if let Some(fault) = words::not_an_object(&value, &OBJECTS) {
+        return Err(wrong(fault));
+    }
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let pointer = pointer(error.path());
-        wrong(pointer, error.into_inner().to_string())
+        let path = error.path().clone();
+        wrong(words::fault(&path, &error.into_inner().to_string()))
     })
 }
 
@@ -179,5 +192,21 @@ mod tests {
             br#"{"tasks": ["A"], "outputs": [{"to": "file", "name": "x"}, {"to": "pigeon"}]}"#;
         let problem = read::<Contract>(document, &HeaderMap::new()).unwrap_err();
         assert_eq!(problem.pointer.as_deref(), Some("/outputs/1/to"));
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        for (document, pointer) in [
+            (&br#"[["A"]]"#[..], ""),
+            (br#"{"limits": [5]}"#, "/limits"),
+            (br#"{"outputs": [["file", "x"]]}"#, "/outputs/0"),
+        ] {
+            let problem = read::<Contract>(document, &HeaderMap::new()).unwrap_err();
+            assert_eq!(problem.pointer.as_deref(), Some(pointer));
+            assert_eq!(problem.detail, "it must be an object, not a list");
+        }
+        let service = br#"{"url": "http://x", "retries": [5]}"#;
+        let problem = read::<ServiceSpec>(service, &HeaderMap::new()).unwrap_err();
+        assert_eq!(problem.pointer.as_deref(), Some("/retries"));
     }
 }

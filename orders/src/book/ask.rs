@@ -176,28 +176,6 @@ impl Book {
         self.end_order(slot, ended, now);
     }
 
-    pub(super) fn on_retry(&mut self, id: OrderId, new: OrderId, ask: Ask, now: Timestamp) {
-        if let Some(body) = self.ending.get(&id).cloned() {
-            return self.retry_ended(&body, new, ask, now);
-        }
-        if self.index.contains_key(&id) {
-            let state = "active";
-            return self.answer(ask, Answer::Refused(Refusal::NotFailed { id, state }));
-        }
-        self.park(id, Parked::Event(Event::Retry { id, new, ask }));
-    }
-
-    fn retry_ended(&mut self, body: &Body, new: OrderId, ask: Ask, now: Timestamp) {
-        let code = body.end.as_ref().map_or(EndCode::Completed, |end| end.code);
-        match code {
-            EndCode::Failed | EndCode::Expired => self.retry_order(body, new, ask, now),
-            EndCode::Completed | EndCode::Cancelled => {
-                let (id, state) = (body.id, code.name());
-                self.answer(ask, Answer::Refused(Refusal::NotFailed { id, state }));
-            }
-        }
-    }
-
     pub(super) fn on_pause(&mut self, id: OrderId, paused: bool, ask: Ask, now: Timestamp) {
         if self.resident_body(id).is_none() {
             return self.ask_elsewhere(id, ask, Event::Pause { id, paused, ask });

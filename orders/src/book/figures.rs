@@ -109,6 +109,8 @@ pub struct BookFigures {
     pub came_per_second: f64,
     /// Orders a second that ended.
     pub ended_per_second: f64,
+    /// Copies behind all lines to services.
+    pub copies: u64,
     /// Bytes of orders in memory.
     pub resident_bytes: u64,
     /// Active orders by client.
@@ -177,6 +179,7 @@ impl Book {
             ended: self.rates.all_ended,
             came_per_second: self.rates.came.per_second(now),
             ended_per_second: self.rates.ended.per_second(now),
+            copies: self.lines.values().map(|line| u64::from(line.copies)).sum(),
             resident_bytes: self.resident as u64,
             clients: clients
                 .map(|client| (Arc::clone(&client.name), client.active))

@@ -25,6 +25,7 @@ mod memory;
 mod outcome;
 mod queue;
 mod restore;
+mod retry;
 mod services;
 #[cfg(test)]
 mod simulation;

@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 use super::{Answer, Ask, Book, Due, Effect, Order, Refusal, Timer, memory::Unapplied};
 use crate::{
     body::Body,
-    bounds::CARRIED_BYTES,
-    contract::{ANYBODY, Contract},
+    contract::{ANYBODY, Contract, PRIORITY},
     fault::Fault,
     message::Mode,
-    record::{Accepted, Change, ModeCode, Record, What, id_bytes, nanos},
+    record::{Accepted, Change, ModeCode, Record, What, nanos},
+    stages::reserved,
     submission::Submission,
     tasks::TaskList,
 };
@@ -91,7 +91,7 @@ impl Book {
         known.filter(|client| self.clients[*client as usize].contract.is_some())
     }
 
-    fn client_for(&mut self, name: &str) -> Option<u32> {
+    pub(super) fn client_for(&mut self, name: &str) -> Option<u32> {
         let known = self.known_client(name);
         if known.is_some() || name != ANYBODY {
             return known;
@@ -131,6 +131,10 @@ impl Book {
         let (Some(contract), Some(listed)) = (&client.contract, &client.list) else {
             return Err(Refusal::UnknownClient(client.name.to_string()));
         };
+        let exceeded = contract.exceeded(&client.name, submission.priority, submission.deadline);
+        if !exceeded.is_empty() {
+            return Err(Refusal::Invalid(exceeded));
+        }
         let list = match &submission.tasks {
             Some(own) => {
                 contract
@@ -158,7 +162,10 @@ impl Book {
         if unknown.is_empty() {
             return Ok(());
         }
-        let fault = |name: &&str| Fault::new("/tasks", format!("there is no service `{name}`"));
+        let fault = |name: &&str| {
+            let none = || format!("there is no service `{name}`");
+            Fault::new("/tasks", reserved(name).unwrap_or_else(none))
+        };
         Err(Refusal::Invalid(unknown.iter().map(fault).collect()))
     }
 
@@ -231,7 +238,12 @@ impl Book {
             digest,
             deadline: nanos(deadline),
             not_before: nanos(begins),
-            priority: u32::from(submission.priority.unwrap_or(contract.priority)),
+            priority: u32::from(
+                submission
+                    .priority
+                    .or(contract.priority)
+                    .unwrap_or(PRIORITY),
+            ),
             outputs,
             parent: None,
             retry_of: bytes::Bytes::new(),
@@ -325,74 +337,5 @@ impl Book {
         if is_new {
             self.watch(slot);
         }
-    }
-
-    /// A failed order is taken up again as another one, with what it had done.
-    pub(super) fn retry_order(&mut self, failed: &Body, new: OrderId, ask: Ask, now: Timestamp) {
-        let name: &str = &failed.accepted.client;
-        let Some(client) = self.client_for(name) else {
-            let name = name.to_owned();
-            return self.answer(ask, Answer::Refused(Refusal::UnknownClient(name)));
-        };
-        let allowed = self.check_services(&failed.list);
-        if let Err(refusal) = allowed.and_then(|()| self.admit(client, now)) {
-            return self.answer(ask, Answer::Refused(refusal));
-        }
-        let undone = |position: u32| {
-            let undo = position | crate::record::UNDO;
-            failed.steps.iter().any(|step| step.position == undo)
-        };
-        let done = failed
-            .steps
-            .iter()
-            .filter(|step| step.position & crate::record::UNDO == 0 && !undone(step.position));
-        let carried: Vec<_> = match failed
-            .steps
-            .iter()
-            .any(|step| step.position & crate::record::UNDO != 0)
-        {
-            // What was taken back has to be done again, and with it what built on it.
-            true => Vec::new(),
-            false => done
-                .filter_map(|step| step.done.clone().map(|(_, done)| done))
-                .collect(),
-        };
-        let bytes: usize = carried.iter().map(|done| done.result.len()).sum();
-        if bytes > CARRIED_BYTES {
-            let text = format!(
-                "the results of order {} so far have {bytes} bytes, and at most {CARRIED_BYTES} can be taken up \
-                 again; send it anew",
-                failed.id
-            );
-            let refusal = Refusal::Invalid(vec![Fault::new("", text)]);
-            return self.answer(ask, Answer::Refused(refusal));
-        }
-        let mut accepted = failed.accepted.clone();
-        accepted.key.clear();
-        accepted.digest = bytes::Bytes::new();
-        accepted.not_before = 0;
-        accepted.parent = None;
-        accepted.retry_of = id_bytes(failed.id);
-        accepted.carried = carried;
-        let contract = self.clients[client as usize]
-            .contract
-            .clone()
-            .unwrap_or_default();
-        accepted.deadline = nanos(match accepted.deadline {
-            0 => None,
-            before => {
-                let allowed = Timestamp::from_nanos(before).since(failed.at);
-                Some(now + contract.deadline.unwrap_or(allowed))
-            }
-        });
-        let list = Arc::clone(&failed.list);
-        self.begin_order(new, accepted, list, client, now);
-        self.answer(
-            ask,
-            Answer::Accepted {
-                id: new,
-                again: false,
-            },
-        );
     }
 }

@@ -7,10 +7,11 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::OpenError;
+use crate::pause::pause;
 
 /// The file whose lock says that the folder is in use.
 const LOCK: &str = "lock";
@@ -146,7 +147,7 @@ impl Disk for Folder {
     fn sync(&self, file: u32) -> io::Result<()> {
         self.file(file)?.sync_data()?;
         if !self.sync_delay.is_zero() {
-            delay(self.sync_delay);
+            pause(self.sync_delay);
         }
         Ok(())
     }
@@ -206,18 +207,8 @@ fn fill(path: &Path, bytes: u64, gently: bool) -> io::Result<()> {
         if gently {
             // All of it at once, in the end, would keep every other sync waiting.
             file.sync_data()?;
-            delay(REST);
+            pause(REST);
         }
     }
     file.sync_all()
-}
-
-/// Makes a sync as slow as on another disk.
-fn delay(long: Duration) {
-    let end = Instant::now() + long;
-    while let Some(left) = end.checked_duration_since(Instant::now())
-        && !left.is_zero()
-    {
-        std::thread::park_timeout(left);
-    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::pause::pause;
+
 /// So long is worked at a stretch.
 const SLICE: Duration = Duration::from_millis(1);
 /// A pause is so many times as long as the work before it, and no longer than this.
@@ -38,7 +40,7 @@ impl Pace {
         }
         let worked = self.begun.elapsed();
         if worked >= SLICE {
-            std::thread::sleep((worked * REST).min(LONGEST));
+            pause((worked * REST).min(LONGEST));
             self.begun = Instant::now();
         }
     }

@@ -69,8 +69,13 @@ async fn services_and_orders_are_at_hand_on_the_command_line() {
 
     let listed = done(&cluster, "order list --state completed --metadata site=lab").await;
     let row = cells(&listed);
-    assert_eq!(row[1..4], ["anybody", "completed", "2/2"]);
+    assert_eq!(row[1..5], ["anybody", "completed", "B,A", "2/2"]);
     let trace = done(&cluster, &format!("order get {}", row[0])).await;
+    let (facts, trace) = trace.split_once("\n\n").unwrap();
+    assert!(
+        facts.contains("\nstate\tcompleted\n") && facts.contains("\nresult\t12"),
+        "{facts}"
+    );
     let trace: Vec<_> = trace.lines().map(cells).collect();
     let first = (&trace[0][..3], trace[0][5]);
     assert_eq!(first, (&["B", "done", "1"][..], "10"));

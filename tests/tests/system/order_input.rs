@@ -1,5 +1,6 @@
 //! Bad input at the doors of orders, services and clients: a status, a place, a reason, and nothing breaks.
 
+use edgeless_tests::client::Rest;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::{
@@ -25,6 +26,20 @@ fn check(request: &str, (status, problem): (StatusCode, Value), expected: (u16, 
     assert!(detail.contains(says), "{request}: {problem}");
 }
 
+/// Sends an order with one more header.
+async fn with_header(
+    rest: &Rest,
+    (name, value): (&str, &str),
+    document: &str,
+) -> (StatusCode, Value) {
+    let request = reqwest::Client::new().post(format!("{}/api/v1/orders", rest.url));
+    let request = request.header(name, value).body(document.to_owned());
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
     let cluster = without_nodes().await;
@@ -33,6 +48,8 @@ async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
         endpoint(&cluster, name, &outside.url, &json!({})).await;
     }
     put(&cluster, "clients/X", &json!({"tasks": ["B"]})).await;
+    let bounded = json!({"tasks": ["A"], "priority": 0, "deadline": "5s"});
+    put(&cluster, "clients/bounded", &bounded).await;
     let strict = json!({"tasks": ["A"], "own_tasks": "never"});
     put(&cluster, "clients/strict", &strict).await;
     let shown = |text: &str| text.chars().take(100).collect::<String>();
@@ -61,6 +78,8 @@ async fn bad_input_of_orders_is_refused_with_its_place_and_the_rest_goes_on() {
         let sent = cluster.rest.send(Method::PUT, &path, document.to_string());
         check(&request, sent.await.unwrap(), (status, pointer, says));
     }
+    let packed = with_header(&cluster.rest, ("content-encoding", "gzip"), &document).await;
+    check("gzip", packed, (415, "", "without compression"));
     let (_, end) = order(&cluster, &json!({"input": 5, "tasks": ["A"]})).await;
     assert_eq!(end["result"], 6);
     let figures = cluster.rest.get("/api/v1/orders/figures").await.unwrap();
@@ -112,7 +131,7 @@ async fn an_idempotency_key_stands_for_one_document_of_one_client_also_after_a_r
     let outside = Endpoint::start(plus_one).await;
     endpoint(&cluster, "A", &outside.url, &json!({})).await;
     put(&cluster, "clients/X", &json!({"tasks": ["A"]})).await;
-    let send = async |rest: &edgeless_tests::client::Rest, client: &str, input: u64| {
+    let send = async |rest: &Rest, client: &str, input: u64| {
         let document = json!({
             "client": client, "input": input, "tasks": ["A"], "idempotency_key": "k",
         });
@@ -126,6 +145,9 @@ async fn an_idempotency_key_stands_for_one_document_of_one_client_also_after_a_r
         let (status, again) = send(&cluster.rest, "anybody", 5).await;
         assert_eq!((status, &again["id"]), (StatusCode::ACCEPTED, &first["id"]));
         assert_eq!(again["again"], true);
+        let spaced = r#"{"tasks": ["A"], "input": 5, "client": "anybody"}"#;
+        let (status, again) = with_header(&cluster.rest, ("idempotency-key", "k"), spaced).await;
+        assert_eq!((status, &again["id"]), (StatusCode::ACCEPTED, &first["id"]));
         let (status, problem) = send(&cluster.rest, "anybody", 6).await;
         assert_eq!(status, StatusCode::CONFLICT);
         let detail = problem["detail"].as_str().unwrap();

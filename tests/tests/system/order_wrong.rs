@@ -32,7 +32,7 @@ pub(super) fn documents() -> Vec<Case> {
         ("not json".to_owned(), 400, "", "not JSON"),
         ("".to_owned(), 400, "", "not JSON"),
         (r#"{"input": 5"#.to_owned(), 400, "", "not JSON"),
-        ("[]".to_owned(), invalid, "", "no order"),
+        ("[]".to_owned(), invalid, "", "an order is an object"),
         (with(json!({"colour": 1})), invalid, "/colour", "colour"),
         (
             r#"{"input": 1, "input": 2}"#.to_owned(),
@@ -60,12 +60,29 @@ pub(super) fn documents() -> Vec<Case> {
             "/client",
             "letters",
         ),
-        (with(json!({"client": 5})), invalid, "/client", "string"),
+        (
+            with(json!({"client": 5})),
+            invalid,
+            "/client",
+            "a text, not 5",
+        ),
         (
             with(json!({"client": "X"})),
             invalid,
             "/tasks",
             "not allow the task `A`",
+        ),
+        (
+            with(json!({"client": "bounded", "priority": 9})),
+            invalid,
+            "/priority",
+            "allows a priority of 0 at most",
+        ),
+        (
+            with(json!({"client": "bounded", "deadline": "9years"})),
+            invalid,
+            "/deadline",
+            "allows a deadline of 5s at most",
         ),
         (
             with(json!({"client": "strict"})),
@@ -85,6 +102,7 @@ pub(super) fn documents() -> Vec<Case> {
             "/tasks",
             "no service `nobody`",
         ),
+        (tasks(json!(["END"])), invalid, "/tasks", "a stage"),
         (tasks(json!("A")), invalid, "/tasks", "not an array"),
         (tasks(json!(["A", 5])), invalid, "/tasks/1", "not a task"),
         (tasks(json!(["A", []])), invalid, "/tasks/1", "empty"),
@@ -118,12 +136,17 @@ pub(super) fn documents() -> Vec<Case> {
             "/priority",
             "0 to 9",
         ),
-        (with(json!({"priority": -1})), invalid, "/priority", "u8"),
+        (
+            with(json!({"priority": -1})),
+            invalid,
+            "/priority",
+            "whole number",
+        ),
         (
             with(json!({"priority": "high"})),
             invalid,
             "/priority",
-            "u8",
+            "whole number",
         ),
         (with(json!({"mode": "odd"})), invalid, "/mode", "odd"),
         (
@@ -138,7 +161,12 @@ pub(super) fn documents() -> Vec<Case> {
             "/deadline",
             "10 years",
         ),
-        (with(json!({"delay": 5})), invalid, "/delay", "duration"),
+        (
+            with(json!({"delay": 5})),
+            invalid,
+            "/delay",
+            "such as \"5s\"",
+        ),
         (
             with(json!({"idempotency_key": ""})),
             invalid,
@@ -209,7 +237,12 @@ pub(super) fn requests() -> Vec<Request> {
             422,
             "no filter `colour`",
         ),
-        (Method::POST, "?wait=soon".to_owned(), 400, "soon"),
+        (
+            Method::POST,
+            "?wait=soon".to_owned(),
+            400,
+            "`?wait`: it must be a duration",
+        ),
         (Method::POST, "?colour=red".to_owned(), 400, "colour"),
         (Method::DELETE, format!("/{unknown}"), 405, "no DELETE"),
         (
@@ -236,7 +269,14 @@ pub(super) fn requests() -> Vec<Request> {
 pub(super) fn definitions() -> Vec<Definition> {
     let class = json!({"id": "nobody", "version": "1", "function_type": "RUST_WASM"});
     vec![
-        ("services/S", json!([]), 422, "", ""),
+        ("services/S", json!([]), 422, "", "an object"),
+        (
+            "services/S",
+            json!({"url": "http://x", "retries": [5]}),
+            422,
+            "/retries",
+            "an object",
+        ),
         (
             "services/S",
             json!({}),
@@ -277,7 +317,7 @@ pub(super) fn definitions() -> Vec<Definition> {
             json!({"url": "http://x", "retries": {"attempts": "x"}}),
             422,
             "/retries/attempts",
-            "u32",
+            "whole number",
         ),
         (
             "services/S",
@@ -294,6 +334,20 @@ pub(super) fn definitions() -> Vec<Definition> {
             "",
         ),
         ("services/-S", json!({"url": "http://x"}), 422, "", "name"),
+        (
+            "services/START",
+            json!({"url": "http://x"}),
+            422,
+            "",
+            "a stage",
+        ),
+        (
+            "clients/C",
+            json!({"tasks": ["A", "END"]}),
+            422,
+            "/tasks",
+            "a stage",
+        ),
         (
             "clients/C",
             json!({"priority": 10}),

@@ -1,14 +1,14 @@
-//! Talks HTTP with ε-CON; what it refuses becomes a [`Failure`] with the problem document.
+//! Talks HTTP with ε-CON; what it refuses becomes a [`Failure`] with the problem document. Answers stay as they are
+//! written: values of users are in them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::CONTENT_TYPE};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
 
-use crate::{failure::Failure, view::Problem};
+use crate::{failure::Failure, json::Json, view::Problem};
 
 /// How long ε-CON may take; a start waits for its domain, code may be long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ impl Client {
     ///
     /// # Errors
     /// ε-CON cannot be reached or refuses.
-    pub(crate) async fn get(&self, segments: &[&str]) -> Result<Value, Failure> {
+    pub(crate) async fn get(&self, segments: &[&str]) -> Result<Json, Failure> {
         self.send(self.request(Method::GET, segments)).await
     }
 
@@ -68,14 +68,14 @@ impl Client {
     ///
     /// # Errors
     /// ε-CON cannot be reached or refuses.
-    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Value, Failure> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Json, Failure> {
         let response = self.open(request).await?;
         let status = response.status();
         let body = self.body(response).await?;
         if body.is_empty() {
-            return Ok(Value::Null);
+            return Ok(Json::default());
         }
-        serde_json::from_slice(&body).map_err(|error| self.odd(status, error.to_string()))
+        Json::parse(&body).map_err(|error| self.odd(status, error.to_string()))
     }
 
     /// Sends a request that is taken; its answer is still to be read.
@@ -133,7 +133,9 @@ impl Client {
     ///
     /// # Errors
     /// The answer has another shape.
-    pub(crate) fn view<T: DeserializeOwned>(&self, answer: &Value) -> Result<T, Failure> {
-        T::deserialize(answer).map_err(|error| self.odd(StatusCode::OK, error.to_string()))
+    pub(crate) fn view<T: DeserializeOwned>(&self, answer: &impl Serialize) -> Result<T, Failure> {
+        let text = serde_json::to_string(answer);
+        let view = text.and_then(|text| serde_json::from_str(&text));
+        view.map_err(|error| self.odd(StatusCode::OK, error.to_string()))
     }
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use reqwest::Method;
-use serde_json::Value;
 
 use crate::{
     client::Client,
     document,
     failure::Failure,
+    json::Json,
     output::{Output, Style, or_dash, shortened, table},
     service,
     view::{Contract, OrderClient},
@@ -64,7 +64,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
     }
 }
 
-fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+fn show(answer: &Json, client: &Client, output: &Output) -> Result<(), Failure> {
     let shown: OrderClient = client.view(answer)?;
     output.answer(answer, |style| match style {
         Style::Terminal => tell(&shown),
@@ -78,10 +78,10 @@ fn tell_list(clients: &[OrderClient], style: Style) -> String {
         [
             client.name.clone(),
             client.active_orders.to_string(),
-            shortened(&contract.tasks.to_string(), TASKS),
+            shortened(&contract.tasks.plain(), TASKS),
             contract.own_tasks.clone(),
             contract.mode.clone(),
-            contract.priority.to_string(),
+            priority(contract),
             contract.weight.to_string(),
             or_dash(contract.deadline.as_deref()),
             or_dash(Some(&limits(contract))),
@@ -99,6 +99,12 @@ fn tell_list(clients: &[OrderClient], style: Style) -> String {
         "LIMITS",
     ];
     table(style, header, rows, "no client is defined")
+}
+
+/// The greatest priority of its orders.
+fn priority(contract: &Contract) -> String {
+    let priority = contract.priority.map(|priority| priority.to_string());
+    or_dash(priority.as_deref())
 }
 
 fn limits(contract: &Contract) -> String {
@@ -125,18 +131,18 @@ fn tell(client: &OrderClient) -> String {
     };
     let mut lines = vec![
         format!("client {name} has {active_orders} active orders"),
-        format!("tasks: {}; {own}", contract.tasks),
+        format!("tasks: {}; {own}", contract.tasks.plain()),
         format!(
             "mode {}, priority {}, weight {}, deadline {}",
             contract.mode,
-            contract.priority,
+            priority(contract),
             contract.weight,
             or_dash(contract.deadline.as_deref())
         ),
         format!("limits: {}", or_dash(Some(&limits(contract)))),
     ];
     let outputs = contract.outputs.iter();
-    lines.extend(outputs.map(|output| format!("its ends are told: {output}")));
+    lines.extend(outputs.map(|output| format!("its ends are told: {}", output.plain())));
     lines.join("\n") + "\n"
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     client::Client,
@@ -32,8 +32,9 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
             output.answer(&answer, |style| tell_list(&domains, style))
         }
         Command::Inspect { id } => {
-            let mut answer = client.get(&["domains", &id]).await?;
+            let answer = client.get(&["domains", &id]).await?;
             let domain: Domain = client.view(&answer)?;
+            let mut answer: Value = client.view(&answer)?;
             let instances = client.get(&["domains", &id, "instances"]).await?;
             let vertices: Vec<Vertex> = client.view(&instances)?;
             answer["instances"] = json!(instances);

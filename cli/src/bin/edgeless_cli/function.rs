@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
 
 use crate::{
     build::Build,
     client::Client,
     failure::{Failure, file},
+    json::Json,
     output::{Output, Style, names, table},
     view::Function,
 };
@@ -72,7 +72,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
     }
 }
 
-async fn push_one(path: &Path, replace: bool, client: &Client) -> Result<Value, Failure> {
+async fn push_one(path: &Path, replace: bool, client: &Client) -> Result<Json, Failure> {
     let (description, code) = locate(path)?;
     let description = describe(&description)?;
     let code = std::fs::read(&code).map_err(file(&code))?;

@@ -12,6 +12,7 @@ mod domain;
 mod dry_run;
 mod failure;
 mod function;
+mod json;
 mod node;
 mod order;
 mod output;

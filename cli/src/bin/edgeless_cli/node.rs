@@ -129,6 +129,7 @@ async fn inspect(id: NodeId, client: &Client, output: &Output) -> Result<(), Fai
                 continue;
             }
             let all = client.get(&["domains", &domain_id, "instances"]).await?;
+            let all: Value = client.view(&all)?;
             let there = on_node(&all, &node.node_id);
             let vertices: Vec<Vertex> = client.view(&there)?;
             answer["running"] = there;

@@ -8,9 +8,12 @@ use std::{
 
 use comfy_table::{Table, presets};
 use edgeless_types::Timestamp;
-use serde_json::Value;
+use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::{
+    failure::Failure,
+    json::{in_lines, in_one_line},
+};
 
 /// How results are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +54,11 @@ impl Output {
     /// Standard output is full.
     pub(crate) fn answer(
         &self,
-        answer: &Value,
+        answer: &impl Serialize,
         tell: impl FnOnce(Style) -> String,
     ) -> Result<(), Failure> {
         match self.style {
-            Style::Json => self.text(&format!("{answer:#}\n")),
+            Style::Json => self.text(&(in_lines(&text_of(answer)) + "\n")),
             Style::Terminal | Style::Pipe => self.text(&tell(self.style)),
         }
     }
@@ -67,11 +70,11 @@ impl Output {
     /// Standard output is full.
     pub(crate) fn line(
         &self,
-        answer: &Value,
+        answer: &impl Serialize,
         tell: impl FnOnce(Style) -> String,
     ) -> Result<bool, Failure> {
         let text = match self.style {
-            Style::Json => format!("{answer}\n"),
+            Style::Json => in_one_line(&text_of(answer)) + "\n",
             Style::Terminal | Style::Pipe => tell(self.style),
         };
         let mut out = std::io::stdout().lock();
@@ -121,6 +124,10 @@ impl Output {
         }
         ExitCode::from(failure.code())
     }
+}
+
+fn text_of(answer: &impl Serialize) -> String {
+    serde_json::to_string(answer).expect("an answer has string keys")
 }
 
 fn tell_problem(problem: &crate::view::Problem) -> String {
@@ -181,7 +188,7 @@ pub(crate) fn or_dash(text: Option<&str>) -> String {
         .to_owned()
 }
 
-/// A moment as UTC with milliseconds for people, `secs.nsecs` for others, `-` for none.
+/// A moment as UTC, with milliseconds for people and nanoseconds for others; `-` for none.
 pub(crate) fn moment(at: Option<Timestamp>, style: Style) -> String {
     let Some(at) = at else {
         return "-".to_owned();
@@ -191,7 +198,8 @@ pub(crate) fn moment(at: Option<Timestamp>, style: Style) -> String {
         jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())),
     ) {
         (Style::Terminal, Ok(moment)) => format!("{moment:.3}"),
-        (Style::Terminal, Err(_)) | (Style::Pipe | Style::Json, _) => at.to_string(),
+        (Style::Pipe | Style::Json, Ok(moment)) => format!("{moment:.9}"),
+        (_, Err(_)) => at.to_string(),
     }
 }
 
@@ -206,6 +214,29 @@ pub(crate) fn span(seconds: f64) -> String {
         let whole = Duration::from_secs(duration.as_secs());
         humantime_serde::re::humantime::format_duration(whole).to_string()
     }
+}
+
+/// Which copy that was: the beginning of its own id, and all of what is no id.
+pub(crate) fn short(instance: &str) -> &str {
+    let own = instance.split_once('@').map_or(instance, |(own, _)| own);
+    match own.parse::<uuid::Uuid>() {
+        Ok(_) => own.get(..8).unwrap_or(own),
+        Err(_) => instance,
+    }
+}
+
+/// Lines of a text that are no longer than the terminal is wide; only what ends a line is lost.
+pub(crate) fn fitting(text: &str) -> String {
+    fitting_to(text, Table::new().width().map(usize::from))
+}
+
+fn fitting_to(text: &str, width: Option<usize>) -> String {
+    let most = width.unwrap_or(usize::MAX).saturating_sub(1);
+    let fit = |line: &str| match line.chars().count() > most {
+        true => line.chars().take(most).chain(['…', '\n']).collect(),
+        false => format!("{line}\n"),
+    };
+    text.lines().map(fit).collect::<Vec<String>>().concat()
 }
 
 /// At most so many characters of a text, in one line.
@@ -225,7 +256,8 @@ mod tests {
     fn times_are_told_for_their_readers() {
         let at = Some(Timestamp::from_nanos(1_700_000_000_123_456_789));
         assert_eq!(moment(at, Style::Terminal), "2023-11-14T22:13:20.123Z");
-        assert_eq!(moment(at, Style::Pipe), "1700000000.123456789");
+        let exact = "2023-11-14T22:13:20.123456789Z";
+        assert_eq!(moment(at, Style::Pipe), exact);
         assert_eq!(moment(None, Style::Terminal), "-");
         for (seconds, text) in [
             (0.000_36, "0.4 ms"),
@@ -237,6 +269,19 @@ mod tests {
         }
         assert_eq!(shortened("a\nbé", 3), "a b…");
         assert_eq!(shortened("abc", 3), "abc");
+    }
+
+    #[test]
+    fn copies_and_lines_are_told_short() {
+        let id = "01a1ff71-32ce-769f-ab86-e0ff9af97472";
+        assert_eq!(short(id), "01a1ff71");
+        assert_eq!(short(&format!("{id}@{id}")), "01a1ff71");
+        assert_eq!(short("http://here/a"), "http://here/a");
+        assert_eq!(
+            fitting_to("short\nlonger é line\n", Some(9)),
+            "short\nlonger é…\n"
+        );
+        assert_eq!(fitting_to("a line\n", None), "a line\n");
     }
 
     #[test]

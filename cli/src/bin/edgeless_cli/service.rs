@@ -11,6 +11,7 @@ use crate::{
     client::Client,
     document,
     failure::Failure,
+    json::Json,
     order,
     output::{Output, Style, or_dash, span, table},
     view::{Function, Service, ServiceSpec},
@@ -175,7 +176,7 @@ fn spec(put: &Put, function_type: Option<&str>) -> Value {
         .collect()
 }
 
-/// Deletes all of them, and fails with the first that could not be deleted.
+/// Deletes all of them; says at once which could not be deleted, and fails if there is one.
 pub(crate) async fn delete(
     kind: &str,
     names: &[String],
@@ -183,7 +184,7 @@ pub(crate) async fn delete(
     output: &Output,
 ) -> Result<(), Failure> {
     let what = kind.trim_end_matches('s');
-    let mut outcome = Ok(());
+    let mut left = Vec::new();
     for name in names {
         match client
             .send(client.request(Method::DELETE, &[kind, name]))
@@ -193,11 +194,17 @@ pub(crate) async fn delete(
                 let answer = json!({ "name": name, "state": "deleted" });
                 output.answer(&answer, |_| format!("{what} {name} is deleted\n"))?;
             }
-            Err(failure) if outcome.is_ok() => outcome = Err(failure),
-            Err(failure) => drop(output.failure(&failure)),
+            Err(failure @ Failure::Refused(_)) if names.len() > 1 => {
+                output.failure(&failure);
+                left.push(name.as_str());
+            }
+            Err(failure) => return Err(failure),
         }
     }
-    outcome
+    match left.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Order(format!("not deleted: {}", left.join(", ")))),
+    }
 }
 
 /// Does it to all of them, and fails with the first that could not be done.
@@ -220,7 +227,7 @@ async fn hold(
     outcome
 }
 
-fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+fn show(answer: &Json, client: &Client, output: &Output) -> Result<(), Failure> {
     let service: Service = client.view(answer)?;
     output.answer(answer, |style| match style {
         Style::Terminal => tell(&service),

@@ -4,8 +4,14 @@
 use std::collections::BTreeMap;
 
 use edgeless_types::Timestamp;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
+
+use crate::json::Json;
+
+/// A value that is there, `null` too.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(from).map(Some)
+}
 
 /// A problem document (RFC 9457).
 #[derive(Clone, Debug, Default, Deserialize, serde::Serialize)]
@@ -171,18 +177,34 @@ pub(crate) struct OrderSummary {
     pub(crate) id: String,
     pub(crate) client: String,
     pub(crate) state: String,
+    pub(crate) list: Option<Json>,
     pub(crate) done: Vec<String>,
+    pub(crate) skipped: Vec<String>,
     pub(crate) tasks: u64,
     pub(crate) accepted: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
     pub(crate) reason: Option<String>,
 }
 
+/// What sending an order is answered with: that it is accepted, or how it has ended.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Submitted {
+    pub(crate) id: String,
+    pub(crate) again: bool,
+    pub(crate) state: String,
+    #[serde(deserialize_with = "given")]
+    pub(crate) result: Option<Json>,
+    pub(crate) reason: Option<String>,
+    /// Why it is refused: a line of a batch.
+    pub(crate) error: Option<Problem>,
+}
+
 /// A page of orders.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct OrderPage {
-    pub(crate) orders: Vec<Value>,
+    pub(crate) orders: Vec<Json>,
     pub(crate) next: Option<String>,
 }
 
@@ -194,29 +216,41 @@ pub(crate) struct Order {
     pub(crate) client: String,
     pub(crate) state: String,
     pub(crate) mode: String,
-    pub(crate) input: Value,
-    pub(crate) tasks: Value,
-    pub(crate) result: Option<Value>,
+    pub(crate) input: Json,
+    pub(crate) tasks: Json,
+    #[serde(deserialize_with = "given")]
+    pub(crate) result: Option<Json>,
     pub(crate) reason: Option<String>,
     pub(crate) accepted: Option<Timestamp>,
     pub(crate) ended: Option<Timestamp>,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) not_before: Option<Timestamp>,
-    pub(crate) metadata: Option<Value>,
+    pub(crate) metadata: Option<Json>,
     pub(crate) parent: Option<String>,
     pub(crate) retry_of: Option<String>,
+    pub(crate) retried_as: Option<String>,
+    pub(crate) stages: Vec<Stage>,
     pub(crate) trace: Vec<Step>,
     pub(crate) outputs: Vec<OrderOutput>,
 }
 
-/// A task of an order that was begun.
+/// A stage of an order.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Stage {
+    pub(crate) stage: String,
+    pub(crate) state: String,
+}
+
+/// A task of an order that was begun or left out.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Step {
     pub(crate) task: String,
     pub(crate) undo: bool,
     pub(crate) state: String,
-    pub(crate) result: Option<Value>,
+    #[serde(deserialize_with = "given")]
+    pub(crate) result: Option<Json>,
     pub(crate) attempts: Vec<Attempt>,
     pub(crate) orders: Vec<String>,
 }
@@ -254,6 +288,10 @@ pub(crate) struct Figures {
     pub(crate) came_per_second: f64,
     pub(crate) ended_per_second: f64,
     pub(crate) clients: BTreeMap<String, u64>,
+    pub(crate) services_running: u64,
+    pub(crate) services_off: u64,
+    pub(crate) services_paused: u64,
+    pub(crate) copies: u64,
     pub(crate) services: BTreeMap<String, ServiceFigures>,
 }
 
@@ -326,14 +364,14 @@ pub(crate) struct OrderClient {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Contract {
-    pub(crate) tasks: Value,
+    pub(crate) tasks: Json,
     pub(crate) own_tasks: String,
     pub(crate) mode: String,
     pub(crate) deadline: Option<String>,
-    pub(crate) priority: u64,
+    pub(crate) priority: Option<u64>,
     pub(crate) weight: u64,
     pub(crate) limits: Limits,
-    pub(crate) outputs: Vec<Value>,
+    pub(crate) outputs: Vec<Json>,
 }
 
 /// How much a client may send.

@@ -11,6 +11,7 @@ use crate::{
     client::Client,
     document, dry_run,
     failure::{Failure, file},
+    json::Json,
     output::{Output, Style, or_dash, table},
     view::{DryRun, Vertex, Workflow},
 };
@@ -130,7 +131,7 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
     }
 }
 
-async fn start_workflow(start: Start, client: &Client) -> Result<Value, Failure> {
+async fn start_workflow(start: Start, client: &Client) -> Result<Json, Failure> {
     let document = load(&start.file, Code::Travels, client).await?;
     let mut request = client
         .request(Method::POST, &["workflows"])
@@ -171,7 +172,7 @@ async fn load_code(path: &Path, travels: Code, client: &Client) -> Result<Value,
         .request(Method::POST, &["code"])
         .header("content-type", "application/wasm")
         .body(code);
-    let answer = client.send(request).await?;
+    let answer: Value = client.view(&client.send(request).await?)?;
     let digest = answer.get("digest").and_then(Value::as_str);
     Ok(document::uploaded(digest.unwrap_or_default()))
 }
@@ -193,7 +194,7 @@ async fn stop(ids: &[WorkflowId], client: &Client, output: &Output) -> Result<()
     outcome
 }
 
-fn show(answer: &Value, client: &Client, output: &Output) -> Result<(), Failure> {
+fn show(answer: &Json, client: &Client, output: &Output) -> Result<(), Failure> {
     let workflow: Workflow = client.view(answer)?;
     output.notes(&notes(&workflow));
     output.answer(answer, |style| tell(&workflow, style))

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orders::{service::ServiceSpec, tasks::is_service_name};
+use edgeless_orders::{service::ServiceSpec, stages::reserved, tasks::is_service_name};
 use edgeless_types::CodeDigest;
 use tokio::{
     sync::{Notify, mpsc},
@@ -166,6 +166,7 @@ impl Deployer {
             let detail = "the name must be 1 to 64 letters, digits, `.`, `_` and `-`, a letter or digit first";
             faults.push(Fault::new("", detail));
         }
+        faults.extend(reserved(name).map(|detail| Fault::new("", detail)));
         if !faults.is_empty() {
             return Err(Refusal::Invalid { faults });
         }

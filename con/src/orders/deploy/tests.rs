@@ -88,9 +88,9 @@ async fn world() -> World {
 async fn submit(orders: &Orders, tasks: &serde_json::Value) -> Answer {
     let document = json!({"input": 1, "tasks": tasks}).to_string();
     let lists = orders.lists();
-    let read = |text: &_| lists.list(text);
+    let read = |text: &edgeless_orders::json::Json| lists.list(text);
     let now = Timestamp::from_unix(Duration::from_secs(1_000_000));
-    let submission = Submission::parse(&document.into(), now, |_| [0; 32], read);
+    let submission = Submission::parse(&document.into(), None, now, |_| [0; 32], read);
     let id = OrderId::at(now, &mut SmallRng::from_os_rng());
     orders.submit(id, submission.unwrap(), false).await
 }

@@ -111,8 +111,8 @@ impl World {
         let ask = Ask(self.asks);
         let document = json!({"input": input, "tasks": ["A"]}).to_string();
         let lists = Lists::default();
-        let read = |text: &_| lists.list(text);
-        let submission = Submission::parse(&document.into(), now(), |_| [0; 32], read);
+        let read = |text: &edgeless_orders::json::Json| lists.list(text);
+        let submission = Submission::parse(&document.into(), None, now(), |_| [0; 32], read);
         let event = Event::Submit {
             id: OrderId::at(now(), &mut SmallRng::seed_from_u64(self.asks)),
             submission: Box::new(submission.unwrap()),

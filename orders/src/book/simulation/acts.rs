@@ -180,7 +180,7 @@ impl World {
             digest[..4].copy_from_slice(&crc32fast::hash(body).to_le_bytes());
             digest
         };
-        let submission = Submission::parse(&body, self.now, digest, |text| lists.list(text));
+        let submission = Submission::parse(&body, None, self.now, digest, |text| lists.list(text));
         let submission = Box::new(submission.unwrap());
         let id = self.new_id();
         let asked = Asked::Submit {

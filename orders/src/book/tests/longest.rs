@@ -104,7 +104,7 @@ fn what_is_longer_than_it_may_be_is_refused_where_it_is_taken() {
         let mut document = document();
         document[field] = value;
         let body = Bytes::from(document.to_string());
-        let read = Submission::parse(&body, world.now, |_| [0; 32], |text| lists.list(text));
+        let read = Submission::parse(&body, None, world.now, |_| [0; 32], |text| lists.list(text));
         assert_eq!(read.unwrap_err()[0].pointer, pointer);
     }
     let outputs = vec![json!({"to": "file", "name": "a"}); OUTPUTS + 1];

@@ -119,7 +119,7 @@ impl World {
         let body = Bytes::from(document.to_string());
         let lists = self.lists.clone();
         let digest = |body: &[u8]| [crc32fast::hash(body) as u8; 32];
-        let submission = Submission::parse(&body, self.now, digest, |text| lists.list(text));
+        let submission = Submission::parse(&body, None, self.now, digest, |text| lists.list(text));
         let mut rng = SmallRng::seed_from_u64(1000 + self.asks);
         self.event(Event::Submit {
             id: OrderId::at(self.now, &mut rng),

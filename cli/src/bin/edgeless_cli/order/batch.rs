@@ -7,14 +7,14 @@ use std::{
 };
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
 
 use super::document::{self, Document};
 use crate::{
     client::Client,
     failure::{Failure, file},
+    json::Json,
     output::Output,
-    view::Problem,
+    view::{Fault, Problem, Submitted},
 };
 
 /// Orders that are sent together, at most.
@@ -93,9 +93,9 @@ pub(super) async fn run(
         }
         all += batch.len();
         for (line, answer) in batch.iter().zip(send(&batch, client).await?) {
-            match Refused::of(&answer) {
+            let Submitted { id, error, .. } = client.view(&answer)?;
+            match error.map(why) {
                 None => {
-                    let id = answer["id"].as_str().unwrap_or_default();
                     if !output.line(&answer, |_| format!("{id}\n"))? {
                         return Ok(());
                     }
@@ -104,7 +104,7 @@ pub(super) async fn run(
                     refused += 1;
                     output.line(&answer, |_| String::new())?;
                     let path = source.path.display();
-                    eprintln!("{path}:{}: {}", line.number, problem.0);
+                    eprintln!("{path}:{}: {}", line.number, problem);
                 }
             }
         }
@@ -117,7 +117,7 @@ pub(super) async fn run(
     }
 }
 
-async fn send(batch: &[Line], client: &Client) -> Result<Vec<Value>, Failure> {
+async fn send(batch: &[Line], client: &Client) -> Result<Vec<Json>, Failure> {
     let mut body = String::new();
     for line in batch {
         body.push_str(&line.text);
@@ -131,7 +131,7 @@ async fn send(batch: &[Line], client: &Client) -> Result<Vec<Value>, Failure> {
     let lines = answer.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.trim_ascii().is_empty());
     let odd = |problem: String| client.odd(StatusCode::OK, problem);
-    let answers: Result<Vec<Value>, _> = lines.map(serde_json::from_slice).collect();
+    let answers: Result<Vec<Json>, _> = lines.map(Json::parse).collect();
     let answers = answers.map_err(|error| odd(error.to_string()))?;
     if answers.len() != batch.len() {
         let (got, sent) = (answers.len(), batch.len());
@@ -141,21 +141,15 @@ async fn send(batch: &[Line], client: &Client) -> Result<Vec<Value>, Failure> {
 }
 
 /// Why an order of a batch is refused, in words.
-#[derive(Debug, PartialEq)]
-struct Refused(String);
-
-impl Refused {
-    fn of(answer: &Value) -> Option<Self> {
-        let problem: Problem = serde_json::from_value(answer.get("error")?.clone()).ok()?;
-        let fault = |fault: &crate::view::Fault| match fault.pointer.as_str() {
-            "" => fault.detail.clone(),
-            pointer => format!("{pointer}: {}", fault.detail),
-        };
-        let faults: Vec<String> = problem.errors.iter().map(fault).collect();
-        Some(Self(match faults.is_empty() {
-            true => problem.detail,
-            false => faults.join("; "),
-        }))
+fn why(problem: Problem) -> String {
+    let fault = |fault: &Fault| match fault.pointer.as_str() {
+        "" => fault.detail.clone(),
+        pointer => format!("{pointer}: {}", fault.detail),
+    };
+    let faults: Vec<String> = problem.errors.iter().map(fault).collect();
+    match faults.is_empty() {
+        true => problem.detail,
+        false => faults.join("; "),
     }
 }
 
@@ -429,7 +423,10 @@ mod tests {
 
     #[test]
     fn refused_orders_say_why() {
-        let refused = |answer: Value| Refused::of(&answer).map(|refused| refused.0);
+        let refused = |answer: serde_json::Value| {
+            let submitted: Submitted = serde_json::from_value(answer).unwrap();
+            submitted.error.map(why)
+        };
         assert_eq!(refused(json!({"id": "o"})), None);
         let invalid = json!({"error": {"status": 422, "detail": "x", "errors": [
             {"pointer": "/input", "detail": "an order has an `input`"},

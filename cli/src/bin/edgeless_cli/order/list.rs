@@ -6,12 +6,13 @@ use clap::Args;
 use edgeless_types::Timestamp;
 use humantime_serde::re::humantime;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::show::tell_list;
 use crate::{
     client::Client,
     failure::Failure,
+    json::Json,
     output::Output,
     view::{OrderPage, OrderSummary},
 };
@@ -102,7 +103,7 @@ pub(super) async fn run(list: &List, client: &Client, output: &Output) -> Result
         false => usize::try_from(list.limit).unwrap_or(usize::MAX),
     };
     let filters = list.filters();
-    let mut orders: Vec<Value> = Vec::new();
+    let mut orders: Vec<Json> = Vec::new();
     let mut next: Option<String> = None;
     loop {
         let limit = (most - orders.len()).min(PAGE).to_string();
@@ -121,14 +122,19 @@ pub(super) async fn run(list: &List, client: &Client, output: &Output) -> Result
             break;
         }
     }
-    let answer = match &next {
-        Some(next) => json!({"orders": orders, "next": next}),
-        None => json!({ "orders": orders }),
-    };
-    let summaries: Vec<OrderSummary> = client.view(&answer["orders"])?;
-    output.answer(&answer, |style| {
-        tell_list(&summaries, next.is_some(), style)
+    let summaries: Vec<OrderSummary> = client.view(&orders)?;
+    let is_more = next.is_some();
+    output.answer(&Found { orders, next }, |style| {
+        tell_list(&summaries, is_more, style)
     })
+}
+
+/// What was found on all pages.
+#[derive(Serialize)]
+struct Found {
+    orders: Vec<Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 #[cfg(test)]

@@ -14,13 +14,13 @@ pub(crate) use list::pair;
 use clap::Subcommand;
 use edgeless_types::OrderId;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     client::Client,
     failure::Failure,
     output::{Output, Style},
-    view::Order,
+    view::{Order, Submitted},
 };
 
 #[derive(Debug, Subcommand)]
@@ -149,8 +149,8 @@ async fn operate(
 async fn retry(id: OrderId, client: &Client, output: &Output) -> Result<(), Failure> {
     let request = client.request(Method::POST, &["orders", &id.to_string(), "retry"]);
     let answer = client.send(request).await?;
+    let Submitted { id: new, .. } = client.view(&answer)?;
     output.answer(&answer, |style| {
-        let new = answer["id"].as_str().unwrap_or_default();
         match style {
             Style::Terminal => format!("order {new} takes up order {id}\n"),
             // A script wants to look at it.
@@ -169,16 +169,6 @@ fn judge(id: &str, state: &str, reason: Option<&str>) -> Result<(), Failure> {
     }
     let why = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     Err(Failure::Order(format!("order {id} is {state}{why}")))
-}
-
-/// A value in one line: a text without its quotes.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            value.to_string()
-        }
-    }
 }
 
 #[cfg(test)]

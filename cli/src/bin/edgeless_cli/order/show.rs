@@ -1,13 +1,13 @@
 //! How orders are shown.
 
-use serde_json::Value;
-
-use super::plain;
 use crate::{
-    output::{Style, moment, or_dash, shortened, span, table},
+    json::Json,
+    output::{Style, fitting, moment, or_dash, short, shortened, span, table},
     view::{Attempt, Order, OrderSummary, Step},
 };
 
+/// Characters of a list of tasks in a table.
+const TASKS: usize = 30;
 /// Characters of a result in a table.
 const RESULT: usize = 60;
 /// Characters of an input or result that stands alone.
@@ -19,7 +19,9 @@ pub(super) fn tell(order: &Order, style: Style) -> String {
     let header = ["TASK", "STATE", "ATTEMPTS", "INSTANCE", "TOOK", "RESULT"];
     let table = table(style, header, rows, "none of its tasks has begun");
     if style != Style::Terminal {
-        return table;
+        let facts = facts(order, style).into_iter();
+        let facts = facts.map(|(name, fact)| format!("{name}\t{fact}\n"));
+        return format!("{}\n{table}", facts.collect::<String>());
     }
     let why = order.reason.as_ref();
     let why = why.map_or_else(String::new, |reason| format!(": {reason}"));
@@ -34,38 +36,75 @@ pub(super) fn tell(order: &Order, style: Style) -> String {
         .iter()
         .map(|note| format!("note: {note}\n"))
         .collect();
-    format!("order {id} of {client} is {state}{why}\n{facts}{notes}\n{table}")
+    format!(
+        "order {id} of {client} is {state}{why}\n{facts}{notes}\n{}",
+        fitting(&table)
+    )
 }
 
 fn facts(order: &Order, style: Style) -> Vec<(&'static str, String)> {
-    let value = |value: &Value| shortened(&plain(value), VALUE);
+    let value = |value: &Json| shortened(&value.plain(), VALUE);
     let accepted = moment(order.accepted, style);
-    let times = match (order.accepted, order.ended) {
-        (Some(begin), Some(end)) => {
-            let took = span(end.since(begin).as_secs_f64());
-            format!("{accepted}, ended after {took}")
-        }
-        _ => accepted,
+    let took = match (order.accepted, order.ended) {
+        (Some(begin), Some(end)) => Some(span(end.since(begin).as_secs_f64())),
+        _ => None,
     };
-    let mut facts = vec![
-        ("accepted", times),
+    let some = |at| Option::map(at, |at| moment(Some(at), style));
+    let mut facts = Vec::new();
+    if style == Style::Terminal {
+        facts.push(match took {
+            Some(took) => ("accepted", format!("{accepted}, ended after {took}")),
+            None => ("accepted", accepted),
+        });
+    } else {
+        let text = |text: &str| shortened(text, VALUE);
+        let alone = [
+            ("order", Some(order.id.clone())),
+            ("client", Some(order.client.clone())),
+            ("state", Some(order.state.clone())),
+            ("reason", order.reason.as_deref().map(text)),
+            ("accepted", Some(accepted)),
+            ("ended", some(order.ended)),
+        ];
+        let alone = alone.into_iter();
+        facts.extend(alone.filter_map(|(name, fact)| Some((name, fact?))));
+    }
+    facts.extend([
         ("tasks", format!("{} ({})", value(&order.tasks), order.mode)),
         ("input", value(&order.input)),
-    ];
-    let some = |at| Option::map(at, |at| moment(Some(at), style));
+    ]);
     let more = [
+        ("done", done(order)),
         ("result", order.result.as_ref().map(value)),
         ("begins", some(order.not_before)),
         ("deadline", some(order.deadline)),
         ("metadata", order.metadata.as_ref().map(value)),
         ("comes of order", order.parent.clone()),
         ("takes up order", order.retry_of.clone()),
+        ("taken up by order", order.retried_as.clone()),
     ];
     facts.extend(
         more.into_iter()
             .filter_map(|(name, fact)| Some((name, fact?))),
     );
     facts
+}
+
+/// How many of its tasks are done; a controller of an earlier version does not say.
+fn done(order: &Order) -> Option<String> {
+    let tasks = order.stages.len().checked_sub(2)?;
+    let tasks = order.stages.get(1..=tasks)?;
+    let count = |state: &str| tasks.iter().filter(|task| task.state == state).count();
+    Some(part(count("done"), count("skipped"), tasks.len()))
+}
+
+/// So many of so many tasks, and those that were left out.
+fn part(done: usize, skipped: usize, all: usize) -> String {
+    let all = all.saturating_sub(skipped);
+    match skipped {
+        0 => format!("{done}/{all}"),
+        skipped => format!("{done}/{all} + {skipped} skipped"),
+    }
 }
 
 /// What went wrong on the way.
@@ -118,13 +157,13 @@ fn row(step: &Step) -> [String; 6] {
         let (begin, end) = (attempt.handed?, attempt.ended?);
         Some(span(end.since(begin).as_secs_f64()))
     });
-    let result = step.result.as_ref().map(plain);
+    let result = step.result.as_ref().map(Json::plain);
     let result = result.map(|result| shortened(&result, RESULT));
     [
         name(step),
         step.state.clone(),
         step.attempts.len().to_string(),
-        or_dash(last.map(|attempt| attempt.instance.as_str())),
+        or_dash(last.map(|attempt| short(&attempt.instance))),
         or_dash(took.as_deref()),
         or_dash(result.as_deref()),
     ]
@@ -137,10 +176,12 @@ pub(super) fn tell_list(orders: &[OrderSummary], more: bool, style: Style) -> St
             (Some(begin), Some(end)) => Some(span(end.since(begin).as_secs_f64())),
             _ => None,
         };
+        let tasks = order.list.as_ref().map(|list| names(&list.plain()));
         [
             order.id.clone(),
             order.client.clone(),
             order.state.clone(),
+            or_dash(tasks.as_deref()),
             progress(order),
             moment(order.accepted, style),
             or_dash(took.as_deref()),
@@ -154,9 +195,12 @@ pub(super) fn tell_list(orders: &[OrderSummary], more: bool, style: Style) -> St
         ]
     });
     let header = [
-        "ORDER", "CLIENT", "STATE", "DONE", "ACCEPTED", "TOOK", "REASON",
+        "ORDER", "CLIENT", "STATE", "TASKS", "DONE", "ACCEPTED", "TOOK", "REASON",
     ];
-    let table = table(style, header, rows, "no order");
+    let mut table = table(style, header, rows, "no order");
+    if style == Style::Terminal {
+        table = fitting(&table);
+    }
     match (more, style) {
         (true, Style::Terminal) => {
             format!("{table}note: there are more; `--all` or a greater `--limit` shows them\n")
@@ -198,12 +242,21 @@ pub(super) fn tell_change(order: &OrderSummary, style: Style) -> String {
 
 /// How many of its tasks are done.
 fn progress(order: &OrderSummary) -> String {
-    format!("{}/{}", order.done.len(), order.tasks)
+    let all = usize::try_from(order.tasks).unwrap_or(usize::MAX);
+    part(order.done.len(), order.skipped.len(), all)
+}
+
+/// A list of tasks without its outer brackets and quotes: `A,[B,C],D`.
+fn names(list: &str) -> String {
+    let inner = list
+        .strip_prefix('[')
+        .and_then(|list| list.strip_suffix(']'));
+    shortened(&inner.unwrap_or(list).replace('"', ""), TASKS)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -222,7 +275,11 @@ mod tests {
                      "problem": "no answer in time", "again": "1700000000.100000000"},
                     {"attempt": 2, "instance": "n2", "handed": "1.0", "ended": "1.002000000"},
                 ]},
-                {"task": "B", "state": "waiting", "input": 7, "attempts": []},
+                {"task": "B", "state": "skipped", "attempts": []},
+            ],
+            "stages": [
+                {"stage": "START", "state": "done"}, {"stage": "A", "state": "done"},
+                {"stage": "B", "state": "skipped"}, {"stage": "END", "state": "waiting"},
             ],
             "outputs": [{"to": "callback", "url": "http://x", "delivered": false}],
             "a field of a later version": true,
@@ -233,6 +290,7 @@ mod tests {
             "accepted: 2023-11-14T22:13:20.000Z, ended after 250.0 ms",
             r#"tasks: ["A","B"] (slip)"#,
             "input: 5",
+            "done: 1/1 + 1 skipped",
             "result: 14 fine",
             "note: A, attempt 1 on n1: no answer in time, tried again at 2023-11-14T22:13:20.100Z",
             "note: its end is still to be told (callback)",
@@ -240,7 +298,16 @@ mod tests {
             assert!(shown.lines().any(|shown| shown == line), "{line}: {shown}");
         }
         let shown = tell(&order, Style::Pipe);
-        assert_eq!(shown, "A\tdone\t2\tn2\t2.0 ms\t7\nB\twaiting\t0\t-\t-\t-\n");
+        let (facts, rows) = shown.split_once("\n\n").unwrap();
+        assert_eq!(rows, "A\tdone\t2\tn2\t2.0 ms\t7\nB\tskipped\t0\t-\t-\t-\n");
+        for line in [
+            "state\tcompleted",
+            "accepted\t2023-11-14T22:13:20.000000000Z",
+            "ended\t2023-11-14T22:13:20.250000000Z",
+            "result\t14 fine",
+        ] {
+            assert!(facts.lines().any(|shown| shown == line), "{line}: {facts}");
+        }
     }
 
     #[test]
@@ -265,23 +332,23 @@ mod tests {
     #[test]
     fn lists_and_changes_count_what_is_done() {
         let summary: OrderSummary = serde_json::from_value(json!({
-            "id": "o", "client": "c", "state": "running", "done": ["A"], "tasks": 2,
-            "accepted": "1.000000000",
+            "id": "o", "client": "c", "state": "running", "done": ["A"], "skipped": ["B"],
+            "list": ["A", ["B", "C"]], "tasks": 3, "accepted": "1.000000000",
         }))
         .unwrap();
         let orders = [summary];
-        let row = "o\tc\trunning\t1/2\t1.000000000\t-\t-\n";
+        let row = "o\tc\trunning\tA,[B,C]\t1/2 + 1 skipped\t1970-01-01T00:00:01.000000000Z\t-\t-\n";
         assert_eq!(tell_list(&orders, true, Style::Pipe), row);
         let shown = tell_list(&orders, true, Style::Terminal);
         assert!(shown.ends_with("shows them\n"), "{shown}");
         assert_eq!(tell_list(&[], false, Style::Terminal), "no order\n");
         assert_eq!(
             tell_change(&orders[0], Style::Terminal),
-            "o  c  running  1/2 done (A)\n"
+            "o  c  running  1/2 + 1 skipped done (A)\n"
         );
         assert_eq!(
             tell_change(&orders[0], Style::Pipe),
-            "o\tc\trunning\t1/2\t-\n"
+            "o\tc\trunning\t1/2 + 1 skipped\t-\n"
         );
     }
 }

@@ -13,19 +13,24 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     batch,
     document::{self, Document},
-    judge, plain,
+    judge,
 };
 use crate::{
     client::{Client, DEADLINE},
     failure::{Failure, file},
+    json::Json,
     output::{Output, Style},
+    view::Submitted,
 };
+
+/// What is said of a single order.
+const SINGLE: [&str; 11] = [
+    "client", "task", "tasks", "mode", "deadline", "delay", "priority", "key", "callback",
+    "metadata", "wait",
+];
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["input", "input_file", "blob", "csv", "ndjson"])))]
-#[command(group(ArgGroup::new("single").multiple(true).args([
-    "client", "task", "tasks", "mode", "deadline", "delay", "priority", "key", "callback", "metadata", "wait",
-])))]
 pub(crate) struct Submit {
     /// Who sends it; left out: `anybody`
     #[arg(long, value_name = "CLIENT")]
@@ -79,10 +84,10 @@ pub(crate) struct Submit {
     wait: Option<Duration>,
     /// Many orders, one a row, with some of the columns client, input, tasks, mode, deadline, priority, key; `-` reads
     /// standard input. Tasks are separated by blanks or `;`, and an input that is not JSON is a text
-    #[arg(long, value_name = "FILE", conflicts_with = "single")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SINGLE)]
     csv: Option<PathBuf>,
     /// Many orders, one a line, each the JSON document of an order; `-` reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with = "single")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = SINGLE)]
     ndjson: Option<PathBuf>,
 }
 
@@ -113,19 +118,23 @@ pub(super) async fn run(submit: Submit, client: &Client, output: &Output) -> Res
     let response = client.open(request).await?;
     let status = response.status();
     let body = client.body(response).await?;
-    let answer = serde_json::from_slice(&body);
-    let answer: Value = answer.map_err(|error| client.odd(status, error.to_string()))?;
+    let answer = Json::parse(&body).map_err(|error| client.odd(status, error.to_string()))?;
+    let submitted: Submitted = client.view(&answer)?;
     match (status, wait) {
-        (StatusCode::OK, _) => show_end(&answer, output),
+        (StatusCode::OK, _) => {
+            output.answer(&answer, |style| tell_end(&submitted, style))?;
+            let Submitted { id, state, .. } = &submitted;
+            judge(id, state, submitted.reason.as_deref())
+        }
         (_, Some(wait)) => {
             output.answer(&answer, |_| String::new())?;
             let wait = humantime::format_duration(wait);
-            let id = id_of(&answer);
+            let id = submitted.id;
             Err(Failure::Order(format!(
                 "order {id} has not ended within {wait}; it goes on: see `edgeless_cli order watch {id}`"
             )))
         }
-        (_, None) => output.answer(&answer, |style| tell_accepted(&answer, style)),
+        (_, None) => output.answer(&answer, |style| tell_accepted(&submitted, style)),
     }
 }
 
@@ -180,7 +189,7 @@ async fn keep_blob(
         .request(Method::PUT, &["blobs"])
         .header("content-type", content_type)
         .body(bytes);
-    let kept = client.send(request).await?;
+    let kept: Value = client.view(&client.send(request).await?)?;
     let input = json!({"blob": kept["blob"], "content_type": content_type});
     Ok(document::raw_of(&input))
 }
@@ -203,34 +212,23 @@ fn content_type_of(path: &Path) -> &'static str {
     }
 }
 
-fn id_of(answer: &Value) -> &str {
-    answer["id"].as_str().unwrap_or_default()
-}
-
-fn tell_accepted(answer: &Value, style: Style) -> String {
-    let id = id_of(answer);
-    match (style, answer["again"].as_bool()) {
-        (Style::Terminal, Some(true)) => format!("order {id} was accepted before\n"),
-        (Style::Terminal, _) => format!("order {id} is accepted\n"),
+fn tell_accepted(Submitted { id, again, .. }: &Submitted, style: Style) -> String {
+    match (style, again) {
+        (Style::Terminal, true) => format!("order {id} was accepted before\n"),
+        (Style::Terminal, false) => format!("order {id} is accepted\n"),
         // A script wants to look at it.
         (Style::Pipe | Style::Json, _) => format!("{id}\n"),
     }
 }
 
-/// Shows how an order has ended; to a script only its result.
-fn show_end(answer: &Value, output: &Output) -> Result<(), Failure> {
-    let state = answer["state"].as_str().unwrap_or_default();
-    output.answer(answer, |style| tell_end(answer, state, style))?;
-    judge(id_of(answer), state, answer["reason"].as_str())
-}
-
-fn tell_end(answer: &Value, state: &str, style: Style) -> String {
-    if state != "completed" {
+/// How an order has ended; for a script only its result.
+fn tell_end(order: &Submitted, style: Style) -> String {
+    if order.state != "completed" {
         return String::new();
     }
-    let result = plain(&answer["result"]);
+    let result = order.result.as_ref().map(Json::plain).unwrap_or_default();
     match style {
-        Style::Terminal => format!("order {} is completed: {result}\n", id_of(answer)),
+        Style::Terminal => format!("order {} is completed: {result}\n", order.id),
         Style::Pipe | Style::Json => format!("{result}\n"),
     }
 }
@@ -306,15 +304,21 @@ mod tests {
         ] {
             assert!(read(wrong).is_err(), "{wrong:?}");
         }
+        let conflict = read(&["--ndjson", "f", "--task", "A"])
+            .unwrap_err()
+            .to_string();
+        assert!(conflict.contains("--task"), "{conflict}");
     }
 
     #[test]
     fn a_script_gets_the_result_alone() {
-        let answer = json!({"id": "o", "state": "completed", "result": {"a": 1}});
-        assert_eq!(tell_end(&answer, "completed", Style::Pipe), "{\"a\":1}\n");
-        let shown = tell_end(&answer, "completed", Style::Terminal);
-        assert_eq!(shown, "order o is completed: {\"a\":1}\n");
-        assert_eq!(tell_end(&answer, "failed", Style::Pipe), "");
-        assert_eq!(tell_accepted(&answer, Style::Pipe), "o\n");
+        let text = r#"{"id": "o", "state": "completed", "result": {"a": 1e400}}"#;
+        let mut order: Submitted = serde_json::from_str(text).unwrap();
+        assert_eq!(tell_end(&order, Style::Pipe), "{\"a\":1e400}\n");
+        let shown = tell_end(&order, Style::Terminal);
+        assert_eq!(shown, "order o is completed: {\"a\":1e400}\n");
+        assert_eq!(tell_accepted(&order, Style::Pipe), "o\n");
+        order.state = "failed".to_owned();
+        assert_eq!(tell_end(&order, Style::Pipe), "");
     }
 }

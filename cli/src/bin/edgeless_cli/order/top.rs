@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::{
     client::Client,
     failure::Failure,
@@ -25,13 +23,17 @@ pub(super) async fn run(once: bool, client: &Client, output: &Output) -> Result<
         if !is_live {
             return output.answer(&answer, |style| tell(&figures, style));
         }
-        let goes_on = output.line(&Value::Null, |style| {
-            format!("\x1b[H\x1b[2J{}", tell(&figures, style))
-        })?;
+        let goes_on = output.line(&(), |style| on_screen(&tell(&figures, style)))?;
         if !goes_on {
             return Ok(());
         }
     }
+}
+
+/// Writes over what a screen shows, without a moment in which it is empty.
+fn on_screen(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("{line}\x1b[K\n"));
+    format!("\x1b[H{}\x1b[J", lines.collect::<String>())
 }
 
 fn tell(figures: &Figures, style: Style) -> String {
@@ -66,6 +68,10 @@ fn tell(figures: &Figures, style: Style) -> String {
         came_per_second,
         ended_per_second,
         clients,
+        services_running,
+        services_off,
+        services_paused,
+        copies,
         ..
     } = figures;
     let mut clients: Vec<_> = clients.iter().collect();
@@ -84,6 +90,7 @@ fn tell(figures: &Figures, style: Style) -> String {
     format!(
         "{active_orders} active orders, {tasks_to_do} tasks to do, {active_tasks} in flight\n\
          {came_per_second:.1} orders/s in, {ended_per_second:.1} out; {accepted} in and {ended} out since the start\n\
+         services: {services_running} run, {services_off} off, {services_paused} paused; {copies} copies\n\
          {clients}\n{table}"
     )
 }
@@ -107,9 +114,14 @@ fn row(name: String, service: &ServiceFigures) -> [String; 9] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_screen_is_written_over_line_by_line() {
+        assert_eq!(on_screen("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    }
 
     #[test]
     fn services_are_shown_with_what_waits_for_them() {
@@ -123,6 +135,7 @@ mod tests {
         let figures = json!({
             "active_orders": 25, "active_tasks": 8, "tasks_to_do": 30, "accepted": 625,
             "ended": 600, "came_per_second": 10.0, "ended_per_second": 6.25, "clients": clients,
+            "services_running": 3, "services_off": 1, "copies": 5,
             "services": {"A": service, "B": {}},
         });
         let figures: Figures = serde_json::from_value(figures).unwrap();
@@ -134,6 +147,7 @@ mod tests {
         let shown = tell(&figures, Style::Terminal);
         for line in [
             "25 active orders, 30 tasks to do, 8 in flight",
+            "services: 3 run, 1 off, 0 paused; 5 copies",
             "10.0 orders/s in, 6.2 out; 625 in and 600 out since the start",
             "of c9 (9), c8 (8), c7 (7), c6 (6), c5 (5), c4 (4), c3 (3), c2 (2), 2 more",
         ] {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use edgeless_types::OrderId;
 use reqwest::{Method, StatusCode, header::ACCEPT};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{judge, show::tell_change};
-use crate::{client::Client, failure::Failure, output::Output, view::OrderSummary};
+use crate::{client::Client, failure::Failure, json::Json, output::Output, view::OrderSummary};
 
 /// There is no end to it.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -44,10 +44,10 @@ pub(super) async fn run(
             .push(&chunk)
             .map_err(|TooLong| odd(format!("an event has more than {EVENT_BYTES} bytes")))?
         {
-            let data: Value =
-                serde_json::from_str(&event.data).map_err(|error| odd(error.to_string()))?;
+            let data = Json::parse(event.data.as_bytes());
+            let data = data.map_err(|error| odd(error.to_string()))?;
             if event.name == "missed" {
-                eprintln!("note: {data} changes were too quick to be shown");
+                eprintln!("note: {} changes were too quick to be shown", data.plain());
                 output.line(&json!({ "missed": data }), |_| String::new())?;
                 continue;
             }
