@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    address,
     bounds::{OUTPUT_BYTES, OUTPUTS},
     fault::Fault,
     json::Json,
@@ -201,17 +202,13 @@ impl Output {
             return Err(format!("it must be at most {OUTPUT_BYTES} bytes of JSON"));
         }
         match self {
-            Self::Callback { url } if !url.starts_with("http://") => {
-                Err(format!("`{url}` must begin with `http://`"))
-            }
             Self::File { name } if !is_service_name(name) => Err(format!(
                 "`{name}` is no name of a file: 1 to 64 letters, digits, `.`, `_` and `-`"
             )),
-            Self::Redis { url, .. } if !url.starts_with("redis://") => {
-                Err(format!("`{url}` must begin with `redis://`"))
-            }
             Self::Redis { key, .. } if key.is_empty() => Err("the key is empty".to_owned()),
-            Self::Callback { .. } | Self::File { .. } | Self::Redis { .. } => Ok(()),
+            Self::Callback { url } => address::check(url, "http"),
+            Self::Redis { url, .. } => address::check(url, "redis"),
+            Self::File { .. } => Ok(()),
         }
     }
 }

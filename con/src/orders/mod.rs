@@ -18,6 +18,7 @@ mod metrics;
 mod open;
 mod outputs;
 mod owner;
+mod patience;
 mod progress;
 mod reads;
 mod rows;

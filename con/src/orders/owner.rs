@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Post, ToLine, now,
+    patience::{Patience, Seen, WAITING},
     progress::{Broken, Kept, Records, asked, show_full},
     reads::Read,
 };
@@ -29,8 +30,8 @@ const TURN: usize = 256;
 /// Records that are handed on to the store at once, and how long they wait for others.
 const ROWS: usize = 4096;
 const ROWS_AFTER: Duration = Duration::from_millis(100);
-/// With so much on its way to the disk no more is taken from the inbox.
-const WAITING: usize = 16 << 20;
+/// So much is handed to the log at once; the rest when there is room for it.
+const BATCH: usize = 1 << 20;
 
 /// After so many posts that came one by one, others are not to be expected while a batch is committed here.
 const HERE_ALONE: u32 = 8;
@@ -79,6 +80,9 @@ pub(super) struct Carrying {
     outgoing: Vec<(LineId, ToLine)>,
     lost: Vec<LineId>,
     batch: Option<Batch>,
+    /// Those before it, which are long enough.
+    batches: VecDeque<Batch>,
+    patience: Patience,
     /// Written, not known to be safe.
     unsafe_records: VecDeque<(u64, Record, Told)>,
     /// Safe, not handed to the store yet.
@@ -111,15 +115,18 @@ impl Owner {
         let mut posts = Vec::with_capacity(TURN);
         let mut look = true;
         loop {
+            let patience = self.look_after_log();
             if let Some(broken) = self.state.broken.take() {
                 return Err(broken);
             }
-            let due = self.book.next_due().map(|due| due.since(now()).min(FAR));
+            let may_take = self.state.patience.may_take();
+            // Whoever is not heard is not late.
+            let due = self.book.next_due().filter(|_| may_take);
+            let due = due.map(|due| due.since(now()).min(FAR));
             let rows_due = self.rows_due();
             let may_hand = rows_due.is_some_and(|due| due.is_zero());
             let rows_due = rows_due.filter(|_| !may_hand);
-            let next = [due, rows_due].into_iter().flatten().min();
-            let may_take = self.log.waiting() < WAITING;
+            let next = [due, rows_due, patience].into_iter().flatten().min();
             let woke = tokio::select! {
                 () = self.end.cancelled() => Woke::End,
                 changed = self.kept.changed() => changed.map_or(Woke::End, |()| Woke::Log),
@@ -149,6 +156,7 @@ impl Owner {
                 Woke::End => return Ok(()),
                 Woke::Posts => self.gather(&mut posts).await,
                 Woke::Log => look = true,
+                Woke::Due if !may_take => {}
                 Woke::Due => self.event(Event::Tick),
                 Woke::Applied => {
                     let through = *self.applied.borrow_and_update();
@@ -163,6 +171,29 @@ impl Owner {
             }
             self.hand_on();
         }
+    }
+
+    /// Looks whether the log takes what comes; after how long to look again.
+    fn look_after_log(&mut self) -> Option<Duration> {
+        let pending: usize = self.state.batches.iter().map(Batch::bytes).sum();
+        let seen = {
+            let kept = self.kept.borrow();
+            Seen {
+                waiting: self.log.waiting() + pending,
+                through: kept.through,
+                has_unsafe: !self.state.unsafe_records.is_empty(),
+                stalled: kept.stalled.clone(),
+            }
+        };
+        let now = Instant::now();
+        if self.state.patience.look(&seen, now) {
+            let why = self.state.patience.hold.clone();
+            self.event(Event::Hold { why });
+            let kept = self.kept.borrow().clone();
+            self.tell_room(&kept);
+            self.hand_on();
+        }
+        self.state.patience.due(now)
     }
 
     /// Lets everybody who is about to post something do so first: the more is followed together, the fewer wakes, syncs
@@ -274,13 +305,19 @@ impl Owner {
         self.follow_kept(&kept);
     }
 
-    fn follow_kept(&mut self, kept: &Kept) {
-        let full = kept.full(self.state.safe_bytes);
+    /// Says whether there is room for orders.
+    fn tell_room(&mut self, kept: &Kept) {
+        let held = self.state.patience.hold.clone();
+        let full = held.or_else(|| kept.full(self.state.safe_bytes));
         if full.is_some() != self.state.full {
             self.state.full = full.is_some();
             show_full(&self.readiness, full.as_deref());
             self.event(Event::Room { full });
         }
+    }
+
+    fn follow_kept(&mut self, kept: &Kept) {
+        self.tell_room(kept);
         let through = kept.through;
         while let Some((sequence, _, _)) = self.state.unsafe_records.front()
             && *sequence <= through
@@ -311,6 +348,9 @@ impl Owner {
                 // Whatever came after it would be kept under another number.
                 self.state.broken = Some(Broken::Record { sequence, source });
                 return;
+            }
+            if batch.bytes() >= BATCH {
+                self.state.batches.extend(self.state.batch.take());
             }
             let unsafe_records = &mut self.state.unsafe_records;
             unsafe_records.push_back((sequence, record, told));
@@ -374,14 +414,23 @@ impl Owner {
     fn hand_on_once(&mut self) {
         // Tasks first: services work while the disk does.
         self.send_tasks();
-        while let Some(batch) = self.state.batch.take() {
-            match self.commit(batch) {
+        while let Some(batch) = self.next_batch() {
+            if let Some(kept) = self.commit(batch) {
                 // What follows from it may be records again.
-                Some(kept) => self.follow_kept(&kept),
-                None => break,
+                self.follow_kept(&kept);
             }
             self.send_tasks();
         }
+    }
+
+    /// What goes to the log next, if it does not have too much already: handing over never waits.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let has_some = self.state.batch.is_some() || !self.state.batches.is_empty();
+        if !has_some || self.log.waiting() >= WAITING {
+            return None;
+        }
+        let first = self.state.batches.pop_front();
+        first.or_else(|| self.state.batch.take())
     }
 
     fn send_tasks(&mut self) {

@@ -112,6 +112,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Outcome { .. }
         | Event::Durable { .. }
         | Event::Room { .. }
+        | Event::Hold { .. }
         | Event::Applied { .. }
         | Event::Loaded { .. }
         | Event::Found { .. }

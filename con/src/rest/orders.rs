@@ -297,6 +297,11 @@ impl From<Refusal> for Problem {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Self::new(status, "store", "It cannot be kept", text)
             }
+            Refusal::Unsure(_) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "unsure", "It is not known yet", text)
+                    .retry_after(Duration::from_secs(1))
+            }
             Refusal::Unknown(_) => {
                 let title = "There is no such thing";
                 Self::new(StatusCode::NOT_FOUND, "unknown", title, text)

@@ -31,7 +31,8 @@ impl Book {
         if self.has_applied() {
             return Some(Timestamp::default());
         }
-        self.timers.first().map(|(due, _)| *due)
+        let first = self.timers.first().filter(|_| self.hold.is_none());
+        first.map(|(due, _)| *due)
     }
 
     pub(super) fn on_tick(&mut self, now: Timestamp) {

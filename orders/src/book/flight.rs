@@ -105,6 +105,9 @@ impl Book {
 
     /// Hands out what waits for a service, as long as there is somebody to take it.
     pub(super) fn dispatch(&mut self, service: u32, now: Timestamp) {
+        if self.hold.is_some() {
+            return;
+        }
         loop {
             let waiting = &mut self.services[service as usize];
             if waiting.queue.len() == 0 || waiting.paused || waiting.spec.is_none() {

@@ -10,7 +10,8 @@
 //!
 //! `submit` takes orders, `flight` hands tasks out and takes their outcomes, `change` follows what comes of them,
 //! `spawn` has the orders that tasks give rise to, `ask` what clients want otherwise, `due` what time brings, `memory`
-//! what stays in memory, `restore` begins with what was kept, `figures` says how things are.
+//! what stays in memory, `restore` begins with what was kept, `figures` says how things are, `hold` is
+//! for a log that takes nothing.
 
 mod ask;
 mod change;
@@ -18,6 +19,7 @@ mod due;
 mod event;
 mod figures;
 mod flight;
+mod hold;
 mod limit;
 mod memory;
 mod outcome;
@@ -110,6 +112,8 @@ pub struct Book {
     next: u64,
     durable: u64,
     full: Option<Arc<str>>,
+    /// The log takes nothing for now.
+    hold: Option<hold::Hold>,
     waiters: FxHashMap<OrderId, SmallVec<[Ask; 1]>>,
     /// Ends that are not in the store yet.
     ending: FxHashMap<OrderId, Arc<Body>>,
@@ -221,6 +225,7 @@ impl Book {
             next,
             durable: next - 1,
             full: None,
+            hold: None,
             waiters: FxHashMap::default(),
             ending: FxHashMap::default(),
             keys: FxHashMap::default(),
@@ -245,6 +250,9 @@ impl Book {
     }
 
     fn follow(&mut self, event: Event, now: Timestamp) {
+        let Some(event) = self.hold_back(event) else {
+            return;
+        };
         match event {
             Event::Submit {
                 id,
@@ -283,6 +291,7 @@ impl Book {
             } => self.on_outcome(line, ticket, outcome, now),
             Event::Durable { through } => self.on_durable(through, now),
             Event::Room { full } => self.full = full,
+            Event::Hold { why } => self.on_hold(why, now),
             Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
@@ -328,6 +337,9 @@ impl Book {
     fn gate(&mut self, gated: Gated) {
         let last = self.next - 1;
         match gated {
+            Gated::Effect(Effect::Answer { ask, answer }) if self.hold.is_some() => {
+                self.answer_held(ask, answer);
+            }
             Gated::Effect(effect) if last <= self.durable => self.out.effects.push(effect),
             gated => self.gated.push_back((last, gated)),
         }

@@ -147,7 +147,7 @@ impl Book {
         if payload.len() > RESULT_BYTES {
             let reason =
                 format!("the answer is longer than {RESULT_BYTES} bytes; answer with a blob");
-            return Said::Missed(MissCode::Refused, reason);
+            return Said::Missed(MissCode::Nonsense, reason);
         }
         let nonsense = |reason: String| Said::Missed(MissCode::Nonsense, reason);
         let (payload, orders) = match spec.envelope {

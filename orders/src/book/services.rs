@@ -17,6 +17,8 @@ impl Book {
         let slot = self.service_slot(name);
         let service = &mut self.services[slot as usize];
         let concurrency = spec.as_ref().and_then(|spec| spec.concurrency);
+        // One that comes later under this name is another one.
+        service.paused &= spec.is_some();
         service.spec = spec;
         service.wanted = false;
         for line in service.lines.clone() {

@@ -94,7 +94,7 @@ impl Deployer {
             orders,
             store,
             url,
-            client: reqwest::Client::new(),
+            client: endpoint::client(),
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
             seen: AtomicU64::new(0),

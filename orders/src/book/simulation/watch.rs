@@ -249,7 +249,10 @@ impl World {
                 let text = faults[0].detail.clone();
                 assert!(text.contains("there is no service `Z`"), "{text}");
             }
-            Refusal::NotFailed { .. } | Refusal::Full(_) | Refusal::NoTasks(_) => {}
+            Refusal::NotFailed { .. }
+            | Refusal::Full(_)
+            | Refusal::Unsure(_)
+            | Refusal::NoTasks(_) => {}
             Refusal::UnknownClient(_) | Refusal::Outside { .. } | Refusal::Ending => {
                 panic!("{asked:?} is refused: {refusal}");
             }

@@ -7,6 +7,7 @@ use rand::SeedableRng;
 use serde_json::{Value, json};
 
 mod asks;
+mod hold;
 mod longest;
 mod spawn;
 mod tasks;

@@ -314,13 +314,18 @@ fn a_service_with_bytes_is_handed_its_input_in_that_form() {
 }
 
 #[test]
-fn an_answer_that_no_record_would_hold_is_refused_and_says_what_to_do() {
+fn an_answer_that_no_record_would_hold_is_an_attempt_in_vain_and_says_what_to_do() {
     let mut world = World::new();
     let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
-    world.work(|_| reply(format!("\"{}\"", "x".repeat(2 << 20))));
+    for _ in 0..5 {
+        assert_eq!(world.handed.len(), 1);
+        world.work(|_| reply(format!("\"{}\"", "x".repeat(2 << 20))));
+        world.pass(Duration::from_secs(60));
+    }
     let id = world.id(ask);
     let (code, reason) = world.end(id);
     assert_eq!(code, EndCode::Failed);
+    assert!(reason.starts_with("task `A`, 5 attempts: "), "{reason}");
     assert!(reason.ends_with("bytes; answer with a blob"), "{reason}");
 }
 
