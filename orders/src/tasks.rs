@@ -357,9 +357,8 @@ fn condition(text: &str) -> Result<Condition, (String, String)> {
 fn deadline(text: &str) -> Option<Duration> {
     let text = json::string(text)?;
     let deadline = humantime_serde::re::humantime::parse_duration(&text).ok()?;
-    (MIN_DEADLINE..=MAX_DEADLINE)
-        .contains(&deadline)
-        .then_some(deadline)
+    let is_sound = (MIN_DEADLINE..=MAX_DEADLINE).contains(&deadline);
+    is_sound.then_some(deadline)
 }
 
 fn names(tasks: &[Task], stages: &[Stage]) -> Json {

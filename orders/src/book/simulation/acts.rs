@@ -15,8 +15,9 @@ use super::{
     world::{Asked, Coming, World},
 };
 use crate::{
-    book::{Ask, Event, LineId},
+    book::{Ask, Event, LineId, Output},
     contract::Contract,
+    record::What,
     submission::Submission,
 };
 
@@ -302,6 +303,19 @@ impl World {
                     self.event(Event::Copies { line, copies });
                 }
             }
+        }
+    }
+
+    /// Now and then everything ends in the midst of what belongs together, of ends that follow from others above all.
+    pub(super) fn crash_between(&mut self, out: &Output) {
+        let mut changes = out.records.iter().flat_map(|(record, _)| &record.changes);
+        let is_left = changes.any(|change| match &change.what {
+            Some(What::Ended(ended)) => ended.reason.ends_with("waits for it no more"),
+            _ => false,
+        });
+        let percent = if is_left { 40 } else { 8 };
+        if out.records.len() > 1 && self.faults && self.chance(percent) {
+            self.come(Duration::ZERO, Coming::Crash);
         }
     }
 
