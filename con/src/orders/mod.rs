@@ -216,6 +216,11 @@ impl Orders {
         self.post(Post::Event(Event::Service { name, spec })).await;
     }
 
+    /// A service is wanted no more: done, or refused because active orders may need it.
+    async fn remove_service(&self, name: Arc<str>) -> Answer {
+        self.ask(|ask| Event::RemoveService { name, ask }).await
+    }
+
     /// A service is held up, or goes on.
     pub async fn pause_service(&self, name: Arc<str>, paused: bool) {
         self.post(Post::Event(Event::PauseService { name, paused }))

@@ -97,6 +97,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Wait { ask, .. }
         | Event::Cancel { ask, .. }
         | Event::Retry { ask, .. }
+        | Event::RemoveService { ask, .. }
         | Event::Pause { ask, .. } => Some(*ask),
         Event::PauseService { .. }
         | Event::Service { .. }

@@ -290,6 +290,7 @@ impl From<Refusal> for Problem {
             Refusal::Invalid(faults) => problem::Refusal::Invalid { faults }.into(),
             Refusal::TooMany { after, .. } => too_many(after),
             Refusal::TooManyActive { .. } => too_many(Duration::from_secs(1)),
+            Refusal::InUse(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::OtherBody(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::HasEnded { .. } => conflict("ended", "The order has ended"),
             Refusal::NotFailed { .. } => conflict("not-failed", "The order has not failed"),

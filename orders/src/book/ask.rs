@@ -74,6 +74,9 @@ pub enum Refusal {
     /// There is no room to keep it.
     #[error("no order can be kept now: {0}")]
     Full(String),
+    /// Active orders may need the service.
+    #[error("{0}")]
+    InUse(String),
     /// What was recorded is not kept yet, and may never be.
     #[error(
         "it is not known yet what is kept of it: {0}; ask again later, or send it again with the same idempotency key"

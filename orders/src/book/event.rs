@@ -79,6 +79,13 @@ pub enum Event {
         /// What it is.
         spec: Option<Arc<ServiceSpec>>,
     },
+    /// A service is wanted no more; it stays if an active order may need it.
+    RemoveService {
+        /// Its name.
+        name: Arc<str>,
+        /// Who is answered.
+        ask: Ask,
+    },
     /// A client is there, or changed; none: it is there no more.
     Client {
         /// Its name.
