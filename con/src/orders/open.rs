@@ -148,7 +148,7 @@ pub async fn open(
         changes: changes.clone(),
         wanted: wants,
         ends,
-        readiness,
+        readiness: readiness.clone(),
         end: end.clone(),
         state: Carrying::default(),
     };
@@ -162,6 +162,7 @@ pub async fn open(
         lists,
         blobs,
         store,
+        readiness,
         kept: kept_by,
         applied: applied_by,
         changes,

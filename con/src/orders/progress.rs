@@ -112,6 +112,8 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Hold { .. }
         | Event::Applied { .. }
         | Event::Loaded { .. }
+        | Event::Unread { .. }
+        | Event::Unfound { .. }
         | Event::Found { .. }
         | Event::Delivered { .. }
         | Event::Tick => None,

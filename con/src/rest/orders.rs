@@ -298,6 +298,16 @@ impl From<Refusal> for Problem {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Self::new(status, "store", "It cannot be kept", text)
             }
+            // The system says so where the store says why.
+            Refusal::Away(why) if why.contains("No space left on device") => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, "store", "The disk is full", text)
+            }
+            Refusal::Away(_) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "store-away", "The store cannot be read", text)
+                    .retry_after(Duration::from_secs(1))
+            }
             Refusal::Unsure(_) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 Self::new(status, "unsure", "It is not known yet", text)

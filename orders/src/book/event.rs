@@ -158,6 +158,22 @@ pub enum Event {
         /// The order; none: there is no such order.
         body: Option<Box<Body>>,
     },
+    /// The store cannot be read now: nobody knows what it has of an order.
+    Unread {
+        /// The order.
+        id: OrderId,
+        /// Why.
+        why: String,
+    },
+    /// The store cannot be read now: nobody knows who used an idempotency key.
+    Unfound {
+        /// The client.
+        client: Arc<str>,
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
+    },
     /// What the store has under an idempotency key.
     Found {
         /// The client.

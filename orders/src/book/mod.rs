@@ -297,6 +297,8 @@ impl Book {
             Event::Hold { why } => self.on_hold(why, now),
             Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
+            Event::Unread { id, why } => self.on_unread(id, &why, now),
+            Event::Unfound { client, key, why } => self.on_unfound(&client, key, &why),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
             Event::Delivered {
                 id,

@@ -252,6 +252,7 @@ impl World {
             Refusal::NotFailed { .. }
             | Refusal::Full(_)
             | Refusal::Unsure(_)
+            | Refusal::Away(_)
             | Refusal::InUse(_)
             | Refusal::NoTasks(_) => {}
             Refusal::UnknownClient(_) | Refusal::Outside { .. } | Refusal::Ending => {
