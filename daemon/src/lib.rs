@@ -12,6 +12,7 @@ pub mod thread;
 pub mod writer;
 
 mod clock;
+mod http;
 mod run;
 
 pub use clock::wall_clock;

@@ -141,21 +141,14 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
 /// Serves a router until shutdown; requests under way are finished first.
 ///
 /// # Errors
-/// The listener fails.
+/// None for now: a listener that fails is tried again.
 pub async fn serve(
     bound: Bound,
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    use axum::serve::ListenerExt;
-    let listener = bound.listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "no TCP_NODELAY");
-        }
-    });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    crate::http::serve(bound, router, shutdown).await;
+    Ok(())
 }
 
 #[cfg(test)]

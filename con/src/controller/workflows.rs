@@ -68,6 +68,11 @@ impl Controller {
         Ok(())
     }
 
+    /// Whether there is such a workflow.
+    pub fn has(&self, workflow_id: WorkflowId) -> bool {
+        self.state().cluster.workflow(workflow_id).is_some()
+    }
+
     /// How a workflow is, as its domain says.
     ///
     /// # Errors

@@ -31,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
     body::Body,
     book::{Answer, Ask, BookFigures, Event, LineId, Outcome, Refusal, Ticket},
@@ -57,6 +58,8 @@ pub use progress::Broken;
 const INBOX: usize = 4096;
 /// Changes of orders that those who watch may be behind.
 const WATCH: usize = 4096;
+/// How long the store is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settings of the orders of one ε-CON.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
@@ -130,6 +133,8 @@ struct Inner {
     lists: Lists,
     blobs: blobs::Blobs,
     store: Arc<dyn Store>,
+    /// Says what is amiss.
+    readiness: Readiness,
     /// Up to which record the log is safe, and the store has it.
     kept: watch::Receiver<progress::Kept>,
     applied: watch::Receiver<u64>,
@@ -202,19 +207,32 @@ impl Orders {
     }
 
     /// The store, when it has everything that was acknowledged before.
-    pub async fn store(&self) -> Arc<dyn Store> {
+    ///
+    /// # Errors
+    /// It does not have that in time, and why.
+    pub async fn store(&self) -> Result<Arc<dyn Store>, Refusal> {
         let through = self.0.kept.borrow().through;
         let mut applied = self.0.applied.clone();
         if *applied.borrow() < through {
             self.post(Post::CatchUp).await;
-            applied.wait_for(|applied| *applied >= through).await.ok();
+            let caught_up = applied.wait_for(|applied| *applied >= through);
+            if tokio::time::timeout(PATIENCE, caught_up).await.is_err() {
+                let why = self.0.readiness.report().reasons.remove(rows::PART);
+                let why = why.unwrap_or_else(|| "they are far behind the log".to_owned());
+                return Err(Refusal::Away(why));
+            }
         }
-        Arc::clone(&self.0.store)
+        Ok(Arc::clone(&self.0.store))
     }
 
     /// A service is there, changed or gone.
     pub async fn set_service(&self, name: Arc<str>, spec: Option<Arc<ServiceSpec>>) {
         self.post(Post::Event(Event::Service { name, spec })).await;
+    }
+
+    /// A service is wanted no more: done, or refused because active orders may need it.
+    async fn remove_service(&self, name: Arc<str>) -> Answer {
+        self.ask(|ask| Event::RemoveService { name, ask }).await
     }
 
     /// A service is held up, or goes on.

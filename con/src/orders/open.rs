@@ -148,13 +148,13 @@ pub async fn open(
         changes: changes.clone(),
         wanted: wants,
         ends,
-        readiness,
+        readiness: readiness.clone(),
         end: end.clone(),
         state: Carrying::default(),
     };
-    let weak = inbox.downgrade();
-    let outputs = Outputs::new(settings.results_dir.clone(), weak.clone());
-    let reading = reads::run(Arc::clone(&store), lists.clone(), asked, weak);
+    let kept_ends = (Arc::clone(&store), lists.clone());
+    let outputs = Outputs::new(&settings.results_dir, inbox.downgrade(), kept_ends);
+    let reading = reads::run(Arc::clone(&store), lists.clone(), asked, inbox.downgrade());
     let orders = Orders(Arc::new(Inner {
         inbox,
         asks: 0.into(),
@@ -162,6 +162,7 @@ pub async fn open(
         lists,
         blobs,
         store,
+        readiness,
         kept: kept_by,
         applied: applied_by,
         changes,

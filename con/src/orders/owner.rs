@@ -378,9 +378,7 @@ impl Owner {
             }
             Effect::Deliver(body) => {
                 if self.ends.try_send(body).is_err() {
-                    tracing::warn!(
-                        "too many ends of orders are to be told: some are told after the next start"
-                    );
+                    tracing::warn!("too many ends of orders are to be told: some are told later");
                 }
             }
             Effect::Wanted { service } => {

@@ -101,6 +101,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Wait { ask, .. }
         | Event::Cancel { ask, .. }
         | Event::Retry { ask, .. }
+        | Event::RemoveService { ask, .. }
         | Event::Pause { ask, .. } => Some(*ask),
         Event::PauseService { .. }
         | Event::Service { .. }
@@ -115,6 +116,8 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Hold { .. }
         | Event::Applied { .. }
         | Event::Loaded { .. }
+        | Event::Unread { .. }
+        | Event::Unfound { .. }
         | Event::Found { .. }
         | Event::Delivered { .. }
         | Event::Tick => None,

@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const FORGET: Duration = Duration::from_secs(60);
 const FORGET_AT_ONCE: usize = 5_000;
 /// The part of `/readyz`.
-const PART: &str = "order rows";
+pub(super) const PART: &str = "order rows";
 
 /// What brings records to the store.
 pub(super) struct Applier {

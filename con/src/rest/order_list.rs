@@ -64,13 +64,15 @@ struct Filter {
         ("limit" = Option<usize>, Query, description = "At most so many, 1 to 1000; 100 unless said otherwise"),
         ("cursor" = Option<String>, Query, description = "`next` of the page before"),
     ),
-    responses((status = 200, body = Object), (status = 422, description = "A filter is wrong", body = Problem)))]
+    responses((status = 200, body = Object), (status = 422, description = "A filter is wrong", body = Problem),
+        (status = 503, description = "The store cannot be read now", body = Problem),
+        (status = 507, description = "The disk is full", body = Problem)))]
 pub(super) async fn list(
     State(orders): State<Orders>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<OrderPage>, Problem> {
     let filter = Filter::read(query.as_deref().unwrap_or_default())?;
-    let store = orders.store().await;
+    let store = orders.store().await?;
     let lists = orders.lists().clone();
     let page = tokio::task::spawn_blocking(move || filter.page(&*store, &lists)).await;
     match page {

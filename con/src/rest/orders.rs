@@ -359,12 +359,23 @@ impl From<Refusal> for Problem {
             Refusal::Invalid(faults) => problem::Refusal::Invalid { faults }.into(),
             Refusal::TooMany { after, .. } => too_many(after),
             Refusal::TooManyActive { .. } => too_many(Duration::from_secs(1)),
+            Refusal::InUse(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::OtherBody(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::HasEnded { .. } => conflict("ended", "The order has ended"),
             Refusal::NotFailed { .. } => conflict("not-failed", "The order has not failed"),
             Refusal::Full(_) => {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Self::new(status, "store", "It cannot be kept", text)
+            }
+            // The system says so where the store says why.
+            Refusal::Away(why) if why.contains("No space left on device") => {
+                let status = StatusCode::INSUFFICIENT_STORAGE;
+                Self::new(status, "store", "The disk is full", text)
+            }
+            Refusal::Away(_) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "store-away", "The store cannot be read", text)
+                    .retry_after(Duration::from_secs(1))
             }
             Refusal::Unsure(_) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;

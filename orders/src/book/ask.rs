@@ -74,6 +74,14 @@ pub enum Refusal {
     /// There is no room to keep it.
     #[error("no order can be kept now: {0}")]
     Full(String),
+    /// The store cannot be read, or is far behind.
+    #[error(
+        "the orders that are kept cannot be read now: {0}; it goes on by itself when that is mended"
+    )]
+    Away(String),
+    /// Active orders may need the service.
+    #[error("{0}")]
+    InUse(String),
     /// What was recorded is not kept yet, and may never be.
     #[error(
         "it is not known yet what is kept of it: {0}; ask again later, or send it again with the same idempotency key"

@@ -23,6 +23,7 @@ pub(super) enum Due {
     Task(u16),
     Again(u16),
     Begin,
+    Orphan,
 }
 
 impl Book {
@@ -65,6 +66,10 @@ impl Book {
             Due::Deadline => self.on_deadline(entry.slot, now),
             Due::Task(position) => self.on_task_deadline(entry.slot, position, now),
             Due::Begin => self.queue_current(entry.slot, now),
+            Due::Orphan => {
+                let id = self.orders[entry.slot as usize].id;
+                self.end_orphan(id, now);
+            }
             Due::Again(position) => {
                 let entry = Entry { position, ..entry };
                 if let Some(service) = self.enqueue(entry, true, now) {

@@ -79,6 +79,13 @@ pub enum Event {
         /// What it is.
         spec: Option<Arc<ServiceSpec>>,
     },
+    /// A service is wanted no more; it stays if an active order may need it.
+    RemoveService {
+        /// Its name.
+        name: Arc<str>,
+        /// Who is answered.
+        ask: Ask,
+    },
     /// A client is there, or changed; none: it is there no more.
     Client {
         /// Its name.
@@ -150,6 +157,22 @@ pub enum Event {
         id: OrderId,
         /// The order; none: there is no such order.
         body: Option<Box<Body>>,
+    },
+    /// The store cannot be read now: nobody knows what it has of an order.
+    Unread {
+        /// The order.
+        id: OrderId,
+        /// Why.
+        why: String,
+    },
+    /// The store cannot be read now: nobody knows who used an idempotency key.
+    Unfound {
+        /// The client.
+        client: Arc<str>,
+        /// The key.
+        key: String,
+        /// Why.
+        why: String,
     },
     /// What the store has under an idempotency key.
     Found {

@@ -1,10 +1,14 @@
 //! What of the orders is in memory: all of those at work, and of those that wait as much as there is room for.
 
+use std::time::Duration;
+
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Book, Effect, Entry, Event};
+use super::{Answer, Ask, Book, Due, Effect, Entry, Event, Refusal, Timer};
 use crate::{body::Body, json::Json};
 
+/// After how long an order is asked for again that could not be read.
+const UNREAD: Duration = Duration::from_secs(1);
 /// So much is forgotten with each event.
 const FORGOTTEN: usize = 32;
 /// How many orders of a service may be on their way from the store.
@@ -178,6 +182,41 @@ impl Book {
         }
     }
 
+    /// The store cannot be read: whoever asked is answered, and what is to be done is tried again a little later.
+    pub(super) fn on_unread(&mut self, id: OrderId, why: &str, now: Timestamp) {
+        let slot = self.index.get(&id).copied();
+        for parked in self.loading.remove(&id).unwrap_or_default() {
+            let again = |entry: Entry| Some(Due::Again(entry.position));
+            let due = match parked {
+                Parked::Event(event) => {
+                    if let Some(ask) = asked(&event) {
+                        self.answer(ask, Answer::Refused(Refusal::Away(why.to_owned())));
+                    }
+                    None
+                }
+                Parked::Turn(entry, service) => {
+                    self.services[service as usize].loading -= 1;
+                    again(entry)
+                }
+                Parked::Queue(entry) => again(entry),
+                Parked::TaskDeadline(entry) => Some(Due::Task(entry.position)),
+                Parked::Begin => Some(Due::Begin),
+                Parked::Deadline => Some(Due::Deadline),
+                Parked::Orphan => Some(Due::Orphan),
+            };
+            let order = slot.and_then(|slot| Some((slot, self.orders.get(slot as usize)?)));
+            if let (Some(what), Some((slot, order))) = (due, order) {
+                let generation = order.generation;
+                let timer = Timer::Order {
+                    slot,
+                    generation,
+                    what,
+                };
+                self.timers.insert((now + UNREAD, timer));
+            }
+        }
+    }
+
     fn take_in(&mut self, slot: u32, body: Box<Body>) {
         let order = &mut self.orders[slot as usize];
         if order.body.is_none() {
@@ -185,6 +224,19 @@ impl Book {
             self.resident += order.weight;
             order.body = Some(body);
         }
+    }
+}
+
+/// Who is answered by what was parked.
+fn asked(event: &Event) -> Option<Ask> {
+    match event {
+        Event::Look { ask, .. }
+        | Event::Wait { ask, .. }
+        | Event::Cancel { ask, .. }
+        | Event::Retry { ask, .. }
+        | Event::Pause { ask, .. } => Some(*ask),
+        // Nothing else is parked.
+        _ => None,
     }
 }
 

@@ -166,6 +166,8 @@ struct Service {
     queue: Queue,
     /// Tasks of active orders that are not done.
     to_do: u64,
+    /// Tasks of active orders that it may have to take back.
+    undos: u64,
     in_flight: u32,
     /// Orders being loaded whose turn has come.
     loading: u32,
@@ -276,6 +278,7 @@ impl Book {
             Event::Pause { id, paused, ask } => self.on_pause(id, paused, ask, now),
             Event::PauseService { name, paused } => self.on_pause_service(&name, paused, now),
             Event::Service { name, spec } => self.on_service(&name, spec, now),
+            Event::RemoveService { name, ask } => self.on_remove_service(&name, ask, now),
             Event::Client { name, contract } => self.on_client(&name, contract),
             Event::LineOpened {
                 line,
@@ -295,6 +298,8 @@ impl Book {
             Event::Hold { why } => self.on_hold(why, now),
             Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
+            Event::Unread { id, why } => self.on_unread(id, &why, now),
+            Event::Unfound { client, key, why } => self.on_unfound(&client, key, &why),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
             Event::Delivered {
                 id,

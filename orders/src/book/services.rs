@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edgeless_types::Timestamp;
 
-use super::{Book, Client, Line, LineId, Service, Window};
+use super::{Answer, Ask, Book, Client, Effect, Line, LineId, Refusal, Service, Window};
 use crate::{body::Body, contract::Contract, service::ServiceSpec};
 
 impl Book {
@@ -27,6 +27,32 @@ impl Book {
             }
         }
         self.dispatch(slot, now);
+    }
+
+    /// Nothing is recorded about services: whoever asks is answered at once.
+    pub(super) fn on_remove_service(&mut self, name: &str, ask: Ask, now: Timestamp) {
+        let slot = self.service_slot(name);
+        let Service { to_do, undos, .. } = self.services[slot as usize];
+        let why = match (to_do, undos) {
+            (0, 0) => None,
+            (0, _) => Some(format!(
+                "active orders may need the service `{name}` to take back {undos} of their tasks"
+            )),
+            (_, _) => Some(format!(
+                "active orders have {to_do} tasks for the service `{name}`"
+            )),
+        };
+        let answer = match why {
+            Some(why) => {
+                let why = format!("{why}; wait for them or cancel them");
+                Answer::Refused(Refusal::InUse(why))
+            }
+            None => {
+                self.on_service(name, None, now);
+                Answer::Done
+            }
+        };
+        self.out.effects.push(Effect::Answer { ask, answer });
     }
 
     pub(super) fn on_pause_service(&mut self, name: &str, paused: bool, now: Timestamp) {
@@ -127,6 +153,16 @@ impl Book {
     /// Adds the tasks of an order that are still to be done, or takes those away that were left.
     pub(super) fn count_tasks(&mut self, body: &Body, sign: i64) {
         self.count_services(&body.to_do(), sign);
+        for name in body
+            .list
+            .tasks()
+            .iter()
+            .filter_map(|task| task.undo.as_ref())
+        {
+            let slot = self.service_slot(name);
+            let undos = &mut self.services[slot as usize].undos;
+            *undos = undos.saturating_add_signed(sign);
+        }
     }
 
     /// The same by the names of their services.

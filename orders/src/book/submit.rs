@@ -72,6 +72,17 @@ impl Book {
         }
     }
 
+    /// Nobody can say who used a key: the order is not taken, because it may have been before.
+    pub(super) fn on_unfound(&mut self, client: &str, key: String, why: &str) {
+        let Some(client) = self.client_index.get(client).copied() else {
+            return;
+        };
+        let place = (client, key.into_boxed_str());
+        for asked in self.finding.remove(&place).unwrap_or_default() {
+            self.answer(asked.ask, Answer::Refused(Refusal::Away(why.to_owned())));
+        }
+    }
+
     /// The key was used before: it is the same order, or a mistake.
     fn answer_same(&mut self, asked: &Asked, id: OrderId, digest: [u8; 32]) {
         let key = asked.submission.key.as_ref();

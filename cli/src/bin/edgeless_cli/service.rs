@@ -286,6 +286,12 @@ fn tell(service: &Service) -> String {
         name, state, spec, ..
     } = service;
     let mut lines = vec![format!("service {name} is {state}, done by {}", what(spec))];
+    lines.extend(
+        service
+            .reason
+            .iter()
+            .map(|reason| format!("it waits: {reason}")),
+    );
     let envelope = match spec.envelope {
         true => ", in an envelope",
         false => "",

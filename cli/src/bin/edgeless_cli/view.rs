@@ -319,6 +319,7 @@ pub(crate) struct ServiceFigures {
 pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) state: String,
+    pub(crate) reason: Option<String>,
     pub(crate) spec: ServiceSpec,
     pub(crate) workflow_id: Option<String>,
     pub(crate) figures: Option<ServiceFigures>,

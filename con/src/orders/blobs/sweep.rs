@@ -52,6 +52,8 @@ pub(in crate::orders) async fn run(
         };
         let (store, blobs) = (orders.store().await, orders.blobs().clone());
         drop(orders);
+        // What is behind would not name all that is in use.
+        let Ok(store) = store else { continue };
         let swept = move || blobs.sweep(&*store, SystemTime::now(), age);
         match tokio::task::spawn_blocking(swept).await {
             Ok(Ok(0)) => {}

@@ -8,7 +8,7 @@ use std::{
 
 use edgeless_types::{DomainId, OrderDemand};
 
-use super::{Deployed, Deployer, unstarted::Unstarted, workflow::FUNCTION};
+use super::{Deployed, Deployer, jobs::Jobs, workflow::FUNCTION};
 use crate::problem::Refusal;
 
 /// Fewer tasks a second than this are none: means fade out without end.
@@ -32,14 +32,6 @@ impl Deployer {
             return self.ensure(name).await;
         }
         Ok(())
-    }
-
-    /// Tries again to start what could not be started.
-    pub(super) async fn ensure_all(&self, unstarted: &mut Unstarted) {
-        for name in unstarted.names() {
-            let ensured = self.ensure(&name).await;
-            unstarted.follow(&name, ensured);
-        }
     }
 
     /// Says in the domains what orders want of services.
@@ -72,7 +64,7 @@ impl Deployer {
     }
 
     /// Switches off what has been idle for long enough.
-    pub(super) async fn look(&self) {
+    pub(super) async fn look(&self, jobs: &mut Jobs) {
         let Some(figures) = self.0.orders.figures().await else {
             return;
         };
@@ -93,14 +85,18 @@ impl Deployer {
             }
         }
         for name in idle {
-            if let Err(refusal) = self.switch_off(&name).await {
-                tracing::warn!(service = name, %refusal, "an idle service cannot be switched off");
-            }
+            let services = self.clone();
+            jobs.begin(name.as_str().into(), async move {
+                if let Err(refusal) = services.switch_off(&name).await {
+                    tracing::warn!(service = name, %refusal, "an idle service cannot be switched off");
+                }
+                Ok(())
+            });
         }
     }
 
     async fn switch_off(&self, name: &str) -> Result<(), Refusal> {
-        let _changing = self.0.changing.lock().await;
+        let _turn = self.0.turns.of(name).await;
         let Some(mut record) = self.record(name) else {
             return Ok(());
         };

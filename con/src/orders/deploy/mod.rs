@@ -2,6 +2,9 @@
 //! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
 
 mod idle;
+mod jobs;
+mod start;
+mod turns;
 mod unstarted;
 mod view;
 mod workflow;
@@ -12,8 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orders::{service::ServiceSpec, stages::reserved, tasks::is_service_name};
-use edgeless_types::CodeDigest;
+use edgeless_orders::{
+    book::{self, Answer},
+    service::ServiceSpec,
+    stages::reserved,
+    tasks::is_service_name,
+};
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
@@ -23,7 +30,7 @@ use uuid::Uuid;
 
 use super::{Orders, endpoint};
 use crate::{
-    controller::{Controller, Wait},
+    controller::Controller,
     problem::{Fault, Refusal},
     store::{Store, Write},
 };
@@ -33,8 +40,8 @@ const TELL: Duration = Duration::from_secs(1);
 /// How often idle services are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
-use unstarted::Unstarted;
-use view::view;
+use jobs::Jobs;
+use turns::Turns;
 pub use view::{ServiceRecord, ServiceView};
 
 /// Keeps services and what runs for them; cheap to clone.
@@ -53,8 +60,8 @@ struct Inner {
     changed: Notify,
     /// The last record when the domains were told what orders want.
     seen: AtomicU64,
-    /// One change of services at a time.
-    changing: tokio::sync::Mutex<()>,
+    /// One change of a service at a time.
+    turns: Turns,
 }
 
 struct Deployed {
@@ -98,17 +105,20 @@ impl Deployer {
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
             seen: AtomicU64::new(0),
-            changing: tokio::sync::Mutex::new(()),
+            turns: Turns::default(),
         }))
     }
 
     /// Runs what is to run, starts what is wanted and switches off what is idle, until shutdown.
     pub async fn run(self, mut wanted: mpsc::Receiver<Arc<str>>, shutdown: CancellationToken) {
         let names: Vec<String> = self.services().keys().cloned().collect();
-        let mut unstarted = Unstarted::default();
+        let mut jobs = Jobs::default();
         for name in names {
-            let begun = self.begin(&name).await;
-            unstarted.follow(&name.into(), begun);
+            let services = self.clone();
+            jobs.begin(
+                name.as_str().into(),
+                async move { services.begin(&name).await },
+            );
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -121,39 +131,22 @@ impl Deployer {
             let may_idle = self.any_may_idle();
             let any_runs = self.any_runs();
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return jobs.end().await,
                 () = self.0.changed.notified() => {}
+                () = jobs.one_done() => {}
                 name = wanted.recv() => {
                     let Some(name) = name else { return };
-                    let ensured = self.ensure(&name).await;
-                    unstarted.follow(&name, ensured);
+                    self.ensure_soon(&mut jobs, name);
                 }
-                _ = retry.tick(), if !unstarted.is_empty() => {
-                    self.ensure_all(&mut unstarted).await;
+                _ = retry.tick(), if !jobs.unstarted().is_empty() => {
+                    for name in jobs.unstarted().names() {
+                        self.ensure_soon(&mut jobs, name);
+                    }
                 }
-                _ = look.tick(), if may_idle => self.look().await,
+                _ = look.tick(), if may_idle => self.look(&mut jobs).await,
                 _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
             }
         }
-    }
-
-    /// All services.
-    pub async fn list(&self) -> Vec<ServiceView> {
-        let figures = self.0.orders.figures().await;
-        let services = self.services();
-        let view =
-            |(name, deployed): (&String, &Deployed)| view(name, &deployed.record, figures.as_ref());
-        services.iter().map(view).collect()
-    }
-
-    /// One service.
-    ///
-    /// # Errors
-    /// There is none.
-    pub async fn inspect(&self, name: &str) -> Result<ServiceView, Refusal> {
-        let figures = self.0.orders.figures().await;
-        let record = self.record(name).ok_or_else(|| unknown(name))?;
-        Ok(view(name, &record, figures.as_ref()))
     }
 
     /// Defines a service or changes it; whether it is new.
@@ -170,7 +163,7 @@ impl Deployer {
         if !faults.is_empty() {
             return Err(Refusal::Invalid { faults });
         }
-        let _changing = self.0.changing.lock().await;
+        let _turn = self.0.turns.of(name).await;
         let before = self.record(name);
         if spec.class_specification.is_some() {
             let workflow = self.workflow(name, &spec)?;
@@ -184,6 +177,7 @@ impl Deployer {
         };
         if let Some(before) = &before {
             (record.start, record.workflow_id) = (before.start, before.workflow_id);
+            self.forget_gone(&mut record);
         }
         if let Some(workflow_id) = record.workflow_id {
             match record.spec.class_specification.is_some() {
@@ -215,16 +209,16 @@ impl Deployer {
     /// # Errors
     /// There is none, active orders need it, or its end cannot be kept.
     pub async fn delete(&self, name: &str) -> Result<(), Refusal> {
-        let _changing = self.0.changing.lock().await;
+        let _turn = self.0.turns.of(name).await;
         let mut record = self.record(name).ok_or_else(|| unknown(name))?;
-        let figures = self.0.orders.figures().await;
-        let to_do = figures.and_then(|figures| Some(figures.services.get(name)?.tasks_to_do));
-        if let Some(to_do) = to_do.filter(|to_do| *to_do > 0) {
-            return Err(Refusal::Conflict(format!(
-                "active orders have {to_do} tasks for the service `{name}`; wait for them or cancel them"
-            )));
+        match self.0.orders.remove_service(name.into()).await {
+            Answer::Done => {}
+            Answer::Refused(book::Refusal::InUse(why)) => return Err(Refusal::Conflict(why)),
+            Answer::Accepted { .. } | Answer::Order(_) | Answer::Ended(_) | Answer::Refused(_) => {
+                return Err(Refusal::Ending);
+            }
         }
-        self.0.orders.set_service(name.into(), None).await;
+        let paused = record.paused;
         let spec = Arc::new(record.spec.clone());
         let gone = async {
             self.stop(&mut record).await?;
@@ -234,6 +228,7 @@ impl Deployer {
         if let Err(refusal) = gone.await {
             // It is there as before.
             self.0.orders.set_service(name.into(), Some(spec)).await;
+            self.0.orders.pause_service(name.into(), paused).await;
             return Err(refusal);
         }
         self.services().remove(name);
@@ -245,61 +240,12 @@ impl Deployer {
     /// # Errors
     /// There is none, or it cannot be kept.
     pub async fn pause(&self, name: &str, paused: bool) -> Result<ServiceView, Refusal> {
-        let _changing = self.0.changing.lock().await;
+        let _turn = self.0.turns.of(name).await;
         let mut record = self.record(name).ok_or_else(|| unknown(name))?;
         record.paused = paused;
         self.keep(name, record).await?;
         self.0.orders.pause_service(name.into(), paused).await;
         self.inspect(name).await
-    }
-
-    /// Tasks wait for a service: somebody has to be there.
-    ///
-    /// # Errors
-    /// It has to be tried again.
-    async fn ensure(&self, name: &str) -> Result<(), Refusal> {
-        let _changing = self.0.changing.lock().await;
-        match self.record(name) {
-            Some(record)
-                if record.workflow_id.is_none() && record.spec.class_specification.is_some() =>
-            {
-                self.start(name).await
-            }
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    async fn start(&self, name: &str) -> Result<(), Refusal> {
-        let Some(mut record) = self.record(name) else {
-            return Ok(());
-        };
-        let workflow = self.workflow(name, &record.spec)?;
-        let key = (
-            format!("service {name} {}", record.start),
-            CodeDigest::of(name.as_bytes()),
-        );
-        let status = self
-            .0
-            .con
-            .start(workflow, Wait::Yes, Some(key))
-            .await
-            .map_err(of_service)?;
-        record.workflow_id = Some(status.workflow_id);
-        tracing::info!(service = name, "a service is started");
-        self.keep(name, record).await
-    }
-
-    /// Stops what runs for a service; the record says so, and is not kept yet.
-    async fn stop(&self, record: &mut ServiceRecord) -> Result<(), Refusal> {
-        if let Some(workflow_id) = record.workflow_id.take() {
-            record.start = Uuid::new_v4();
-            match self.0.con.stop(workflow_id).await {
-                // Somebody else has stopped it.
-                Ok(()) | Err(Refusal::Unknown { .. }) => {}
-                Err(refusal) => return Err(refusal),
-            }
-        }
-        Ok(())
     }
 
     fn open_endpoint(&self, name: &str, spec: &ServiceSpec) {

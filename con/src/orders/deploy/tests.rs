@@ -4,7 +4,7 @@ use std::{path::Path, sync::atomic::Ordering::SeqCst};
 
 use edgeless_daemon::{code::CodeStore, status::Readiness};
 use edgeless_orders::{book::Answer, submission::Submission};
-use edgeless_types::{OrderId, Timestamp};
+use edgeless_types::{CodeDigest, OrderId, Timestamp};
 use prometheus_client::registry::Registry;
 use rand::{SeedableRng, rngs::SmallRng};
 use serde_json::json;
@@ -123,7 +123,35 @@ async fn a_service_that_is_wanted_and_could_not_be_started_is_tried_again() {
     shutdown.cancel();
     running.await.unwrap();
     let view = deployer.inspect("A").await.unwrap();
-    assert_eq!(view.state, "running", "{view:?}");
+    assert_eq!(view.state, "waiting", "{view:?}");
+    assert!(view.reason.is_some(), "{view:?}");
+}
+
+#[tokio::test]
+async fn a_service_whose_workflow_was_stopped_is_started_anew_when_it_is_wanted_or_defined() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let workflow = async || deployer.inspect("A").await.unwrap().workflow_id.unwrap();
+    deployer.ensure("A").await.unwrap();
+    let first = workflow().await;
+    deployer.0.con.stop(first).await.unwrap();
+    deployer.ensure("A").await.unwrap();
+    let second = workflow().await;
+    assert_ne!(first, second);
+    deployer.0.con.stop(second).await.unwrap();
+    let spec = deployer.inspect("A").await.unwrap().spec;
+    deployer
+        .put(
+            "A",
+            ServiceSpec {
+                min_instances: 1,
+                ..spec
+            },
+        )
+        .await
+        .unwrap();
+    assert!(deployer.0.con.has(workflow().await));
 }
 
 #[tokio::test]

@@ -1,9 +1,20 @@
 //! Services as they are kept and as clients see them.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use edgeless_orders::{book::BookFigures, service::ServiceSpec};
 use edgeless_types::WorkflowId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::{Deployer, unknown};
+use crate::{
+    problem::Refusal,
+    status::{WorkflowState, WorkflowStatus},
+};
+
+/// How long the domain of a service may take to say why it waits.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A service as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,8 +35,11 @@ pub struct ServiceRecord {
 pub struct ServiceView {
     /// Its name.
     pub name: String,
-    /// `running`, `off` (idle, or never wanted) or `paused`.
+    /// `running`, `waiting` (nobody takes its tasks yet), `off` (idle, or never wanted) or `paused`.
     pub state: String,
+    /// Why it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it is.
     #[schema(value_type = Object)]
     pub spec: ServiceSpec,
@@ -39,12 +53,76 @@ pub struct ServiceView {
     pub figures: Option<serde_json::Value>,
 }
 
+impl Deployer {
+    /// All services.
+    pub async fn list(&self) -> Vec<ServiceView> {
+        let figures = self.0.orders.figures().await;
+        let mut views: Vec<ServiceView> = {
+            let services = self.services();
+            let services = services.iter();
+            services
+                .map(|(name, deployed)| view(name, &deployed.record, figures.as_ref()))
+                .collect()
+        };
+        if views.iter().any(|view| waits(view, figures.as_ref())) {
+            let all = tokio::time::timeout(PATIENCE, self.0.con.list()).await;
+            let all = all.unwrap_or_default().into_iter();
+            let all: BTreeMap<WorkflowId, WorkflowStatus> =
+                all.map(|status| (status.workflow_id, status)).collect();
+            for view in &mut views {
+                let status = view.workflow_id.and_then(|id| all.get(&id));
+                if let Some(status) = status.filter(|_| waits(view, figures.as_ref())) {
+                    view.say_why(status);
+                }
+            }
+        }
+        views
+    }
+
+    /// One service.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn inspect(&self, name: &str) -> Result<ServiceView, Refusal> {
+        let figures = self.0.orders.figures().await;
+        let record = self.record(name).ok_or_else(|| unknown(name))?;
+        let mut view = view(name, &record, figures.as_ref());
+        if let Some(workflow_id) = view.workflow_id.filter(|_| waits(&view, figures.as_ref())) {
+            let status = self.0.con.inspect(workflow_id);
+            if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, status).await {
+                view.say_why(&status);
+            }
+        }
+        Ok(view)
+    }
+}
+
+/// Whether something runs for a service, as far as ε-CON knows, and nobody takes its tasks.
+fn waits(view: &ServiceView, figures: Option<&BookFigures>) -> bool {
+    let figures = figures.and_then(|figures| figures.services.get(view.name.as_str()));
+    view.state == "running"
+        && view.workflow_id.is_some()
+        && figures.is_some_and(|figures| figures.lines == 0)
+}
+
+impl ServiceView {
+    /// Its workflow waits, and says why.
+    fn say_why(&mut self, status: &WorkflowStatus) {
+        if status.state != WorkflowState::Waiting {
+            return;
+        }
+        let vertices = status.functions.iter().chain(&status.resources);
+        let mut reasons = status
+            .waiting
+            .iter()
+            .chain(vertices.filter_map(|vertex| vertex.waiting.as_ref()));
+        self.state = "waiting".to_owned();
+        self.reason = reasons.next().cloned();
+    }
+}
+
 /// A service as clients see it.
-pub(super) fn view(
-    name: &str,
-    record: &ServiceRecord,
-    figures: Option<&BookFigures>,
-) -> ServiceView {
+fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
     let state = match (
         record.paused,
         record.workflow_id.is_some() || record.spec.url.is_some(),
@@ -57,6 +135,7 @@ pub(super) fn view(
     ServiceView {
         name: name.to_owned(),
         state: state.to_owned(),
+        reason: None,
         spec: record.spec.clone(),
         workflow_id: record.workflow_id,
         figures: figures.and_then(|figures| serde_json::to_value(figures).ok()),

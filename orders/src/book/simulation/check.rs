@@ -158,7 +158,7 @@ impl Book {
                 Timer::Flight(_) => flights += 1,
                 // The end of a pause may come after the order's end, and is passed over then.
                 Timer::Order {
-                    what: Due::Again(_),
+                    what: Due::Again(_) | Due::Orphan,
                     ..
                 } => {}
                 Timer::Order {

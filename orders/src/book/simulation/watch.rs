@@ -252,6 +252,8 @@ impl World {
             Refusal::NotFailed { .. }
             | Refusal::Full(_)
             | Refusal::Unsure(_)
+            | Refusal::Away(_)
+            | Refusal::InUse(_)
             | Refusal::NoTasks(_) => {}
             Refusal::UnknownClient(_) | Refusal::Outside { .. } | Refusal::Ending => {
                 panic!("{asked:?} is refused: {refusal}");

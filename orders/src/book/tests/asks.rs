@@ -243,3 +243,41 @@ fn a_service_that_is_defined_anew_is_not_held_up_as_the_one_before_was() {
     let id = world.id(ask);
     assert_eq!(world.end(id), (EndCode::Completed, "7".to_owned()));
 }
+
+#[test]
+fn a_service_stays_as_long_as_an_active_order_may_need_it_also_to_take_something_back() {
+    let mut world = World::new();
+    world.service("U", 3, &json!({}));
+    let tasks = json!([{"task": "A", "undo": "U"}, "B"]);
+    let ask = world.submit(&json!({"input": 5, "tasks": tasks}));
+    let id = world.id(ask);
+    let remove = |world: &mut World, name: &str| {
+        world.asks += 1;
+        let (name, ask) = (name.into(), Ask(world.asks));
+        world.event(Event::RemoveService { name, ask });
+        match world.answer(ask) {
+            Answer::Done => String::new(),
+            Answer::Refused(refusal) => refusal.to_string(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(remove(&mut world, "B").contains("active orders have 1 tasks for the service `B`"));
+    assert!(remove(&mut world, "U").contains("may need the service `U`"));
+    let (line, handout) = world.handed.pop().unwrap();
+    let (ticket, outcome) = (handout.ticket, arithmetic(&handout));
+    world.event(Event::Outcome {
+        line,
+        ticket,
+        outcome,
+    });
+    assert_eq!(remove(&mut world, "A"), "", "what it had to do is done");
+    world.asks += 1;
+    let (reason, ask) = (String::new(), Ask(world.asks));
+    world.event(Event::Cancel { id, reason, ask });
+    assert!(remove(&mut world, "U").contains("the service `U`"));
+    world.work(|_| reply("1"));
+    assert_eq!(world.end(id).0, EndCode::Cancelled);
+    assert_eq!(remove(&mut world, "U"), "");
+    let late = world.submit(&json!({"input": 5, "tasks": ["U"]}));
+    assert_eq!(world.refusal(late), "there is no service `U`");
+}

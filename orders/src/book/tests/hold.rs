@@ -103,3 +103,33 @@ fn outcomes_are_kept_within_a_bound_and_tasks_beyond_it_are_brought_again_withou
         assert_eq!(world.end(id).0, EndCode::Completed);
     }
 }
+
+#[test]
+fn whoever_asks_for_what_cannot_be_read_is_told_and_orders_go_on_when_it_can() {
+    let mut world = World::new();
+    world.book.settings.resident_bytes = 0;
+    world.event(Event::LineClosed { line: LineId(1) });
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
+    let id = world.id(ask);
+    let through = world.book.next() - 1;
+    world.event(Event::Applied { through });
+    assert!(world.look_at_once(id).is_none(), "it is in the store");
+    world.event(Event::LineOpened {
+        line: LineId(1),
+        service: "A".into(),
+        source: "A-1".into(),
+    });
+    let why = "no space".to_owned();
+    world.event(Event::Unread { id, why });
+    let Some((_, Answer::Refused(Refusal::Away(why)))) = world.answers.last() else {
+        panic!("{:?}", world.answers.last());
+    };
+    assert_eq!(why, "no space");
+    world.loads.clear();
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.loads, [id], "it is asked for again, for its turn");
+    let body = Some(Box::new(world.replayed(id)));
+    world.event(Event::Loaded { id, body });
+    world.work(arithmetic);
+    assert_eq!(world.end(id), (EndCode::Completed, "7".to_owned()));
+}

@@ -1,0 +1,76 @@
+//! Starts and stops what runs for services.
+
+use std::sync::Arc;
+
+use edgeless_types::CodeDigest;
+use uuid::Uuid;
+
+use super::{Deployer, ServiceRecord, jobs::Jobs, of_service};
+use crate::{controller::Wait, problem::Refusal};
+
+impl Deployer {
+    /// Tasks wait for a service: somebody has to be there, without anybody waiting for that.
+    pub(super) fn ensure_soon(&self, jobs: &mut Jobs, name: Arc<str>) {
+        let services = self.clone();
+        let wanted = Arc::clone(&name);
+        jobs.begin(name, async move { services.ensure(&wanted).await });
+    }
+
+    /// Tasks wait for a service: somebody has to be there.
+    ///
+    /// # Errors
+    /// It has to be tried again.
+    pub(super) async fn ensure(&self, name: &str) -> Result<(), Refusal> {
+        let _turn = self.0.turns.of(name).await;
+        let Some(mut record) = self.record(name) else {
+            return Ok(());
+        };
+        self.forget_gone(&mut record);
+        match record.workflow_id.is_none() && record.spec.class_specification.is_some() {
+            true => self.start(name).await,
+            false => Ok(()),
+        }
+    }
+
+    /// A workflow that somebody has stopped does not run: the service is started anew when it is wanted.
+    pub(super) fn forget_gone(&self, record: &mut ServiceRecord) {
+        let workflow_id = record.workflow_id;
+        if workflow_id.is_some_and(|workflow_id| !self.0.con.has(workflow_id)) {
+            (record.workflow_id, record.start) = (None, Uuid::new_v4());
+        }
+    }
+
+    pub(super) async fn start(&self, name: &str) -> Result<(), Refusal> {
+        let Some(mut record) = self.record(name) else {
+            return Ok(());
+        };
+        self.forget_gone(&mut record);
+        let workflow = self.workflow(name, &record.spec)?;
+        let key = (
+            format!("service {name} {}", record.start),
+            CodeDigest::of(name.as_bytes()),
+        );
+        let status = self
+            .0
+            .con
+            .start(workflow, Wait::Yes, Some(key))
+            .await
+            .map_err(of_service)?;
+        record.workflow_id = Some(status.workflow_id);
+        tracing::info!(service = name, "a service is started");
+        self.keep(name, record).await
+    }
+
+    /// Stops what runs for a service; the record says so, and is not kept yet.
+    pub(super) async fn stop(&self, record: &mut ServiceRecord) -> Result<(), Refusal> {
+        if let Some(workflow_id) = record.workflow_id.take() {
+            record.start = Uuid::new_v4();
+            match self.0.con.stop(workflow_id).await {
+                // Somebody else has stopped it.
+                Ok(()) | Err(Refusal::Unknown { .. }) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+}
