@@ -7,7 +7,7 @@ use edgeless_orders::{
     body::Body,
     book::{Book, Effect, EndedOrder, Output, Told},
     log::{self, Log, Options},
-    record::Record,
+    record::{Change, Record, What},
     store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
     tasks::Lists,
 };
@@ -62,6 +62,11 @@ pub(super) fn read(
     rows.through = through;
     for (id, record) in changed {
         let before = store.read(id)?;
+        let is_new = |change: &Change| matches!(change.what, Some(What::Accepted(_)));
+        if before.is_none() && !record.changes.first().is_some_and(is_new) {
+            // Forgotten meanwhile.
+            continue;
+        }
         let row = row_change(before, record, lists)?;
         rows.rows.insert(id, row);
     }
@@ -104,6 +109,10 @@ fn row_change(
     changes: Record,
     lists: &Lists,
 ) -> Result<RowChange, StoreError> {
+    let had_ended = match &before {
+        Some(row) => body_of(row.clone(), lists)?.is_ended(),
+        None => false,
+    };
     let mut rows = Rows::default();
     let told = Told::default();
     let id = changes.changes.first().map(|change| change.id());
@@ -119,7 +128,7 @@ fn row_change(
     let body = body_of(all, lists)?;
     // What was told is counted by the store itself.
     let delivered = body.delivered.len();
-    row.ended = body.ended().map(|ended| EndedOrder {
+    row.ended = body.ended().filter(|_| !had_ended).map(|ended| EndedOrder {
         outputs: ended.outputs + u32::try_from(delivered).unwrap_or(0),
         ..ended
     });

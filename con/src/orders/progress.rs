@@ -1,7 +1,7 @@
 //! What the owner of the orders knows of others: how far the log is, what is on its way to the store, who has asked.
 
 use edgeless_orders::{
-    book::{Ask, Event, Told},
+    book::{Again, Ask, Event, Told},
     log::Progress,
     record::Record,
 };
@@ -60,7 +60,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Look { ask, .. }
         | Event::Wait { ask, .. }
         | Event::Cancel { ask, .. }
-        | Event::Retry { ask, .. }
+        | Event::Retry(Again { ask, .. })
         | Event::Pause { ask, .. } => Some(*ask),
         Event::PauseService { .. }
         | Event::Service { .. }

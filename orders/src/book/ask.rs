@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Ask, Book, Event, memory::Parked};
+use super::{Again, Ask, Book, Event, memory::Parked};
 use crate::{
     body::Body,
     fault::Fault,
@@ -91,6 +91,14 @@ pub enum Refusal {
         id: OrderId,
         /// How it is.
         state: &'static str,
+    },
+    /// It was taken up again before.
+    #[error("order {id} was taken up again as order {by}, which has not failed")]
+    Retried {
+        /// The order.
+        id: OrderId,
+        /// The other one.
+        by: OrderId,
     },
     /// Everything ends.
     #[error("ε-CON is ending")]
@@ -209,8 +217,8 @@ impl Book {
             .map_or("ended", |end| end.code.name());
         let unknown = Answer::Refused(Refusal::Unknown(id));
         let (ask, answer) = match (event, body) {
-            (Event::Retry { new, ask, .. }, Some(body)) => {
-                return self.retry_ended(body, new, ask, now);
+            (Event::Retry(again), Some(body)) => {
+                return self.retry_ended(body, again, now);
             }
             (Event::Look { ask, .. }, Some(body)) => (ask, Answer::Order(Arc::new(body.clone()))),
             (Event::Wait { ask, .. }, Some(body)) => (ask, Answer::Ended(Arc::new(body.clone()))),
@@ -221,7 +229,7 @@ impl Book {
                 Event::Look { ask, .. }
                 | Event::Wait { ask, .. }
                 | Event::Cancel { ask, .. }
-                | Event::Retry { ask, .. }
+                | Event::Retry(Again { ask, .. })
                 | Event::Pause { ask, .. },
                 None,
             ) => (ask, unknown),

@@ -26,6 +26,7 @@ enum Which {
     Active(u32),
     Ended(OrderId),
     Key(u32, Box<str>),
+    Retried(OrderId),
 }
 
 impl Unapplied {
@@ -36,6 +37,11 @@ impl Unapplied {
 
     pub(super) fn ended(sequence: u64, id: OrderId) -> Self {
         let what = Which::Ended(id);
+        Self { sequence, what }
+    }
+
+    pub(super) fn retried(sequence: u64, id: OrderId) -> Self {
+        let what = Which::Retried(id);
         Self { sequence, what }
     }
 
@@ -77,6 +83,9 @@ impl Book {
                 Which::Active(slot) => self.evict(slot),
                 Which::Ended(id) => {
                     self.ending.remove(&id);
+                }
+                Which::Retried(id) => {
+                    self.retried.remove(&id);
                 }
                 Which::Key(client, key) => {
                     self.keys.remove(&(client, key));
