@@ -17,4 +17,4 @@ pub mod store;
 pub mod worker;
 
 pub use config::Config;
-pub use start::{Running, StartError, start};
+pub use start::{EndError, Running, StartError, start};

@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         template: include_str!("../../configs/controller.toml"),
     };
     run(&daemon, async |config: Config, shutdown| {
-        edgeless_con::start(config, shutdown).await?.join().await;
+        edgeless_con::start(config, shutdown).await?.join().await?;
         Ok(())
     })
 }

@@ -15,7 +15,7 @@ use edgeless_daemon::{
 };
 use edgeless_orders::contract::Contract;
 use prometheus_client::registry::Registry;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -65,6 +65,20 @@ pub enum StartError {
     },
 }
 
+/// ε-CON has ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum EndError {
+    /// The orders cannot go on.
+    #[error(transparent)]
+    Orders(#[from] orders::Broken),
+    /// A part of them is gone, without a reason but what it has logged.
+    #[error("a part of the orders has ended before ε-CON")]
+    Part,
+    /// A part of them has panicked.
+    #[error("a part of the orders has panicked")]
+    Panicked(#[from] JoinError),
+}
+
 /// ε-CON as it runs.
 pub struct Running {
     /// Where clients ask over gRPC.
@@ -76,15 +90,22 @@ pub struct Running {
     con: Controller,
     shutdown: CancellationToken,
     tasks: JoinSet<()>,
-    orders: JoinSet<()>,
+    orders: OrderTasks,
     end: CancellationToken,
 }
 
 impl Running {
     /// Waits until everything has ended, after shutdown. Clients that do not let go of their
-    /// connections are not waited for.
-    pub async fn join(mut self) {
-        self.shutdown.cancelled().await;
+    /// connections are not waited for. If the orders cannot go on, that is a shutdown as well.
+    ///
+    /// # Errors
+    /// It did not end because it was told to.
+    pub async fn join(mut self) -> Result<(), EndError> {
+        let mut outcome = tokio::select! {
+            () = self.shutdown.cancelled() => Ok(()),
+            ended = self.orders.join_next() => Err(early(ended)),
+        };
+        self.shutdown.cancel();
         let drain = async {
             while let Some(ended) = self.tasks.join_next().await {
                 if let Err(error) = ended {
@@ -97,14 +118,35 @@ impl Running {
             self.tasks.shutdown().await;
         }
         self.end.cancel();
-        let end = async { while self.orders.join_next().await.is_some() {} };
+        let end = async {
+            while let Some(ended) = self.orders.join_next().await {
+                // What went wrong first is what counts.
+                if outcome.is_ok() {
+                    outcome = of_part(ended);
+                }
+            }
+        };
         if tokio::time::timeout(DRAIN, end).await.is_err() {
             tracing::warn!(
                 "the orders did not end in time; what they kept is there at the next start"
             );
         }
         self.con.end().await;
+        outcome
     }
+}
+
+/// What becomes of the parts of the orders.
+type OrderTasks = JoinSet<Result<(), orders::Broken>>;
+
+/// A part of the orders has ended before it was told to.
+fn early(ended: Option<Result<Result<(), orders::Broken>, JoinError>>) -> EndError {
+    let of_part = ended.map(of_part);
+    of_part.and_then(Result::err).unwrap_or(EndError::Part)
+}
+
+fn of_part(ended: Result<Result<(), orders::Broken>, JoinError>) -> Result<(), EndError> {
+    Ok(ended??)
 }
 
 /// Starts ε-CON; it runs until `shutdown` is cancelled.
@@ -239,7 +281,7 @@ async fn start_orders(
 ) -> Result<
     (
         rest::Api,
-        JoinSet<()>,
+        OrderTasks,
         impl Future<Output = ()> + Send + 'static,
     ),
     StartError,
@@ -334,5 +376,18 @@ async fn ended<E: std::error::Error>(
 ) {
     if let Err(error) = serve.await {
         tracing::error!(%error, name, "a server failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_nobody_asked_for_has_a_reason() {
+        let told = |ended| early(Some(Ok(ended))).to_string();
+        assert_eq!(told(Ok(())), "a part of the orders has ended before ε-CON");
+        let broken = orders::Broken::Log(edgeless_orders::log::Ended);
+        assert_eq!(told(Err(broken)), "the orders cannot be kept");
     }
 }

@@ -395,4 +395,4 @@ fn read_table<T: DeserializeOwned>(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    address,
+    bounds::{OUTPUT_BYTES, OUTPUTS},
     fault::Fault,
     json::Json,
     message::Mode,
@@ -163,6 +165,8 @@ impl Contract {
             "/limits/burst",
             "it must be 1 to 1000000",
         );
+        let text = format!("there may be at most {OUTPUTS}");
+        check(self.outputs.len() <= OUTPUTS, "/outputs", &text);
         for (index, output) in self.outputs.iter().enumerate() {
             if let Err(detail) = output.check() {
                 faults.push(Fault::new(format!("/outputs/{index}"), detail));
@@ -227,18 +231,18 @@ impl Output {
     /// # Errors
     /// In words.
     pub fn check(&self) -> Result<(), String> {
+        let text = serde_json::to_vec(self).expect("outputs are plain");
+        if text.len() > OUTPUT_BYTES {
+            return Err(format!("it must be at most {OUTPUT_BYTES} bytes of JSON"));
+        }
         match self {
-            Self::Callback { url } if !url.starts_with("http://") => {
-                Err(format!("`{url}` must begin with `http://`"))
-            }
             Self::File { name } if !is_service_name(name) => Err(format!(
                 "`{name}` is no name of a file: 1 to 64 letters, digits, `.`, `_` and `-`"
             )),
-            Self::Redis { url, .. } if !url.starts_with("redis://") => {
-                Err(format!("`{url}` must begin with `redis://`"))
-            }
             Self::Redis { key, .. } if key.is_empty() => Err("the key is empty".to_owned()),
-            Self::Callback { .. } | Self::File { .. } | Self::Redis { .. } => Ok(()),
+            Self::Callback { url } => address::check(url, "http"),
+            Self::Redis { url, .. } => address::check(url, "redis"),
+            Self::File { .. } => Ok(()),
         }
     }
 }

@@ -4,8 +4,10 @@
 //! What is kept is a log of records, committed in groups, and a store of rows that is built from it. ε-CON puts both
 //! together, hands tasks out and answers clients.
 
+mod address;
 pub mod body;
 pub mod book;
+pub mod bounds;
 pub mod condition;
 pub mod contract;
 pub mod fault;

@@ -6,7 +6,7 @@ use edgeless_types::{Timestamp, workflow::FunctionClass};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::{address, fault::Fault};
 
 /// A service as it is defined: `PUT /api/v1/services/{name}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -165,9 +165,8 @@ impl ServiceSpec {
             }
             (None, Some(url)) => {
                 let mut faults = Vec::new();
-                if !url.starts_with("http://") || url.len() == "http://".len() {
-                    let text = "it must begin with `http://` and name a host";
-                    faults.push(Fault::new("/url", text));
+                if let Err(detail) = address::check(url, "http") {
+                    faults.push(Fault::new("/url", detail));
                 }
                 if !self.annotations.is_empty() {
                     let text = "an endpoint outside has no requirements; leave them out";

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
+    bounds::INPUT_BYTES,
     contract::Output,
     fault::Fault,
     json::{self, Json},
@@ -195,11 +196,7 @@ impl Submission {
                 None
             }
         });
-        if input
-            .as_ref()
-            .is_some_and(|input| input.depth() > MAX_VALUE_DEPTH)
-        {
-            let detail = format!("it must nest at most {MAX_VALUE_DEPTH} levels deep");
+        if let Some(Err(detail)) = input.as_ref().map(check_input) {
             faults.push(Fault::new("/input", detail));
         }
         let key = one_key(document.idempotency_key, key);
@@ -242,6 +239,21 @@ impl Submission {
             came,
         })
     }
+}
+
+/// Whether an order can be about this; else why not.
+fn check_input(input: &Json) -> Result<(), String> {
+    if input.depth() > MAX_VALUE_DEPTH {
+        return Err(format!(
+            "it must nest at most {MAX_VALUE_DEPTH} levels deep"
+        ));
+    }
+    if input.as_bytes().len() > INPUT_BYTES {
+        return Err(format!(
+            "the input is longer than {INPUT_BYTES} bytes; put it into a blob and name that"
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use serde_json::value::RawValue;
 
 use crate::{
+    bounds::LIST_BYTES,
     condition::Condition,
     fault::Fault,
     json::{self, Json},
@@ -68,7 +69,7 @@ pub struct TaskList {
 }
 
 impl TaskList {
-    /// Reads a list, which may be empty and has [`MAX_TASKS`] tasks at most. Its elements are
+    /// Reads a list, which may be empty and has [`MAX_TASKS`] tasks and [`LIST_BYTES`] at most. Its elements are
     ///  - `"A"`: the service that runs;
     ///  - `{"task":"A","from":"/x","when":C,"deadline":"5s","undo":"B"}`, all but `task` optional: `from` as
     ///    [`Pointer::parse`] reads, `C` as [`Condition::parse`];
@@ -204,6 +205,10 @@ impl Reader {
     }
 
     fn list(&mut self, text: &str) {
+        if text.len() > LIST_BYTES {
+            let detail = format!("the list is longer than {LIST_BYTES} bytes; make it shorter");
+            return self.fault("", detail);
+        }
         let Some(items) = json::items(text) else {
             return self.fault("", r#"not an array; expected one such as ["A","B"]"#);
         };
@@ -244,13 +249,9 @@ impl Reader {
 
     fn task(&mut self, pointer: &str, text: &str) {
         let fields = if text.starts_with('"') {
-            let service = self.service(pointer, text);
             Fields {
-                service,
-                from: None,
-                when: None,
-                deadline: None,
-                undo: None,
+                service: self.service(pointer, text),
+                ..Fields::default()
             }
         } else if let Some(entries) = json::entries(text) {
             let mut fields = Fields::default();

@@ -182,7 +182,7 @@ pub(super) async fn settled(
             let payload = Bytes::from(text);
             Outcome::Reply { payload, instance }
         }
-        Err(error @ KeepError::TooLong) => Outcome::Refused(error.to_string()),
+        Err(error @ KeepError::TooLong) => Outcome::Failed(error.to_string()),
         Err(error @ KeepError::Disk(_)) => {
             tracing::warn!(%error, "the result of a task is done again");
             Outcome::Undelivered(error.to_string())

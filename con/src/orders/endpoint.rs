@@ -5,6 +5,7 @@
 //! | 2xx | the result |
 //! | 408, 425, 429, 5xx | failed: tried again |
 //! | any other | refused: not tried again |
+//! | one that is too long | failed: tried again |
 //! | no connection | it did not reach the service: tried again, and no attempt |
 //! | none in time | timed out |
 
@@ -32,6 +33,15 @@ use super::{
 const RESPONSE_BYTES: usize = 1 << 20;
 /// What of a response is shown when it is an error, in characters.
 const SHOWN: usize = 200;
+
+/// What services and those who are told of ends are called with: at the address that was given and nowhere else. A
+/// redirection would be followed without the body, and a proxy is none of those who were named.
+pub(super) fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy();
+    client.build().expect("what is built in can be used")
+}
 
 /// Serves the tasks of one service until it is dropped.
 pub(super) async fn run(orders: Orders, client: reqwest::Client, name: Arc<str>, url: Arc<str>) {
@@ -156,7 +166,7 @@ async fn exchange(
         }
         if body.len() > most {
             let reason = format!("the response is longer than {most} bytes");
-            return (Outcome::Refused(reason), None);
+            return (Outcome::Failed(reason), None);
         }
     }
     if status.is_success() {
@@ -197,3 +207,6 @@ fn root(error: &dyn std::error::Error) -> String {
     }
     cause.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use edgeless_daemon::panic::caught;
 use edgeless_orders::{
     body::Body,
     book::{Book, Effect, EndedOrder, Output, Told},
+    bounds::RECORD_BYTES,
     log::{self, Log, Options},
     record::{Change, Record, What},
     store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
@@ -22,6 +23,7 @@ const LEAST_SEGMENT_MIB: u64 = 8;
 const MOST_SEGMENT_MIB: u64 = 1024;
 /// What fits the numbers that count bytes.
 const MOST_LOG_MIB: u64 = 1 << 30;
+const _: () = assert!((RECORD_BYTES as u64) < LEAST_SEGMENT_MIB << 20);
 
 /// Opens log and store, and brings the store to where the log is.
 pub(super) fn read(
@@ -58,6 +60,14 @@ pub(super) fn read(
             Ok(())
         },
     )?;
+    if log.largest_record() < RECORD_BYTES {
+        let text = format!(
+            "its segments hold records of {} bytes, and one of an order may have {RECORD_BYTES}; make \
+             `orders.segment_mib` larger",
+            log.largest_record()
+        );
+        return Err(log::OpenError::Options(text).into());
+    }
     let mut rows = Rows::default();
     rows.through = through;
     for (id, record) in changed {

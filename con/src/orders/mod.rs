@@ -18,6 +18,7 @@ mod metrics;
 mod open;
 mod outputs;
 mod owner;
+mod patience;
 mod progress;
 mod reads;
 mod rows;
@@ -50,6 +51,7 @@ pub use deploy::{Deployer, ServiceRecord, ServiceView};
 pub use lines::{Line, ToLine};
 pub use metrics::Metrics;
 pub use open::{Defined, OpenError, Opened, open};
+pub use progress::Broken;
 
 /// What waits for the owner; whoever has more waits.
 const INBOX: usize = 4096;

@@ -11,6 +11,7 @@ use edgeless_orders::{
     store::StoreError,
     tasks::Lists,
 };
+use futures_util::FutureExt;
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::{
     sync::{broadcast, mpsc, watch},
@@ -24,7 +25,7 @@ use super::{
     kept, now,
     outputs::Outputs,
     owner::{Carrying, Owner},
-    progress::Kept,
+    progress::{Broken, Kept},
     reads,
     rows::Applier,
 };
@@ -70,8 +71,8 @@ pub struct Opened {
     pub orders: Orders,
     /// Services that tasks wait for and nobody is there.
     pub wanted: mpsc::Receiver<Arc<str>>,
-    /// End when all handles are gone, and everything is kept.
-    pub tasks: JoinSet<()>,
+    /// End when all handles are gone, and everything is kept; before that only if something cannot go on.
+    pub tasks: JoinSet<Result<(), Broken>>,
 }
 
 /// Services and clients that are defined, by name.
@@ -167,11 +168,13 @@ pub async fn open(
     }));
     let mut tasks = JoinSet::new();
     tasks.spawn(owner.run(begin));
-    tasks.spawn(on_thread("order-rows", applier.run()).map_err(failed)?);
-    tasks.spawn(on_thread("order-reads", reading).map_err(failed)?);
-    tasks.spawn(outputs.run(ended));
-    tasks.spawn(watch_log(thread));
-    tasks.spawn(sweep_blobs(&orders, settings.retention, end));
+    let applying = on_thread("order-rows", applier.run()).map_err(failed)?;
+    let reading = on_thread("order-reads", reading).map_err(failed)?;
+    tasks.spawn(applying.map(Ok));
+    tasks.spawn(reading.map(Ok));
+    tasks.spawn(outputs.run(ended).map(Ok));
+    tasks.spawn(watch_log(thread).map(Ok));
+    tasks.spawn(sweep_blobs(&orders, settings.retention, end).map(Ok));
     Ok(Opened {
         orders,
         wanted,

@@ -10,7 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::Post;
+use super::{Post, endpoint};
 
 /// How many are told at once.
 const AT_ONCE: usize = 64;
@@ -32,7 +32,7 @@ pub(super) struct Outputs {
 impl Outputs {
     pub(super) fn new(results: Option<PathBuf>, inbox: mpsc::WeakSender<Post>) -> Self {
         Self {
-            client: reqwest::Client::new(),
+            client: endpoint::client(),
             results: results.map(Arc::new),
             file: Arc::default(),
             inbox,

@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Post, ToLine, now,
-    progress::{Kept, Records, asked},
+    patience::{Patience, Seen, WAITING},
+    progress::{Broken, Kept, Records, asked, show_full},
     reads::Read,
 };
 
@@ -29,14 +30,8 @@ const TURN: usize = 256;
 /// Records that are handed on to the store at once, and how long they wait for others.
 const ROWS: usize = 4096;
 const ROWS_AFTER: Duration = Duration::from_millis(100);
-/// Without so much room in the log no new orders are taken: results of those that were need some.
-const RESERVE: u64 = 4 << 20;
-/// With so much on its way to the disk no more is taken from the inbox.
-const WAITING: usize = 16 << 20;
-/// With so much kept that the store does not have, no new orders are taken.
-const BEHIND: usize = 256 << 20;
-/// The part of `/readyz`.
-const PART: &str = "orders";
+/// So much is handed to the log at once; the rest when there is room for it.
+const BATCH: usize = 1 << 20;
 
 /// After so many posts that came one by one, others are not to be expected while a batch is committed here.
 const HERE_ALONE: u32 = 8;
@@ -85,6 +80,9 @@ pub(super) struct Carrying {
     outgoing: Vec<(LineId, ToLine)>,
     lost: Vec<LineId>,
     batch: Option<Batch>,
+    /// Those before it, which are long enough.
+    batches: VecDeque<Batch>,
+    patience: Patience,
     /// Written, not known to be safe.
     unsafe_records: VecDeque<(u64, Record, Told)>,
     /// Safe, not handed to the store yet.
@@ -101,23 +99,34 @@ pub(super) struct Carrying {
     slow: u32,
     /// How long it takes here.
     took: Duration,
+    /// Nothing goes on.
+    broken: Option<Broken>,
 }
 
 impl Owner {
     /// Runs until all who could post something are gone; what was asked before is kept then.
-    pub(super) async fn run(mut self, begin: Output) {
+    ///
+    /// # Errors
+    /// It cannot go on.
+    pub(super) async fn run(mut self, begin: Output) -> Result<(), Broken> {
         self.state.next = self.book.next() - begin.records.len() as u64;
         self.carry_out(begin);
         self.hand_on();
         let mut posts = Vec::with_capacity(TURN);
         let mut look = true;
         loop {
-            let due = self.book.next_due().map(|due| due.since(now()).min(FAR));
+            let patience = self.look_after_log();
+            if let Some(broken) = self.state.broken.take() {
+                return Err(broken);
+            }
+            let may_take = self.state.patience.may_take();
+            // Whoever is not heard is not late.
+            let due = self.book.next_due().filter(|_| may_take);
+            let due = due.map(|due| due.since(now()).min(FAR));
             let rows_due = self.rows_due();
             let may_hand = rows_due.is_some_and(|due| due.is_zero());
             let rows_due = rows_due.filter(|_| !may_hand);
-            let next = [due, rows_due].into_iter().flatten().min();
-            let may_take = self.log.waiting() < WAITING;
+            let next = [due, rows_due, patience].into_iter().flatten().min();
             let woke = tokio::select! {
                 () = self.end.cancelled() => Woke::End,
                 changed = self.kept.changed() => changed.map_or(Woke::End, |()| Woke::Log),
@@ -144,9 +153,10 @@ impl Owner {
                 () = tokio::time::sleep(next.unwrap_or(FAR)), if next.is_some() => Woke::Due,
             };
             match woke {
-                Woke::End => break,
+                Woke::End => return Ok(()),
                 Woke::Posts => self.gather(&mut posts).await,
                 Woke::Log => look = true,
+                Woke::Due if !may_take => {}
                 Woke::Due => self.event(Event::Tick),
                 Woke::Applied => {
                     let through = *self.applied.borrow_and_update();
@@ -161,6 +171,29 @@ impl Owner {
             }
             self.hand_on();
         }
+    }
+
+    /// Looks whether the log takes what comes; after how long to look again.
+    fn look_after_log(&mut self) -> Option<Duration> {
+        let pending: usize = self.state.batches.iter().map(Batch::bytes).sum();
+        let seen = {
+            let kept = self.kept.borrow();
+            Seen {
+                waiting: self.log.waiting() + pending,
+                through: kept.through,
+                has_unsafe: !self.state.unsafe_records.is_empty(),
+                stalled: kept.stalled.clone(),
+            }
+        };
+        let now = Instant::now();
+        if self.state.patience.look(&seen, now) {
+            let why = self.state.patience.hold.clone();
+            self.event(Event::Hold { why });
+            let kept = self.kept.borrow().clone();
+            self.tell_room(&kept);
+            self.hand_on();
+        }
+        self.state.patience.due(now)
     }
 
     /// Lets everybody who is about to post something do so first: the more is followed together, the fewer wakes, syncs
@@ -187,12 +220,9 @@ impl Owner {
     fn rows_due(&self) -> Option<Duration> {
         let safe = &self.state.safe_records;
         let is_much = safe.wanted || safe.list.len() >= ROWS;
-        let since = self.state.safe_since.map(|since| since.elapsed());
-        let after = since.map(|since| ROWS_AFTER.saturating_sub(since));
-        match is_much {
-            true => Some(Duration::ZERO),
-            false => after,
-        }
+        let after = |since: Instant| ROWS_AFTER.saturating_sub(since.elapsed());
+        let after = self.state.safe_since.map(after);
+        is_much.then_some(Duration::ZERO).or(after)
     }
 
     fn follow(&mut self, post: Post) {
@@ -245,10 +275,9 @@ impl Owner {
 
     /// Has a batch kept. A small one, when nothing else is on its way, is committed here: the thread of the log would
     /// have to be woken, and this one by it. Then it says how far the log is.
-    fn commit(&mut self, batch: Batch) -> Option<Kept> {
+    fn commit(&mut self, mut batch: Batch) -> Option<Kept> {
         let is_alone =
             self.inbox.is_empty() && batch.len() <= HERE_RECORDS && self.state.alone >= HERE_ALONE;
-        let mut batch = batch;
         if is_alone && self.state.slow == 0 {
             let begun = Instant::now();
             match self.log.commit_here(batch) {
@@ -264,8 +293,8 @@ impl Owner {
             }
         }
         self.state.slow = self.state.slow.saturating_sub(1);
-        if let Err(error) = self.log.append(batch) {
-            tracing::error!(%error, "the log of orders has ended");
+        if let Err(ended) = self.log.append(batch) {
+            self.state.broken = Some(ended.into());
         }
         None
     }
@@ -276,24 +305,19 @@ impl Owner {
         self.follow_kept(&kept);
     }
 
-    fn follow_kept(&mut self, kept: &Kept) {
-        let full = self.full(kept);
+    /// Says whether there is room for orders.
+    fn tell_room(&mut self, kept: &Kept) {
+        let held = self.state.patience.hold.clone();
+        let full = held.or_else(|| kept.full(self.state.safe_bytes));
         if full.is_some() != self.state.full {
             self.state.full = full.is_some();
-            match &full {
-                Some(reason) => {
-                    if self.readiness.degrade(PART, reason.to_string()) {
-                        tracing::error!(%reason, "no order can be kept");
-                    }
-                }
-                None => {
-                    if self.readiness.restore(PART) {
-                        tracing::info!("orders are kept again");
-                    }
-                }
-            }
+            show_full(&self.readiness, full.as_deref());
             self.event(Event::Room { full });
         }
+    }
+
+    fn follow_kept(&mut self, kept: &Kept) {
+        self.tell_room(kept);
         let through = kept.through;
         while let Some((sequence, _, _)) = self.state.unsafe_records.front()
             && *sequence <= through
@@ -306,19 +330,10 @@ impl Owner {
         self.event(Event::Durable { through });
     }
 
-    fn full(&self, kept: &Kept) -> Option<Arc<str>> {
-        if let Some(reason) = &kept.stalled {
-            return Some(format!("the disk refuses them: {reason}").into());
-        }
-        if kept.room < RESERVE {
-            let text =
-                "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
-            return Some(text.into());
-        }
-        (self.state.safe_bytes > BEHIND).then(|| "the store is far behind the log".into())
-    }
-
     fn carry_out(&mut self, out: Output) {
+        if self.state.broken.is_some() {
+            return;
+        }
         for (record, told) in out.records {
             let sequence = self.state.next;
             self.state.next += 1;
@@ -329,13 +344,16 @@ impl Owner {
                     .encode(buffer)
                     .expect("a vector has room for everything");
             });
-            if let Err(error) = written {
-                // Inputs and results are bounded far below the bound of a record.
-                tracing::error!(%error, "a record of an order is too long to be kept");
+            if let Err(source) = written {
+                // Whatever came after it would be kept under another number.
+                self.state.broken = Some(Broken::Record { sequence, source });
+                return;
             }
-            self.state
-                .unsafe_records
-                .push_back((sequence, record, told));
+            if batch.bytes() >= BATCH {
+                self.state.batches.extend(self.state.batch.take());
+            }
+            let unsafe_records = &mut self.state.unsafe_records;
+            unsafe_records.push_back((sequence, record, told));
         }
         for effect in out.effects {
             self.effect(effect);
@@ -396,14 +414,23 @@ impl Owner {
     fn hand_on_once(&mut self) {
         // Tasks first: services work while the disk does.
         self.send_tasks();
-        while let Some(batch) = self.state.batch.take() {
-            match self.commit(batch) {
+        while let Some(batch) = self.next_batch() {
+            if let Some(kept) = self.commit(batch) {
                 // What follows from it may be records again.
-                Some(kept) => self.follow_kept(&kept),
-                None => break,
+                self.follow_kept(&kept);
             }
             self.send_tasks();
         }
+    }
+
+    /// What goes to the log next, if it does not have too much already: handing over never waits.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let has_some = self.state.batch.is_some() || !self.state.batches.is_empty();
+        if !has_some || self.log.waiting() >= WAITING {
+            return None;
+        }
+        let first = self.state.batches.pop_front();
+        first.or_else(|| self.state.batch.take())
     }
 
     fn send_tasks(&mut self) {
@@ -419,3 +446,6 @@ impl Owner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,37 @@
 //! What the owner of the orders knows of others: how far the log is, what is on its way to the store, who has asked.
 
+use std::sync::Arc;
+
+use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
     book::{Again, Ask, Event, Told},
-    log::Progress,
+    log::{Ended, Progress, TooLarge},
     record::Record,
 };
+
+/// Without so much room in the log no new orders are taken: results of those that were need some.
+const RESERVE: u64 = 4 << 20;
+/// With so much kept that the store does not have, no new orders are taken.
+const BEHIND: usize = 256 << 20;
+
+/// The part of `/readyz`.
+const PART: &str = "orders";
+
+/// The orders cannot go on: what follows would never be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// A record is longer than it can be.
+    #[error("record {sequence} of the orders cannot be kept, and none after it")]
+    Record {
+        /// Its number.
+        sequence: u64,
+        /// Why.
+        source: TooLarge,
+    },
+    /// The thread of the log is gone.
+    #[error("the orders cannot be kept")]
+    Log(#[from] Ended),
+}
 
 /// How far the log is.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +69,19 @@ impl Kept {
             Progress::Room(room) => self.room = room,
         }
     }
+
+    /// Why no new orders are taken, with so many bytes that are safe and not in the store; none: they are.
+    pub(super) fn full(&self, safe_bytes: usize) -> Option<Arc<str>> {
+        if let Some(reason) = &self.stalled {
+            return Some(format!("the disk refuses them: {reason}").into());
+        }
+        if self.room < RESERVE {
+            let text =
+                "the disk or the log (`orders.log_mib`) is full; make room, it goes on by itself";
+            return Some(text.into());
+        }
+        (safe_bytes > BEHIND).then(|| "the store is far behind the log".into())
+    }
 }
 
 /// Records on their way to the store.
@@ -72,10 +112,27 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Outcome { .. }
         | Event::Durable { .. }
         | Event::Room { .. }
+        | Event::Hold { .. }
         | Event::Applied { .. }
         | Event::Loaded { .. }
         | Event::Found { .. }
         | Event::Delivered { .. }
         | Event::Tick => None,
+    }
+}
+
+/// Shows in `/readyz` why no new orders are taken, or that they are.
+pub(super) fn show_full(readiness: &Readiness, full: Option<&str>) {
+    match full {
+        Some(reason) => {
+            if readiness.degrade(PART, reason.to_owned()) {
+                tracing::error!(%reason, "no order can be kept");
+            }
+        }
+        None => {
+            if readiness.restore(PART) {
+                tracing::info!("orders are kept again");
+            }
+        }
     }
 }

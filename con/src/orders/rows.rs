@@ -139,3 +139,6 @@ impl Applier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,8 +39,6 @@ use crate::{
 
 /// The longest document of an order.
 pub(super) const ORDER_BYTES: usize = (1 << 20) + (64 << 10);
-/// The longest input.
-const INPUT_BYTES: usize = 1 << 20;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -165,17 +163,10 @@ fn parse(orders: &Orders, document: &Bytes, key: Option<&str>) -> Result<Submiss
     let digest = |body: &[u8]| Sha256::digest(body).into();
     let submission =
         Submission::parse(document, key, now, digest, |text| orders.lists().list(text));
-    let submission = submission.map_err(|faults| match not_json(document) {
+    submission.map_err(|faults| match not_json(document) {
         Some(problem) => problem,
         None => problem::Refusal::Invalid { faults }.into(),
-    })?;
-    if submission.input.as_bytes().len() > INPUT_BYTES {
-        let detail = format!(
-            "the input is longer than {INPUT_BYTES} bytes; put it into a blob and name that"
-        );
-        return Err(problem::Refusal::fault("/input", detail).into());
-    }
-    Ok(submission)
+    })
 }
 
 fn not_json(document: &[u8]) -> Option<Problem> {
@@ -375,6 +366,11 @@ impl From<Refusal> for Problem {
             Refusal::Full(_) => {
                 let status = StatusCode::INSUFFICIENT_STORAGE;
                 Self::new(status, "store", "It cannot be kept", text)
+            }
+            Refusal::Unsure(_) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Self::new(status, "unsure", "It is not known yet", text)
+                    .retry_after(Duration::from_secs(1))
             }
             Refusal::Unknown(_) => {
                 let title = "There is no such thing";

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::*;
@@ -114,15 +115,35 @@ async fn a_store_whose_pages_are_garbled_is_an_error_as_well() {
     assert!(error.to_string().contains("restore it"), "{error}");
 }
 
-/// A disk that may be full.
+/// A disk that may be full, and keeps nothing.
 #[derive(Clone, Default)]
-struct Disk(Arc<AtomicBool>);
+pub(crate) struct Disk {
+    pub(crate) is_full: Arc<AtomicBool>,
+    /// How often it has refused something, and taken something.
+    pub(crate) counts: Arc<watch::Sender<(u32, u32)>>,
+}
+
+impl Disk {
+    /// A store on it.
+    pub(crate) fn store(&self, readiness: Readiness) -> Store {
+        let again = self.clone();
+        Store {
+            writer: Writer::spawn(self.clone(), move || Ok(again.clone())).unwrap(),
+            readiness,
+        }
+    }
+}
 
 impl Committed for Disk {
     type Write = Write;
 
     fn commit(&mut self, _: &[Write]) -> Result<(), String> {
-        match self.0.load(SeqCst) {
+        let is_full = self.is_full.load(SeqCst);
+        self.counts.send_modify(|(refused, taken)| match is_full {
+            true => *refused += 1,
+            false => *taken += 1,
+        });
+        match is_full {
             true => Err("No space left".to_owned()),
             false => Ok(()),
         }
@@ -132,22 +153,18 @@ impl Committed for Disk {
 #[tokio::test]
 async fn a_full_disk_is_shown_until_writes_go_through_whoever_asks_for_them() {
     let disk = Disk::default();
-    let again = disk.clone();
     let readiness = Readiness::default();
-    let store = Store {
-        writer: Writer::spawn(disk.clone(), move || Ok(again.clone())).unwrap(),
-        readiness: readiness.clone(),
-    };
+    let store = disk.store(readiness.clone());
     let shown = || readiness.report().reasons.get(PART).cloned();
     let write = async || store.write(vec![Write::Life(1)]).await;
     write().await.unwrap();
     assert_eq!(shown(), None);
-    disk.0.store(true, SeqCst);
+    disk.is_full.store(true, SeqCst);
     write().await.unwrap_err();
     assert!(shown().unwrap().contains("No space left"));
     store.try_again().await;
     assert!(shown().is_some(), "it is full");
-    disk.0.store(false, SeqCst);
+    disk.is_full.store(false, SeqCst);
     store.try_again().await;
     assert_eq!(shown(), None);
     store.close().await;

@@ -173,7 +173,11 @@ impl Body {
         let order = id_of(&joined.order);
         let (code, result) = (joined.end(), &joined.result);
         let result = (!result.is_empty()).then(|| kept(result));
-        let Some(step) = self.step_mut(joined.position) else {
+        if self.end.is_some() {
+            return;
+        }
+        let step = self.step_mut(joined.position);
+        let Some(step) = step.filter(|step| step.is_waiting()) else {
             return;
         };
         let child = step

@@ -2,15 +2,18 @@
 //!
 //! The same code follows an order while it is at work, when it is read from the store, and when it is shown. What comes
 //! next is decided here: conditions, joins of groups, and which tasks are taken back (`follow`). `messages` has what
-//! services get of it.
+//! services get of it, `left` what is still to come.
 
 mod follow;
+mod left;
 mod messages;
 
 use std::sync::Arc;
 
 use edgeless_types::{OrderId, Timestamp};
 use smallvec::SmallVec;
+
+pub use left::joined_bytes;
 
 use crate::{
     book::EndedOrder,
@@ -336,50 +339,6 @@ impl Body {
     /// The stage at work; as many as there are: none is left.
     pub fn stage(&self) -> usize {
         self.stage
-    }
-
-    /// The services of the tasks at work that are not done; those that take something back do not count.
-    pub fn open(&self) -> SmallVec<[Arc<str>; 2]> {
-        let current = self.current().iter();
-        let open = current.filter(|step| step.position & UNDO == 0 && step.done.is_none());
-        open.map(|step| Arc::clone(&self.task(step.position).service))
-            .collect()
-    }
-
-    /// The services of all tasks that are not done, also of those whose turn has not come.
-    pub fn to_do(&self) -> SmallVec<[Arc<str>; 2]> {
-        let mut to_do = self.open();
-        let rest = self
-            .list
-            .stages()
-            .get(self.stage + 1)
-            .map(|stage| usize::from(stage.first));
-        let rest = rest.map_or(&[][..], |first| &self.list.tasks()[first..]);
-        to_do.extend(rest.iter().map(|task| Arc::clone(&task.service)));
-        to_do
-    }
-
-    /// The services of tasks that were left out since a stage was at work: their conditions did not hold.
-    pub fn left_out_since(&self, stage: usize) -> SmallVec<[Arc<str>; 2]> {
-        let mut left_out = SmallVec::new();
-        for number in stage + 1..=self.stage {
-            let Some(stage) = self.list.stages().get(number) else {
-                break;
-            };
-            for position in stage.first..stage.first + stage.len {
-                let begun = |step: &Step| step.position == u32::from(position);
-                if number < self.stage || !self.current().iter().any(begun) {
-                    left_out.push(Arc::clone(&self.list.task(position).service));
-                }
-            }
-        }
-        left_out
-    }
-
-    /// Orders that its tasks gave rise to are under way.
-    pub fn has_children(&self) -> bool {
-        let waits = |step: &Step| step.spawned.is_some() && step.done.is_none();
-        self.current().iter().any(waits)
     }
 
     /// When a step must be done.

@@ -7,6 +7,7 @@ use edgeless_types::{OrderId, Timestamp};
 use super::{Again, Ask, Book, Event, memory::Parked};
 use crate::{
     body::Body,
+    bounds::{client_reason, short},
     fault::Fault,
     record::{Change, Delivered, EndCode, Ended, Paused, Record, What},
 };
@@ -73,6 +74,11 @@ pub enum Refusal {
     /// There is no room to keep it.
     #[error("no order can be kept now: {0}")]
     Full(String),
+    /// What was recorded is not kept yet, and may never be.
+    #[error(
+        "it is not known yet what is kept of it: {0}; ask again later, or send it again with the same idempotency key"
+    )]
+    Unsure(String),
     /// No such order.
     #[error("there is no order {0}")]
     Unknown(OrderId),
@@ -147,7 +153,7 @@ impl Book {
         }
         let ended = Ended {
             end: EndCode::Cancelled.into(),
-            reason,
+            reason: client_reason(&reason).to_owned(),
             undoing,
         };
         self.end_order(slot, ended, now);
@@ -252,7 +258,7 @@ impl Book {
         problem: Option<String>,
         now: Timestamp,
     ) {
-        let problem = problem.unwrap_or_default();
+        let problem = problem.map_or_else(String::new, |problem| short(&problem).to_owned());
         let change = Change::new(id, now, What::Delivered(Delivered { output, problem }));
         self.record(Record::of(change), None);
     }

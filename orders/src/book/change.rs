@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use edgeless_types::Timestamp;
+use edgeless_types::{OrderId, Timestamp};
+use prost::Message;
 use smallvec::SmallVec;
 
 use super::{
@@ -11,16 +12,19 @@ use super::{
 };
 use crate::{
     body::{Body, Step, index},
-    record::{Change, EndCode, Ended, Joined, Record, What, id_bytes, moment},
+    bounds::RECORD_BYTES,
+    record::{Change, EndCode, Ended, Record, What, moment},
 };
 
 /// What one change has come to so far.
 #[derive(Default)]
-struct Following {
+pub(super) struct Following {
     record: Record,
     /// Orders it was about, and the first step at work in each before.
     touched: SmallVec<[(u32, usize); 2]>,
     ended: SmallVec<[Arc<Body>; 1]>,
+    /// Orders that another one waits for no more.
+    orphans: Vec<OrderId>,
 }
 
 impl Book {
@@ -47,9 +51,7 @@ impl Book {
     pub(super) fn settle_alone(&mut self, slot: u32, now: Timestamp) {
         let mut following = Following::default();
         self.settle(&mut following, slot, now);
-        if !following.record.changes.is_empty() || !following.ended.is_empty() {
-            self.keep(following, now);
-        }
+        self.keep(following, now);
     }
 
     /// An order that was ended when it was accepted.
@@ -57,7 +59,7 @@ impl Book {
         let mut following = Following {
             record,
             touched: SmallVec::from_slice(&[(slot, 0)]),
-            ended: SmallVec::new(),
+            ..Following::default()
         };
         self.settle(&mut following, slot, now);
         self.keep(following, now);
@@ -75,13 +77,20 @@ impl Book {
     }
 
     fn put(&mut self, record: Record, told: Told) -> u64 {
+        debug_assert!(record.encoded_len() <= RECORD_BYTES, "a record is too long");
         let sequence = self.next;
         self.next += 1;
         self.out.records.push((record, told));
         sequence
     }
 
-    fn apply(&mut self, following: &mut Following, slot: u32, what: What, now: Timestamp) {
+    pub(super) fn apply(
+        &mut self,
+        following: &mut Following,
+        slot: u32,
+        what: What,
+        now: Timestamp,
+    ) {
         let Some(order) = self.orders.get_mut(slot as usize) else {
             return;
         };
@@ -90,27 +99,38 @@ impl Book {
         let Some(body) = &mut order.body else {
             return;
         };
-        let (begun, stage, open) = (body.begun(), body.stage(), body.open());
+        let (begun, stage) = (body.begun(), body.stage());
         if !following.touched.iter().any(|(other, _)| *other == slot) {
             following.touched.push((slot, begun));
         }
-        body.apply(change);
-        let mut gone = body.left_out_since(stage);
-        let mut still = match body.stage() == stage {
-            true => body.open(),
-            false => SmallVec::new(),
+        // An end, and what is taken back before it, change what is to do as a whole.
+        let is_whole = body.end.is_some() || matches!(change.what, Some(What::Ended(_)));
+        let may_leave = matches!(change.what, Some(What::Ended(_) | What::Missed(_)));
+        let before = match is_whole {
+            true => body.to_do(),
+            false => body.open(),
         };
-        for service in open {
-            match still.iter().position(|other| *other == service) {
-                Some(at) => drop(still.swap_remove(at)),
-                None => gone.push(service),
-            }
-        }
-        for service in gone {
-            let service = self.service_slot(&service);
-            let to_do = &mut self.services[service as usize].to_do;
-            *to_do = to_do.saturating_sub(1);
-        }
+        let children: Vec<_> = match may_leave {
+            true => body.children().collect(),
+            false => Vec::new(),
+        };
+        body.apply(change);
+        let after = match (is_whole, body.stage() == stage) {
+            (true, _) => body.to_do(),
+            (false, true) => body.open(),
+            (false, false) => SmallVec::new(),
+        };
+        let left = children
+            .into_iter()
+            .filter(|(position, child)| body.waiting(*position, *child).is_none());
+        following.orphans.extend(left.map(|(_, child)| child));
+        let left_out = match is_whole {
+            true => SmallVec::new(),
+            false => body.left_out_since(stage),
+        };
+        self.count_services(&before, -1);
+        self.count_services(&left_out, -1);
+        self.count_services(&after, 1);
     }
 
     /// What follows of itself, for this order and those that wait for it.
@@ -140,20 +160,16 @@ impl Book {
                 .is_some_and(|body| body.is_ended());
             if is_ended {
                 let body = self.take_out(slot, now);
-                next = self.join(following, &body, now);
-                following.ended.push(body);
+                following.ended.push(Arc::clone(&body));
+                if body.accepted.parent.is_some() {
+                    if following.record.encoded_len() > self.together {
+                        // A record has its bound. After a crash what follows is told by `adopt`.
+                        self.keep(std::mem::take(following), now);
+                    }
+                    next = self.join(following, &body, now);
+                }
             }
         }
-    }
-
-    /// The order that waits for one that has ended is told; the place of that order.
-    fn join(&mut self, following: &mut Following, body: &Body, now: Timestamp) -> Option<u32> {
-        let parent = body.accepted.parent.as_ref()?;
-        let id = edgeless_types::OrderId::from_pair((parent.high, parent.low));
-        let slot = self.index.get(&id).copied()?;
-        let joined = joined(body, parent.position)?;
-        self.apply(following, slot, What::Joined(joined), now);
-        Some(slot)
     }
 
     /// An order that has come to its end leaves the book.
@@ -195,7 +211,11 @@ impl Book {
             record,
             touched,
             ended,
+            orphans,
         } = following;
+        if record.changes.is_empty() && ended.is_empty() {
+            return;
+        }
         let told = Told {
             ended: ended.iter().filter_map(|body| body.ended()).collect(),
         };
@@ -221,6 +241,9 @@ impl Book {
             self.ending.insert(id, Arc::clone(&body));
             self.unapplied.push_back(Unapplied::ended(sequence, id));
             self.gated.push_back((sequence, Gated::End(id, body)));
+        }
+        for orphan in orphans {
+            self.end_orphan(orphan, now);
         }
     }
 
@@ -248,11 +271,15 @@ impl Book {
         }
         let mut at_once: SmallVec<[(Entry, bool); 4]> = SmallVec::new();
         let is_kept = last <= self.durable;
-        for step in body.current().iter().filter(|step| step.is_open()) {
+        let current = body.current().iter();
+        for step in current.filter(|step| step.is_open() || step.is_waiting()) {
             let position = super::flight::place(step.position);
             if let Some(deadline) = body.task_deadline(step) {
                 self.timers
                     .insert((deadline, timer(super::Due::Task(position))));
+            }
+            if step.is_waiting() {
+                continue;
             }
             match self.waits_until(body, step, now) {
                 Some(again) => {
@@ -327,21 +354,6 @@ impl Book {
             self.out.effects.push(Effect::Deliver(Arc::clone(body)));
         }
     }
-}
-
-/// What an order is told of one that it waits for and that has ended.
-pub(super) fn joined(body: &Body, position: u32) -> Option<Joined> {
-    let end = body.end.as_ref()?;
-    let result = match end.code {
-        EndCode::Completed => body.value.bytes(),
-        EndCode::Failed | EndCode::Cancelled | EndCode::Expired => bytes::Bytes::new(),
-    };
-    Some(Joined {
-        position,
-        order: id_bytes(body.id),
-        end: end.code.into(),
-        result,
-    })
 }
 
 /// Why an order fails, in words.

@@ -139,6 +139,12 @@ pub enum Event {
         /// None: there is.
         full: Option<Arc<str>>,
     },
+    /// The log takes nothing for now, and why: nothing is recorded that can wait, nothing is handed out, and nobody's
+    /// time is up. None: it takes everything.
+    Hold {
+        /// Why.
+        why: Option<Arc<str>>,
+    },
     /// All records up to this one are in the store.
     Applied {
         /// Its number.

@@ -99,7 +99,7 @@ pub struct BookFigures {
     pub active_orders: u64,
     /// Tasks that are handed out.
     pub active_tasks: u64,
-    /// Tasks of active orders that are not done.
+    /// Tasks of active orders that are to be done or taken back.
     pub tasks_to_do: u64,
     /// Orders accepted since the start.
     pub accepted: u64,
@@ -122,7 +122,8 @@ pub struct BookFigures {
 /// The figures of one service.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ServiceFigures {
-    /// Tasks of active orders that are not done, also those whose turn has not come.
+    /// Tasks of active orders that are not done, also those whose turn has not come; of orders whose end is decided
+    /// those that take something back.
     pub tasks_to_do: u64,
     /// Tasks that could be handed out.
     pub waiting: u64,

@@ -105,6 +105,9 @@ impl Book {
 
     /// Hands out what waits for a service, as long as there is somebody to take it.
     pub(super) fn dispatch(&mut self, service: u32, now: Timestamp) {
+        if self.hold.is_some() {
+            return;
+        }
         loop {
             let waiting = &mut self.services[service as usize];
             if waiting.queue.len() == 0 || waiting.paused || waiting.spec.is_none() {
@@ -298,7 +301,8 @@ impl Book {
             };
             return self.park(id, Parked::TaskDeadline(entry));
         };
-        let step = body.step(u32::from(position)).filter(|step| step.is_open());
+        let step = body.step(u32::from(position));
+        let step = step.filter(|step| step.is_open() || step.is_waiting());
         let Some(step) = step else { return };
         let missed = crate::record::Missed {
             position: step.position,

@@ -66,6 +66,8 @@ pub(super) enum Parked {
     TaskDeadline(Entry),
     /// Its own deadline has passed.
     Deadline,
+    /// The order that gave rise to it waits for it no more.
+    Orphan,
 }
 
 impl Book {
@@ -167,7 +169,11 @@ impl Book {
                 }
                 (Parked::Deadline, Some(slot)) => self.on_deadline(slot, now),
                 (Parked::Begin, Some(slot)) => self.queue_current(slot, now),
-                (Parked::TaskDeadline(_) | Parked::Deadline | Parked::Begin, None) => {}
+                (Parked::Orphan, Some(_)) => self.end_orphan(id, now),
+                (
+                    Parked::TaskDeadline(_) | Parked::Deadline | Parked::Begin | Parked::Orphan,
+                    None,
+                ) => {}
                 (Parked::Turn(entry, service), _) => {
                     self.services[service as usize].loading -= 1;
                     self.enqueue(entry, true, now);

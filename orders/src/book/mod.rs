@@ -9,14 +9,17 @@
 //! bytes of each, and asks for the rest ([`Effect::Load`]) before their turn comes.
 //!
 //! `submit` takes orders, `flight` hands tasks out and takes their outcomes, `change` follows what comes of them,
-//! `ask` has what clients want otherwise, `memory` what stays in memory, `restore` begins with what was kept,
-//! `figures` says how things are.
+//! `spawn` has the orders that tasks give rise to, `ask` what clients want otherwise, `due` what time brings, `memory`
+//! what stays in memory, `restore` begins with what was kept, `figures` says how things are, `hold` is
+//! for a log that takes nothing.
 
 mod ask;
 mod change;
+mod due;
 mod event;
 mod figures;
 mod flight;
+mod hold;
 mod limit;
 mod memory;
 mod outcome;
@@ -45,12 +48,13 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use self::{
+    due::{Due, Timer},
     flight::Flight,
     limit::Bucket,
     queue::{Entry, Queue},
     window::Window,
 };
-use crate::{body::Body, contract::Contract, service::ServiceSpec};
+use crate::{body::Body, bounds::TOGETHER_BYTES, contract::Contract, service::ServiceSpec};
 
 pub use ask::{Answer, Refusal};
 pub use event::{Again, Effect, EndedOrder, Event, Output, Told};
@@ -109,6 +113,8 @@ pub struct Book {
     next: u64,
     durable: u64,
     full: Option<Arc<str>>,
+    /// The log takes nothing for now.
+    hold: Option<hold::Hold>,
     waiters: FxHashMap<OrderId, SmallVec<[Ask; 1]>>,
     /// Ends that are not in the store yet.
     ending: FxHashMap<OrderId, Arc<Body>>,
@@ -122,6 +128,10 @@ pub struct Book {
     unapplied: VecDeque<memory::Unapplied>,
     applied: u64,
     resident: usize,
+    /// Bytes of a record beyond which what follows for the order above is another one.
+    together: usize,
+    /// Until all is restored: orders that others gave rise to, and by which task.
+    restored: Vec<(OrderId, OrderId, u32)>,
     /// Somebody watches: [`Effect::Changed`] is wanted.
     pub watched: bool,
     rates: figures::Rates,
@@ -185,27 +195,6 @@ struct Line {
     copies: u32,
 }
 
-/// What time brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    /// An order's deadline, or the end of its delay, or of the pause of one of its tasks.
-    Order {
-        slot: u32,
-        generation: u32,
-        what: Due,
-    },
-    /// A task that was handed out.
-    Flight(Ticket),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
-    Deadline,
-    Task(u16),
-    Again(u16),
-    Begin,
-}
-
 /// What waits for a record to be kept.
 #[derive(Debug)]
 enum Gated {
@@ -238,6 +227,7 @@ impl Book {
             next,
             durable: next - 1,
             full: None,
+            hold: None,
             waiters: FxHashMap::default(),
             ending: FxHashMap::default(),
             keys: FxHashMap::default(),
@@ -247,6 +237,8 @@ impl Book {
             retried: FxHashMap::default(),
             applied: next - 1,
             resident: 0,
+            together: TOGETHER_BYTES,
+            restored: Vec::new(),
             watched: false,
             rates: figures::Rates::default(),
             out: Output::default(),
@@ -261,6 +253,9 @@ impl Book {
     }
 
     fn follow(&mut self, event: Event, now: Timestamp) {
+        let Some(event) = self.hold_back(event) else {
+            return;
+        };
         match event {
             Event::Submit {
                 id,
@@ -299,6 +294,7 @@ impl Book {
             } => self.on_outcome(line, ticket, outcome, now),
             Event::Durable { through } => self.on_durable(through, now),
             Event::Room { full } => self.full = full,
+            Event::Hold { why } => self.on_hold(why, now),
             Event::Applied { through } => self.applied = self.applied.max(through),
             Event::Loaded { id, body } => self.on_loaded(id, body, now),
             Event::Found { client, key, found } => self.on_found(&client, key, found, now),
@@ -309,14 +305,6 @@ impl Book {
             } => self.on_delivered(id, output, problem, now),
             Event::Tick => self.on_tick(now),
         }
-    }
-
-    /// The next moment at which [`Event::Tick`] is wanted; the epoch: at once.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        if self.has_applied() {
-            return Some(Timestamp::default());
-        }
-        self.timers.first().map(|(due, _)| *due)
     }
 
     /// The number of the next record.
@@ -352,6 +340,9 @@ impl Book {
     fn gate(&mut self, gated: Gated) {
         let last = self.next - 1;
         match gated {
+            Gated::Effect(Effect::Answer { ask, answer }) if self.hold.is_some() => {
+                self.answer_held(ask, answer);
+            }
             Gated::Effect(effect) if last <= self.durable => self.out.effects.push(effect),
             gated => self.gated.push_back((last, gated)),
         }
@@ -364,44 +355,5 @@ impl Book {
     fn order(&self, entry: Entry) -> Option<&Order> {
         let order = self.orders.get(entry.slot as usize)?;
         (order.generation == entry.generation).then_some(order)
-    }
-
-    fn on_tick(&mut self, now: Timestamp) {
-        while let Some((due, timer)) = self.timers.first().copied()
-            && due <= now
-        {
-            self.timers.pop_first();
-            match timer {
-                Timer::Flight(ticket) => self.on_overdue(ticket, now),
-                Timer::Order {
-                    slot,
-                    generation,
-                    what,
-                } => {
-                    let entry = Entry {
-                        slot,
-                        generation,
-                        position: 0,
-                    };
-                    if self.order(entry).is_some() {
-                        self.on_order_due(entry, what, now);
-                    }
-                }
-            }
-        }
-    }
-
-    fn on_order_due(&mut self, entry: Entry, what: Due, now: Timestamp) {
-        match what {
-            Due::Deadline => self.on_deadline(entry.slot, now),
-            Due::Task(position) => self.on_task_deadline(entry.slot, position, now),
-            Due::Begin => self.queue_current(entry.slot, now),
-            Due::Again(position) => {
-                let entry = Entry { position, ..entry };
-                if let Some(service) = self.enqueue(entry, true, now) {
-                    self.dispatch(service, now);
-                }
-            }
-        }
     }
 }

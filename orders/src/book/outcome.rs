@@ -8,9 +8,10 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight};
+use super::{Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight, spawn::too_long};
 use crate::{
-    body::{Body, Step},
+    body::{Body, Step, joined_bytes},
+    bounds::{self, RESULT_BYTES, short},
     json::Json,
     message::MAX_VALUE_DEPTH,
     record::{Done, MissCode, Missed, UNDO, What},
@@ -19,8 +20,6 @@ use crate::{
 
 /// Attempts whose end nobody knows: after so many the task is held to be what ends its services.
 const MAX_LOSSES: u32 = 20;
-/// The longest answer of a service, in bytes: a record of the log holds it.
-const RESULT_BYTES: usize = (1 << 20) + (64 << 10);
 /// The pause after a task has not reached its service; about.
 const UNDELIVERED: Duration = Duration::from_millis(200);
 
@@ -148,7 +147,7 @@ impl Book {
         if payload.len() > RESULT_BYTES {
             let reason =
                 format!("the answer is longer than {RESULT_BYTES} bytes; answer with a blob");
-            return Said::Missed(MissCode::Refused, reason);
+            return Said::Missed(MissCode::Nonsense, reason);
         }
         let nonsense = |reason: String| Said::Missed(MissCode::Nonsense, reason);
         let (payload, orders) = match spec.envelope {
@@ -158,10 +157,21 @@ impl Book {
                 Err(said) => return said,
             },
         };
-        match (result(spec, body, step, payload), orders) {
-            (Ok(result), None) => Said::Result(result),
-            (Ok(result), Some(orders)) => Said::Orders(result, orders),
-            (Err(reason), _) => nonsense(reason),
+        let result = match result(spec, body, step, payload) {
+            Ok(result) => result,
+            Err(reason) => return nonsense(reason),
+        };
+        let own = result.as_bytes().len();
+        let bytes = orders
+            .as_ref()
+            .map_or(own, |orders| joined_bytes(own, orders.len()));
+        if bytes > body.room(step.position) {
+            let reason = too_long(body, step.position, orders.is_some());
+            return Said::Missed(MissCode::Refused, reason);
+        }
+        match orders {
+            None => Said::Result(result),
+            Some(orders) => Said::Orders(result, orders),
         }
     }
 
@@ -170,7 +180,7 @@ impl Book {
         flight: &Flight,
         entry: Entry,
         said: Said,
-        instance: String,
+        mut instance: String,
         now: Timestamp,
     ) {
         let Some(order) = self.order(entry) else {
@@ -185,49 +195,54 @@ impl Book {
         };
         let (position, attempt) = (step.position, flight.attempt);
         let handed = flight.handed.as_nanos();
-        let counts = &mut self.services[flight.service as usize].counts;
-        let what = match said {
+        let done = |result: Json, instance| Done {
+            position,
+            attempt,
+            instance,
+            handed,
+            result: result.bytes(),
+        };
+        instance.truncate(bounds::instance(&instance).len());
+        match said {
             Said::Result(result) => {
+                let counts = &mut self.services[flight.service as usize].counts;
                 counts.done(now.since(flight.handed), now);
-                What::Done(Done {
-                    position,
-                    attempt,
-                    instance,
-                    handed,
-                    result: result.bytes(),
-                })
+                let done = done(result, instance);
+                self.change(entry.slot, What::Done(done), now);
             }
             Said::Orders(result, orders) => {
-                counts.done(now.since(flight.handed), now);
-                let done = Done {
-                    position,
-                    attempt,
-                    instance,
-                    handed,
-                    result: result.bytes(),
-                };
-                return self.spawn_orders(entry, done, &orders, now);
+                let done = done(result, instance);
+                self.spawn_orders(flight, entry, done, &orders, now);
             }
             Said::Missed(kind, reason) => {
-                counts.missed();
-                let again = self.again(entry, flight.service, kind, now);
-                What::Missed(Missed {
-                    position,
-                    attempt,
-                    instance,
-                    handed,
-                    kind: kind.into(),
-                    reason: short(&reason).to_owned(),
-                    again,
-                })
+                self.follow_missed(flight, entry, kind, &reason, instance, now);
             }
+        }
+    }
+
+    /// An attempt was in vain.
+    pub(super) fn follow_missed(
+        &mut self,
+        flight: &Flight,
+        entry: Entry,
+        kind: MissCode,
+        reason: &str,
+        instance: String,
+        now: Timestamp,
+    ) {
+        self.services[flight.service as usize].counts.missed();
+        let again = self.again(entry, flight.service, kind, now);
+        let missed = Missed {
+            position: u32::from(entry.position),
+            attempt: flight.attempt,
+            instance,
+            handed: flight.handed.as_nanos(),
+            kind: kind.into(),
+            reason: short(reason).to_owned(),
+            again,
         };
-        let again = match &what {
-            What::Missed(missed) => crate::record::moment(missed.again),
-            _ => None,
-        };
-        self.change(entry.slot, what, now);
-        if let Some(again) = again {
+        self.change(entry.slot, What::Missed(missed), now);
+        if let Some(again) = crate::record::moment(again) {
             self.try_again(entry, again, now);
         }
     }
@@ -326,13 +341,4 @@ fn open_envelope(payload: &Bytes) -> Result<(Bytes, Option<Vec<Json>>), Said> {
     let orders = envelope.orders.filter(|orders| !orders.is_empty());
     let orders = orders.map(|orders| orders.into_iter().map(within).collect::<Result<_, _>>());
     Ok((result.bytes(), orders.transpose()?))
-}
-
-/// What a client is told of values that may be long.
-fn short(text: &str) -> &str {
-    let end = text
-        .char_indices()
-        .nth(200)
-        .map_or(text.len(), |(at, _)| at);
-    &text[..end]
 }

@@ -10,12 +10,10 @@ use super::{
 };
 use crate::{
     body::{Body, Step},
+    bounds::CARRIED_BYTES,
     fault::Fault,
     record::{Done, EndCode, UNDO, id_bytes, nanos},
 };
-
-/// The most that an order can take over from the failed one it takes up again: they are one record.
-const CARRIED_BYTES: usize = 4 << 20;
 
 impl Book {
     pub(super) fn on_retry(&mut self, again: Again, now: Timestamp) {

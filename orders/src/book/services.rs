@@ -17,6 +17,8 @@ impl Book {
         let slot = self.service_slot(name);
         let service = &mut self.services[slot as usize];
         let concurrency = spec.as_ref().and_then(|spec| spec.concurrency);
+        // One that comes later under this name is another one.
+        service.paused &= spec.is_some();
         service.spec = spec;
         service.wanted = false;
         for line in service.lines.clone() {
@@ -124,8 +126,13 @@ impl Book {
 
     /// Adds the tasks of an order that are still to be done, or takes those away that were left.
     pub(super) fn count_tasks(&mut self, body: &Body, sign: i64) {
-        for name in body.to_do() {
-            let slot = self.service_slot(&name);
+        self.count_services(&body.to_do(), sign);
+    }
+
+    /// The same by the names of their services.
+    pub(super) fn count_services(&mut self, names: &[Arc<str>], sign: i64) {
+        for name in names {
+            let slot = self.service_slot(name);
             let to_do = &mut self.services[slot as usize].to_do;
             *to_do = to_do.saturating_add_signed(sign);
         }

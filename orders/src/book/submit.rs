@@ -171,7 +171,7 @@ impl Book {
 
     /// Whether a client may send one more order now.
     pub(super) fn admit(&mut self, client: u32, now: Timestamp) -> Result<(), Refusal> {
-        if let Some(reason) = &self.full {
+        if let Some(reason) = self.hold_reason().or(self.full.as_ref()) {
             return Err(Refusal::Full(reason.to_string()));
         }
         let client = &mut self.clients[client as usize];

@@ -17,7 +17,9 @@ const LOCK: &str = "lock";
 /// How the names of segments end.
 const ENDING: &str = ".segment";
 /// Zeros written at once.
-const ZEROS: usize = 1 << 20;
+const ZEROS: usize = 256 << 10;
+/// The pause after them when others use the disk.
+const REST: Duration = Duration::from_millis(3);
 
 /// Files of one fixed size, each with a number.
 pub(super) trait Disk: Send + Sync {
@@ -31,8 +33,9 @@ pub(super) trait Disk: Send + Sync {
     fn write(&self, file: u32, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when all that was written to the file is safe.
     fn sync(&self, file: u32) -> io::Result<()>;
-    /// Makes a file of zeros, safe when this returns; after an error it is not there.
-    fn make(&self, file: u32, bytes: u64) -> io::Result<()>;
+    /// Makes a file of zeros, safe when this returns; after an error it is not there. `gently`: a commit that comes
+    /// meanwhile finds the disk free for most of the time.
+    fn make(&self, file: u32, bytes: u64, gently: bool) -> io::Result<()>;
     /// Takes a file away.
     fn remove(&self, file: u32) -> io::Result<()>;
     /// A number nobody guesses.
@@ -148,9 +151,9 @@ impl Disk for Folder {
         Ok(())
     }
 
-    fn make(&self, file: u32, bytes: u64) -> io::Result<()> {
+    fn make(&self, file: u32, bytes: u64, gently: bool) -> io::Result<()> {
         let path = self.path(file);
-        let made = fill(&path, bytes).and_then(|()| self.sync_folder());
+        let made = fill(&path, bytes, gently).and_then(|()| self.sync_folder());
         made.inspect_err(|_| {
             // What was begun gives its space back; that it could not be removed adds nothing to the error.
             std::fs::remove_file(&path).ok();
@@ -188,7 +191,7 @@ fn refuse_strangers(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes a file of zeros. Its space is asked for first, so that a disk that is full says so before it is filled.
-fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+fn fill(path: &Path, bytes: u64, gently: bool) -> io::Result<()> {
     let mut file = File::create(path)?;
     match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes) {
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
@@ -200,6 +203,11 @@ fn fill(path: &Path, bytes: u64) -> io::Result<()> {
         let now = usize::try_from(left).unwrap_or(ZEROS).min(ZEROS);
         file.write_all(&zeros[..now])?;
         left -= now as u64;
+        if gently {
+            // All of it at once, in the end, would keep every other sync waiting.
+            file.sync_data()?;
+            delay(REST);
+        }
     }
     file.sync_all()
 }

@@ -246,7 +246,12 @@ impl Log {
 
     /// An empty batch for this log.
     pub fn batch(&self) -> Batch {
-        Batch::new(batch::largest_record(self.capacity()))
+        Batch::new(self.largest_record())
+    }
+
+    /// Bytes of the longest record that a batch takes.
+    pub fn largest_record(&self) -> usize {
+        batch::largest_record(self.capacity())
     }
 
     /// Writes the records and returns when they are safe, with the sequence of the last one. A batch that fits into a

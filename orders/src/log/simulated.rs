@@ -204,7 +204,7 @@ impl Disk for Simulated {
         Ok(())
     }
 
-    fn make(&self, file: u32, bytes: u64) -> io::Result<()> {
+    fn make(&self, file: u32, bytes: u64, _gently: bool) -> io::Result<()> {
         let mut state = self.state();
         let is_cut = state.burn()?;
         let length = match is_cut {

@@ -217,7 +217,10 @@ impl Shared {
 
     /// Does one piece of work; whether there was one.
     fn step(&self) -> io::Result<bool> {
-        let work = self.work(&self.lock());
+        let (work, gently) = {
+            let state = self.lock();
+            (self.work(&state), state.is_served)
+        };
         let Some(work) = work else {
             return Ok(false);
         };
@@ -226,7 +229,7 @@ impl Shared {
                 .disk
                 .write(segment.file, 0, &segment.header(self.segment_bytes))
                 .and_then(|()| self.disk.sync(segment.file)),
-            Work::Make(file) => self.disk.make(*file, self.segment_bytes),
+            Work::Make(file) => self.disk.make(*file, self.segment_bytes, gently),
         };
         let mut state = self.lock();
         match (&done, work) {

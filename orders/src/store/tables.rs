@@ -23,7 +23,7 @@ pub(super) const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 pub(super) const APPLIED: TableDefinition<'_, (), u64> = TableDefinition::new("applied");
 
 /// Bytes of the file that are kept in memory.
-const CACHE: usize = 24 << 20;
+const CACHE: usize = 12 << 20;
 
 /// The embedded store.
 pub struct Tables {

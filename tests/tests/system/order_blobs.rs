@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    operations::cli,
     orders::{order, put, service},
     plan,
 };
@@ -255,6 +256,36 @@ async fn an_endpoint_with_bytes_gets_and_returns_them_with_their_content_type() 
     let (_, end) = order(&cluster, &json!({"input": {"a": 1}, "tasks": ["R"]})).await;
     assert_eq!(blob_of(&cluster, &end["result"]).await, b"}1:\"a\"{");
     assert_eq!(end["result"]["content_type"], "x/application-json");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_sent_from_the_command_line_as_what_an_order_is_about() {
+    let cluster = Cluster::start(plan(1, Mirror::Without)).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(backwards(listener));
+    let spec = json!({"url": url, "payload": "bytes"});
+    put(&cluster, "services/R", &spec).await;
+    let file = cluster.folder().join("note.txt");
+    fs::write(&file, "abc").unwrap();
+    let file = file.display().to_string();
+    let command = ["order", "submit", "--task", "R", "--wait", "20s", "--blob"];
+    for (more, content_type) in [
+        (&[][..], "x/text-plain"),
+        (&["--content-type", "image/png"], "x/image-png"),
+    ] {
+        let arguments = [&command[..], &[&file], more].concat();
+        let shown = cli(&cluster, &arguments).await.unwrap();
+        let result: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(result["content_type"], content_type);
+        assert_eq!(blob_of(&cluster, &result).await, b"cba");
+    }
+    let missing = [&command[..], &["/no/such/file"]].concat();
+    let refused = cli(&cluster, &missing).await.unwrap_err();
+    assert!(refused.contains("/no/such/file"), "{refused}");
+    let both = [&command[..], &[&file, "--input", "5"]].concat();
+    let refused = cli(&cluster, &both).await.unwrap_err();
+    assert!(refused.contains("cannot be used with"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,7 +139,7 @@ async fn what_an_endpoint_refuses_is_not_tried_again_and_what_hangs_is_given_up(
     let replies = [
         (Reply::With(400, "wrong".to_owned()), 1, "400 Bad Request"),
         (Reply::With(301, String::new()), 1, "301"),
-        (Reply::With(200, long), 1, "longer than 1048576 bytes"),
+        (Reply::With(200, long), 2, "longer than 1048576 bytes"),
         (Reply::With(200, deep), 2, "nests more than 100"),
         (Reply::With(200, String::new()), 2, "no JSON"),
         (Reply::With(503, String::new()), 2, "503"),

@@ -99,13 +99,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "nodes": shown,
     });
     println!("{addresses}");
-    wait_for_signal(nodes_shutdown.clone()).await;
+    // ε-CON ends by itself if the orders cannot go on, and everything with it.
+    let con = tokio::spawn(con.join());
+    tokio::select! {
+        () = wait_for_signal(nodes_shutdown.clone()) => {}
+        () = shutdown.cancelled() => nodes_shutdown.cancel(),
+    }
     for node in nodes {
         node.join().await;
     }
     shutdown.cancel();
     let outcome = orc.join().await;
-    con.join().await;
+    con.await??;
     Ok(outcome?)
 }
 

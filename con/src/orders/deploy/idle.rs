@@ -1,25 +1,27 @@
-//! Looks at all services, at the start and now and then: starts what is to run, switches off what has been idle for long enough, and says in the domains what
-//! orders want of those that run.
+//! Looks at all services, at the start and now and then: starts what is to run, switches off what has been idle for
+//! long enough, and says in the domains what orders want of those that run.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
 use edgeless_types::{DomainId, OrderDemand};
 
-use super::{Deployed, Deployer, workflow::FUNCTION};
+use super::{Deployed, Deployer, unstarted::Unstarted, workflow::FUNCTION};
 use crate::problem::Refusal;
 
 /// Fewer tasks a second than this are none: means fade out without end.
 const LITTLE: f64 = 0.01;
 
 impl Deployer {
-    /// After a start of ε-CON: what was there is there again. False: it has to be tried again.
-    pub(super) async fn begin(&self, name: &str) -> bool {
+    /// After a start of ε-CON: what was there is there again.
+    ///
+    /// # Errors
+    /// It has to be tried again.
+    pub(super) async fn begin(&self, name: &str) -> Result<(), Refusal> {
         let Some(record) = self.record(name) else {
-            return true;
+            return Ok(());
         };
         if record.paused {
             self.0.orders.pause_service(name.into(), true).await;
@@ -29,15 +31,14 @@ impl Deployer {
         } else if record.spec.min_instances > 0 {
             return self.ensure(name).await;
         }
-        true
+        Ok(())
     }
 
-    /// Tries again to start what could not be started; what remains cannot be.
-    pub(super) async fn ensure_all(&self, names: &mut BTreeSet<Arc<str>>) {
-        for name in std::mem::take(names) {
-            if !self.ensure(&name).await {
-                names.insert(name);
-            }
+    /// Tries again to start what could not be started.
+    pub(super) async fn ensure_all(&self, unstarted: &mut Unstarted) {
+        for name in unstarted.names() {
+            let ensured = self.ensure(&name).await;
+            unstarted.follow(&name, ensured);
         }
     }
 

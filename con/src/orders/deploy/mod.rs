@@ -2,11 +2,12 @@
 //! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
 
 mod idle;
+mod unstarted;
 mod view;
 mod workflow;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ const TELL: Duration = Duration::from_secs(1);
 /// How often idle services are looked for.
 const LOOK: Duration = Duration::from_millis(500);
 
+use unstarted::Unstarted;
 use view::view;
 pub use view::{ServiceRecord, ServiceView};
 
@@ -92,7 +94,7 @@ impl Deployer {
             orders,
             store,
             url,
-            client: reqwest::Client::new(),
+            client: endpoint::client(),
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
             seen: AtomicU64::new(0),
@@ -103,11 +105,10 @@ impl Deployer {
     /// Runs what is to run, starts what is wanted and switches off what is idle, until shutdown.
     pub async fn run(self, mut wanted: mpsc::Receiver<Arc<str>>, shutdown: CancellationToken) {
         let names: Vec<String> = self.services().keys().cloned().collect();
-        let mut again: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut unstarted = Unstarted::default();
         for name in names {
-            if !self.begin(&name).await {
-                again.insert(name.into());
-            }
+            let begun = self.begin(&name).await;
+            unstarted.follow(&name.into(), begun);
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -124,12 +125,11 @@ impl Deployer {
                 () = self.0.changed.notified() => {}
                 name = wanted.recv() => {
                     let Some(name) = name else { return };
-                    if !self.ensure(&name).await {
-                        again.insert(name);
-                    }
+                    let ensured = self.ensure(&name).await;
+                    unstarted.follow(&name, ensured);
                 }
-                _ = retry.tick(), if !again.is_empty() => {
-                    self.ensure_all(&mut again).await;
+                _ = retry.tick(), if !unstarted.is_empty() => {
+                    self.ensure_all(&mut unstarted).await;
                 }
                 _ = look.tick(), if may_idle => self.look().await,
                 _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
@@ -253,20 +253,20 @@ impl Deployer {
         self.inspect(name).await
     }
 
-    /// Tasks wait for a service: somebody has to be there. False: it has to be tried again.
-    async fn ensure(&self, name: &str) -> bool {
+    /// Tasks wait for a service: somebody has to be there.
+    ///
+    /// # Errors
+    /// It has to be tried again.
+    async fn ensure(&self, name: &str) -> Result<(), Refusal> {
         let _changing = self.0.changing.lock().await;
-        let Some(record) = self.record(name) else {
-            return true;
-        };
-        if record.workflow_id.is_none()
-            && record.spec.class_specification.is_some()
-            && let Err(refusal) = self.start(name).await
-        {
-            tracing::warn!(service = name, %refusal, "a service that is wanted cannot be started");
-            return false;
+        match self.record(name) {
+            Some(record)
+                if record.workflow_id.is_none() && record.spec.class_specification.is_some() =>
+            {
+                self.start(name).await
+            }
+            Some(_) | None => Ok(()),
         }
-        true
     }
 
     async fn start(&self, name: &str) -> Result<(), Refusal> {
@@ -384,3 +384,6 @@ fn of_service(refusal: Refusal) -> Refusal {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

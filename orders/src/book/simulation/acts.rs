@@ -70,7 +70,7 @@ fn task(rng: &mut SmallRng) -> Value {
         task["deadline"] = json!(one_of(rng, &["50ms", "1s", "20s"]));
     }
     if rng.random_bool(0.4) {
-        task["undo"] = json!(one_of(rng, &["U", "U", "S"]));
+        task["undo"] = json!(one_of(rng, &["U", "U", "S", "E"]));
     }
     task
 }
@@ -288,7 +288,11 @@ impl World {
                 self.event(Event::PauseService { name, paused });
             }
             68..80 => self.redefine(),
-            80..90 => {
+            80..85 => {
+                let why = self.chance(40).then(|| "the disk hangs".into());
+                self.event(Event::Hold { why });
+            }
+            85..90 => {
                 let full = self.chance(40).then(|| "the disk is full".into());
                 self.event(Event::Room { full });
             }
@@ -328,6 +332,10 @@ impl World {
             Arc::new(spec)
         });
         self.specs.insert(Arc::clone(&name), spec.clone());
+        if spec.is_none() {
+            // One that comes later under this name is another one.
+            self.paused.remove(&name);
+        }
         self.event(Event::Service { name, spec });
     }
 
@@ -336,6 +344,7 @@ impl World {
         self.say(|| "from here on all is well".to_owned());
         self.faults = false;
         self.event(Event::Room { full: None });
+        self.event(Event::Hold { why: None });
         for name in SERVICES {
             let name: Arc<str> = name.into();
             let spec = self.specs[&name].clone().or_else(|| Some(spec(&name)));

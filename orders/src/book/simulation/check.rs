@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use edgeless_types::OrderId;
+
 use super::disk::Rows;
 use crate::{
     body::Step,
@@ -14,6 +16,7 @@ impl Book {
         self.check_orders(rows);
         self.check_flights(rows);
         self.check_timers();
+        self.check_children(rows);
         for (id, slot) in &self.index {
             assert_eq!(self.orders[*slot as usize].id, *id, "the index is wrong");
         }
@@ -77,6 +80,31 @@ impl Book {
         for service in &self.services {
             let counted = to_do.get(&service.name).copied().unwrap_or_default();
             assert_eq!(service.to_do, counted, "tasks to do for {}", service.name);
+        }
+    }
+
+    /// Who waits for an order gets its end, and nobody works on one that nobody waits for.
+    fn check_children(&self, rows: &Rows) {
+        for row in rows.values().filter(|row| row.end.is_none()) {
+            let Some(parent) = &row.accepted.parent else {
+                continue;
+            };
+            let above = OrderId::from_pair((parent.high, parent.low));
+            let waits = rows[&above].waiting(parent.position, row.id).is_some();
+            let parked = self.loading.get(&row.id);
+            let is_leaving = parked
+                .is_some_and(|parked| parked.iter().any(|parked| matches!(parked, Parked::Orphan)));
+            assert!(
+                waits || is_leaving,
+                "nobody waits for {}, and it goes on",
+                row.id
+            );
+        }
+        for row in rows.values() {
+            for (_, child) in row.children() {
+                let ended = rows[&child].is_ended();
+                assert!(!ended, "{} waits for {child}, which has ended", row.id);
+            }
         }
     }
 

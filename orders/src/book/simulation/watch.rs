@@ -1,6 +1,6 @@
 //! What has to hold of everything that the book tells and hands out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     services::{expected, position},
@@ -254,15 +254,19 @@ impl World {
                 let of = row.and_then(|of| crate::record::id_of(of));
                 assert_eq!(of, Some(id), "{by} takes up another order");
             }
-            Refusal::NotFailed { .. } | Refusal::Full(_) | Refusal::NoTasks(_) => {}
+            Refusal::NotFailed { .. }
+            | Refusal::Full(_)
+            | Refusal::Unsure(_)
+            | Refusal::NoTasks(_) => {}
             Refusal::UnknownClient(_) | Refusal::Outside { .. } | Refusal::Ending => {
                 panic!("{asked:?} is refused: {refusal}");
             }
         }
     }
 
-    /// Orders that clients send never exceed their bound.
+    /// Orders of a client never exceed their bound, neither those it sends nor those that tasks give rise to.
     pub(super) fn check_limits(&self, record: &Record) {
+        let mut new: BTreeMap<&str, u64> = BTreeMap::new();
         for change in &record.changes {
             let Some(What::Accepted(accepted)) = &change.what else {
                 continue;
@@ -272,12 +276,14 @@ impl World {
                 .iter()
                 .find(|(name, _)| **name == *accepted.client);
             let most = contract.and_then(|(_, contract)| contract.limits.active_orders);
-            if let (Some(most), None) = (most, &accepted.parent) {
+            let new = new.entry(&accepted.client).or_default();
+            *new += 1;
+            if let Some(most) = most {
                 let rows = self.disk.all.values();
                 let active =
                     rows.filter(|row| !row.is_ended() && row.accepted.client == accepted.client);
                 assert!(
-                    (active.count() as u64) < most,
+                    active.count() as u64 + *new <= most,
                     "too many orders of {}",
                     accepted.client
                 );

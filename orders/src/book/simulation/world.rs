@@ -35,6 +35,8 @@ pub(super) enum Coming {
     Open(Arc<str>),
     /// A client was told to wait so long: it may send now.
     Admitted(Arc<str>),
+    /// Everything ends, and begins again.
+    Crash,
     /// Somebody does something.
     Act,
 }
@@ -173,6 +175,10 @@ impl World {
         let rng = SmallRng::seed_from_u64(self.rng.random());
         self.book = Book::new(settings, self.disk.log.len() as u64 + 1, rng);
         self.book.watched = self.chance(70);
+        if self.chance(50) {
+            // What follows from an end for the order above is a record of its own.
+            self.book.together = 0;
+        }
         for (name, contract) in super::acts::contracts() {
             let (name, contract) = (Arc::clone(name), Some(Arc::clone(contract)));
             self.event(Event::Client { name, contract });
@@ -273,6 +279,7 @@ impl World {
                 self.held.insert(Arc::clone(&client), true);
                 self.submit(Some(&client));
             }
+            Coming::Crash => self.crash(),
             Coming::Act => self.act(),
         }
     }
@@ -295,6 +302,16 @@ impl World {
 
     pub(super) fn take(&mut self, out: Output) {
         self.stopped.clear();
+        // In the midst of what belongs together, of ends that follow from others above all.
+        let mut changes = out.records.iter().flat_map(|(record, _)| &record.changes);
+        let is_left = changes.any(|change| match &change.what {
+            Some(What::Ended(ended)) => ended.reason.ends_with("waits for it no more"),
+            _ => false,
+        });
+        let percent = if is_left { 40 } else { 8 };
+        if out.records.len() > 1 && self.faults && self.chance(percent) {
+            self.come(Duration::ZERO, Coming::Crash);
+        }
         for (record, told) in out.records {
             for change in &record.changes {
                 let stops = match &change.what {

@@ -225,3 +225,21 @@ fn orders_that_a_task_gives_rise_to_are_counted_and_stay_in_the_store_as_others_
     assert_eq!(resident.count(), 1, "the one that waits for the others");
     assert_eq!(world.book.figures(world.now).accepted, 3);
 }
+
+#[test]
+fn a_service_that_is_defined_anew_is_not_held_up_as_the_one_before_was() {
+    let mut world = World::new();
+    let name: Arc<str> = "A".into();
+    world.event(Event::PauseService {
+        name: Arc::clone(&name),
+        paused: true,
+    });
+    for spec in [None, Some(spec(&json!({})))] {
+        let name = Arc::clone(&name);
+        world.event(Event::Service { name, spec });
+    }
+    let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
+    world.work(arithmetic);
+    let id = world.id(ask);
+    assert_eq!(world.end(id), (EndCode::Completed, "7".to_owned()));
+}

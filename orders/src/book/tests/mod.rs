@@ -7,6 +7,9 @@ use rand::SeedableRng;
 use serde_json::{Value, json};
 
 mod asks;
+mod hold;
+mod longest;
+mod spawn;
 mod tasks;
 
 use super::*;

@@ -340,12 +340,59 @@ fn a_service_with_bytes_is_handed_its_input_in_that_form() {
 }
 
 #[test]
-fn an_answer_that_no_record_would_hold_is_refused_and_says_what_to_do() {
+fn an_answer_that_no_record_would_hold_is_an_attempt_in_vain_and_says_what_to_do() {
     let mut world = World::new();
     let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
-    world.work(|_| reply(format!("\"{}\"", "x".repeat(2 << 20))));
+    for _ in 0..5 {
+        assert_eq!(world.handed.len(), 1);
+        world.work(|_| reply(format!("\"{}\"", "x".repeat(2 << 20))));
+        world.pass(Duration::from_secs(60));
+    }
     let id = world.id(ask);
     let (code, reason) = world.end(id);
     assert_eq!(code, EndCode::Failed);
+    assert!(reason.starts_with("task `A`, 5 attempts: "), "{reason}");
     assert!(reason.ends_with("bytes; answer with a blob"), "{reason}");
+}
+
+#[test]
+fn tasks_that_take_something_back_are_to_do_and_those_that_will_not_come_are_not() {
+    let mut world = World::new();
+    for (name, line) in [("undo", 3), ("bad", 4), ("later", 5)] {
+        world.service(name, line, &json!({}));
+    }
+    let ask = world.submit(&json!({"input": 5, "tasks": [
+        {"task": "A", "undo": "undo"}, {"task": "B", "undo": "undo"}, "bad", "later", "A",
+    ]}));
+    let to_do = |world: &World| {
+        let figures = world.book.figures(world.now);
+        let of = |name: &str| figures.services.get(name).map_or(0, |it| it.tasks_to_do);
+        let all = ["A", "B", "bad", "later", "undo"].map(of);
+        assert_eq!(figures.tasks_to_do, all.iter().sum::<u64>());
+        all
+    };
+    assert_eq!(to_do(&world), [2, 1, 1, 1, 0]);
+    let next = |world: &mut World, outcome| {
+        let (line, handout) = world.handed.pop().unwrap();
+        let ticket = handout.ticket;
+        world.event(Event::Outcome {
+            line,
+            ticket,
+            outcome,
+        });
+    };
+    next(&mut world, reply("1"));
+    next(&mut world, reply("1"));
+    assert_eq!(to_do(&world), [1, 0, 1, 1, 0]);
+    next(&mut world, Outcome::Refused("never".to_owned()));
+    assert_eq!(to_do(&world), [0, 0, 0, 0, 2]);
+    next(&mut world, reply("null"));
+    assert_eq!(to_do(&world), [0, 0, 0, 0, 1]);
+    let undo = world.book.figures(world.now).services["undo"].clone();
+    assert_eq!((undo.in_flight, undo.idle_s), (1, None));
+    next(&mut world, Outcome::Refused("it stays".to_owned()));
+    assert_eq!(to_do(&world), [0; 5]);
+    let id = world.id(ask);
+    let reason = "task `bad`: never; not taken back: A".to_owned();
+    assert_eq!(world.end(id), (EndCode::Failed, reason));
 }
