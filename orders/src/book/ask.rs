@@ -226,8 +226,12 @@ impl Book {
             (Event::Retry(again), Some(body)) => {
                 return self.retry_ended(body, again, now);
             }
-            (Event::Look { ask, .. }, Some(body)) => (ask, Answer::Order(Arc::new(body.clone()))),
-            (Event::Wait { ask, .. }, Some(body)) => (ask, Answer::Ended(Arc::new(body.clone()))),
+            (Event::Look { ask, .. }, Some(body)) => {
+                (ask, Answer::Order(self.with_successor(body)))
+            }
+            (Event::Wait { ask, .. }, Some(body)) => {
+                (ask, Answer::Ended(self.with_successor(body)))
+            }
             (Event::Cancel { ask, .. } | Event::Pause { ask, .. }, Some(_)) => {
                 (ask, Answer::Refused(Refusal::HasEnded { id, state }))
             }
@@ -243,6 +247,13 @@ impl Book {
             _ => return,
         };
         self.answer(ask, answer);
+    }
+
+    /// An order as the store has it, and the one that took it up again, which the store may not have yet.
+    fn with_successor(&self, body: &Body) -> Arc<Body> {
+        let mut body = body.clone();
+        body.retried_as = self.retried.get(&body.id).copied().or(body.retried_as);
+        Arc::new(body)
     }
 
     fn resident_body(&self, id: OrderId) -> Option<&Body> {
