@@ -31,7 +31,7 @@ pub struct Change {
     #[prost(fixed64, tag = "3")]
     pub at: u64,
     /// What has changed. None: written by a later version.
-    #[prost(oneof = "What", tags = "4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "What", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub what: Option<What>,
 }
 
@@ -62,6 +62,9 @@ pub enum What {
     /// Its end was delivered where the contract says, or cannot be.
     #[prost(message, tag = "11")]
     Delivered(Delivered),
+    /// It failed, and was taken up again.
+    #[prost(message, tag = "12")]
+    Retried(Retried),
 }
 
 /// An order as it was accepted.
@@ -233,6 +236,14 @@ pub struct Delivered {
     /// Empty: it was delivered. Else why it cannot be.
     #[prost(string, tag = "2")]
     pub problem: String,
+}
+
+/// What takes a failed order up again.
+#[derive(Clone, PartialEq, Message)]
+pub struct Retried {
+    /// The id of the other order, 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub order: Bytes,
 }
 
 /// Which messages services get.

@@ -98,6 +98,9 @@ pub struct OrderView {
     /// The failed order that it takes up again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<OrderId>,
+    /// The order that takes it up again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retried_as: Option<OrderId>,
     /// What it passes: `START`, each task, `END`.
     #[serde(default)]
     pub stages: Vec<StageView>,
@@ -245,6 +248,7 @@ impl Body {
             idempotency_key: (!accepted.key.is_empty()).then(|| accepted.key.clone()),
             parent: parent.map(|parent| OrderId::from_pair((parent.high, parent.low))),
             retry_of: id_of(&accepted.retry_of),
+            retried_as: self.retried_as,
             stages: self.stages(),
             trace: self.trace(),
             outputs: self.output_views(),

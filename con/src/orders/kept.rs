@@ -8,7 +8,7 @@ use edgeless_orders::{
     book::{Book, Effect, EndedOrder, Output, Told},
     bounds::RECORD_BYTES,
     log::{self, Log, Options},
-    record::Record,
+    record::{Change, Record, What},
     store::{Keep, RowChange, Rows, Store, StoreError, Tables, Which},
     tasks::Lists,
 };
@@ -20,10 +20,10 @@ use super::{OpenError, Settings, body_of, now};
 
 /// A segment has room for the longest record, and for what the owner holds in reserve.
 const LEAST_SEGMENT_MIB: u64 = 8;
-const _: () = assert!((RECORD_BYTES as u64) < LEAST_SEGMENT_MIB << 20);
 const MOST_SEGMENT_MIB: u64 = 1024;
 /// What fits the numbers that count bytes.
 const MOST_LOG_MIB: u64 = 1 << 30;
+const _: () = assert!((RECORD_BYTES as u64) < LEAST_SEGMENT_MIB << 20);
 
 /// Opens log and store, and brings the store to where the log is.
 pub(super) fn read(
@@ -72,6 +72,11 @@ pub(super) fn read(
     rows.through = through;
     for (id, record) in changed {
         let before = store.read(id)?;
+        let is_new = |change: &Change| matches!(change.what, Some(What::Accepted(_)));
+        if before.is_none() && !record.changes.first().is_some_and(is_new) {
+            // Forgotten meanwhile.
+            continue;
+        }
         let row = row_change(before, record, lists)?;
         rows.rows.insert(id, row);
     }
@@ -114,6 +119,10 @@ fn row_change(
     changes: Record,
     lists: &Lists,
 ) -> Result<RowChange, StoreError> {
+    let had_ended = match &before {
+        Some(row) => body_of(row.clone(), lists)?.is_ended(),
+        None => false,
+    };
     let mut rows = Rows::default();
     let told = Told::default();
     let id = changes.changes.first().map(|change| change.id());
@@ -129,7 +138,7 @@ fn row_change(
     let body = body_of(all, lists)?;
     // What was told is counted by the store itself.
     let delivered = body.delivered.len();
-    row.ended = body.ended().map(|ended| EndedOrder {
+    row.ended = body.ended().filter(|_| !had_ended).map(|ended| EndedOrder {
         outputs: ended.outputs + u32::try_from(delivered).unwrap_or(0),
         ..ended
     });

@@ -34,7 +34,7 @@ use std::{
 use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
     body::Body,
-    book::{Answer, Ask, BookFigures, Event, LineId, Outcome, Refusal, Ticket},
+    book::{Again, Answer, Ask, BookFigures, Event, LineId, Outcome, Refusal, Ticket},
     contract::Contract,
     record::Record,
     service::ServiceSpec,
@@ -179,9 +179,33 @@ impl Orders {
         self.ask(|ask| Event::Cancel { id, reason, ask }).await
     }
 
-    /// Takes a failed order up again, as a new one.
+    /// Takes a failed order up again, as a new one; once more, if the one that took it up before came to no good end.
     pub async fn retry(&self, id: OrderId, new: OrderId) -> Answer {
-        self.ask(|ask| Event::Retry { id, new, ask }).await
+        let retry = async |after| {
+            self.ask(|ask| {
+                Event::Retry(Again {
+                    id,
+                    new,
+                    after,
+                    ask,
+                })
+            })
+            .await
+        };
+        let answer = retry(None).await;
+        let Answer::Refused(Refusal::Retried { by, .. }) = &answer else {
+            return answer;
+        };
+        match self.look(*by).await {
+            Answer::Order(body) | Answer::Ended(body) if !body.has_failed() => answer,
+            Answer::Refused(Refusal::Ending) => answer,
+            // It has failed too, or is not kept any more.
+            Answer::Order(_)
+            | Answer::Ended(_)
+            | Answer::Refused(_)
+            | Answer::Accepted { .. }
+            | Answer::Done => retry(Some(*by)).await,
+        }
     }
 
     /// Holds an order up, or lets it go on.

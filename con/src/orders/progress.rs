@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
-    book::{Ask, Event, Told},
+    book::{Again, Ask, Event, Told},
     log::{Ended, Progress, TooLarge},
     record::Record,
 };
@@ -100,7 +100,7 @@ pub(super) fn asked(event: &Event) -> Option<Ask> {
         | Event::Look { ask, .. }
         | Event::Wait { ask, .. }
         | Event::Cancel { ask, .. }
-        | Event::Retry { ask, .. }
+        | Event::Retry(Again { ask, .. })
         | Event::RemoveService { ask, .. }
         | Event::Pause { ask, .. } => Some(*ask),
         Event::PauseService { .. }

@@ -14,7 +14,10 @@ use super::error::{Path, Problem};
 use crate::{
     orders::{
         Orders,
-        blobs::{BLOB_BYTES, BlobName, BlobView, KeepError, content_type::is_content_type},
+        blobs::{
+            BLOB_BYTES, BlobName, BlobView, KeepError,
+            content_type::{is_active, is_content_type},
+        },
     },
     problem::Refusal,
 };
@@ -93,6 +96,10 @@ pub(super) async fn get(
     // Whoever shows it must not guess: it may come from anybody.
     let no_guess = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_guess);
+    if is_active(&view.content_type) {
+        let attachment = HeaderValue::from_static("attachment");
+        headers.insert(header::CONTENT_DISPOSITION, attachment);
+    }
     Ok(response)
 }
 

@@ -217,7 +217,7 @@ pub(super) async fn cancel(
 /// Takes an order that failed or expired up again, as a new one that begins where it failed.
 #[utoipa::path(post, path = "/api/v1/orders/{id}/retry",
     responses((status = 202, body = AcceptedView), (status = 404, body = Problem),
-        (status = 409, description = "It has not failed", body = Problem)))]
+        (status = 409, description = "It has not failed, or was taken up again", body = Problem)))]
 pub(super) async fn retry(
     State(orders): State<Orders>,
     Path(id): Path<String>,
@@ -362,6 +362,7 @@ impl From<Refusal> for Problem {
             Refusal::InUse(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::OtherBody(_) => conflict("conflict", "It contradicts what is there"),
             Refusal::HasEnded { .. } => conflict("ended", "The order has ended"),
+            Refusal::Retried { .. } => conflict("retried", "The order was taken up again"),
             Refusal::NotFailed { .. } => conflict("not-failed", "The order has not failed"),
             Refusal::Full(_) => {
                 let status = StatusCode::INSUFFICIENT_STORAGE;

@@ -20,7 +20,7 @@ use crate::{
     contract::Output,
     fault::Fault,
     json::Json,
-    record::{Accepted, Change, Done, EndCode, MissCode, Missed, UNDO, What, kept},
+    record::{Accepted, Change, Done, EndCode, MissCode, Missed, UNDO, What, id_of, kept},
     tasks::{Task, TaskList},
 };
 
@@ -43,6 +43,8 @@ pub struct Body {
     pub end: Option<End>,
     /// It is held up.
     pub paused: bool,
+    /// The order that takes it up again, the last one if there were several.
+    pub retried_as: Option<OrderId>,
     /// What came of telling its end, by output.
     pub delivered: SmallVec<[(u32, String); 1]>,
     /// The stage at work; as many as there are: none is left.
@@ -193,6 +195,7 @@ impl Body {
             steps: Vec::new(),
             end: None,
             paused: false,
+            retried_as: None,
             delivered: SmallVec::new(),
             stage: 0,
             begun: 0,
@@ -240,6 +243,7 @@ impl Body {
             Some(What::Paused(paused)) => self.paused = paused.paused,
             Some(What::Spawned(spawned)) => self.on_spawned(at, spawned),
             Some(What::Joined(joined)) => self.on_joined(at, &joined),
+            Some(What::Retried(retried)) => self.retried_as = id_of(&retried.order),
             Some(What::Delivered(delivered)) => {
                 self.delivered.push((delivered.output, delivered.problem));
             }
@@ -249,6 +253,15 @@ impl Body {
     /// It has come to its end.
     pub fn is_ended(&self) -> bool {
         self.end.as_ref().is_some_and(|end| end.at.is_some())
+    }
+
+    /// It has come to an end that is not a good one.
+    pub fn has_failed(&self) -> bool {
+        self.is_ended()
+            && self
+                .end
+                .as_ref()
+                .is_some_and(|end| end.code != EndCode::Completed)
     }
 
     /// What the store is told of its end; none: it has not come to one.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Ask, Book, Event, memory::Parked};
+use super::{Again, Ask, Book, Event, memory::Parked};
 use crate::{
     body::Body,
     bounds::{client_reason, short},
@@ -105,6 +105,14 @@ pub enum Refusal {
         id: OrderId,
         /// How it is.
         state: &'static str,
+    },
+    /// It was taken up again before.
+    #[error("order {id} was taken up again as order {by}, which has not failed")]
+    Retried {
+        /// The order.
+        id: OrderId,
+        /// The other one.
+        by: OrderId,
     },
     /// Everything ends.
     #[error("ε-CON is ending")]
@@ -223,11 +231,15 @@ impl Book {
             .map_or("ended", |end| end.code.name());
         let unknown = Answer::Refused(Refusal::Unknown(id));
         let (ask, answer) = match (event, body) {
-            (Event::Retry { new, ask, .. }, Some(body)) => {
-                return self.retry_ended(body, new, ask, now);
+            (Event::Retry(again), Some(body)) => {
+                return self.retry_ended(body, again, now);
             }
-            (Event::Look { ask, .. }, Some(body)) => (ask, Answer::Order(Arc::new(body.clone()))),
-            (Event::Wait { ask, .. }, Some(body)) => (ask, Answer::Ended(Arc::new(body.clone()))),
+            (Event::Look { ask, .. }, Some(body)) => {
+                (ask, Answer::Order(self.with_successor(body)))
+            }
+            (Event::Wait { ask, .. }, Some(body)) => {
+                (ask, Answer::Ended(self.with_successor(body)))
+            }
             (Event::Cancel { ask, .. } | Event::Pause { ask, .. }, Some(_)) => {
                 (ask, Answer::Refused(Refusal::HasEnded { id, state }))
             }
@@ -235,7 +247,7 @@ impl Book {
                 Event::Look { ask, .. }
                 | Event::Wait { ask, .. }
                 | Event::Cancel { ask, .. }
-                | Event::Retry { ask, .. }
+                | Event::Retry(Again { ask, .. })
                 | Event::Pause { ask, .. },
                 None,
             ) => (ask, unknown),
@@ -243,6 +255,13 @@ impl Book {
             _ => return,
         };
         self.answer(ask, answer);
+    }
+
+    /// An order as the store has it, and the one that took it up again, which the store may not have yet.
+    fn with_successor(&self, body: &Body) -> Arc<Body> {
+        let mut body = body.clone();
+        body.retried_as = self.retried.get(&body.id).copied().or(body.retried_as);
+        Arc::new(body)
     }
 
     fn resident_body(&self, id: OrderId) -> Option<&Body> {

@@ -10,6 +10,19 @@ use crate::{
     body::Body, contract::Contract, record::Record, service::ServiceSpec, submission::Submission,
 };
 
+/// An order that failed is to be taken up again.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    /// The order.
+    pub id: OrderId,
+    /// The id of the new one.
+    pub new: OrderId,
+    /// The one that took it up before, which has come to no good end either; none: nobody did.
+    pub after: Option<OrderId>,
+    /// Who is answered.
+    pub ask: Ask,
+}
+
 /// What happens to the book.
 #[derive(Debug)]
 pub enum Event {
@@ -48,14 +61,7 @@ pub enum Event {
         ask: Ask,
     },
     /// An order that failed is to be taken up again, as another order.
-    Retry {
-        /// The order.
-        id: OrderId,
-        /// The id of the new one.
-        new: OrderId,
-        /// Who is answered.
-        ask: Ask,
-    },
+    Retry(Again),
     /// An order is held up, or goes on.
     Pause {
         /// The order.

@@ -7,7 +7,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Answer, Ask, Book, Effect, Event, Gated, Outcome, Refusal};
+use super::{Again, Answer, Ask, Book, Effect, Event, Gated, Outcome, Refusal};
 
 /// Bytes of outcomes that are kept meanwhile.
 const KEPT_BYTES: usize = 16 << 20;
@@ -90,7 +90,9 @@ impl Book {
                 hold.events.push_back(event);
                 None
             }
-            Event::Cancel { ask, .. } | Event::Retry { ask, .. } | Event::Pause { ask, .. } => {
+            Event::Cancel { ask, .. }
+            | Event::Retry(Again { ask, .. })
+            | Event::Pause { ask, .. } => {
                 let answer = Answer::Refused(Refusal::Full(hold.why.to_string()));
                 self.answer_held(ask, answer);
                 None

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Answer, Ask, Book, Due, Effect, Entry, Event, Refusal, Timer};
+use super::{Again, Answer, Ask, Book, Due, Effect, Entry, Event, Refusal, Timer};
 use crate::{body::Body, json::Json};
 
 /// After how long an order is asked for again that could not be read.
@@ -30,6 +30,7 @@ enum Which {
     Active(u32),
     Ended(OrderId),
     Key(u32, Box<str>),
+    Retried(OrderId),
 }
 
 impl Unapplied {
@@ -40,6 +41,11 @@ impl Unapplied {
 
     pub(super) fn ended(sequence: u64, id: OrderId) -> Self {
         let what = Which::Ended(id);
+        Self { sequence, what }
+    }
+
+    pub(super) fn retried(sequence: u64, id: OrderId) -> Self {
+        let what = Which::Retried(id);
         Self { sequence, what }
     }
 
@@ -83,6 +89,9 @@ impl Book {
                 Which::Active(slot) => self.evict(slot),
                 Which::Ended(id) => {
                     self.ending.remove(&id);
+                }
+                Which::Retried(id) => {
+                    self.retried.remove(&id);
                 }
                 Which::Key(client, key) => {
                     self.keys.remove(&(client, key));
@@ -233,7 +242,7 @@ fn asked(event: &Event) -> Option<Ask> {
         Event::Look { ask, .. }
         | Event::Wait { ask, .. }
         | Event::Cancel { ask, .. }
-        | Event::Retry { ask, .. }
+        | Event::Retry(Again { ask, .. })
         | Event::Pause { ask, .. } => Some(*ask),
         // Nothing else is parked.
         _ => None,

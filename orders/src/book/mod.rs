@@ -57,7 +57,7 @@ use self::{
 use crate::{body::Body, bounds::TOGETHER_BYTES, contract::Contract, service::ServiceSpec};
 
 pub use ask::{Answer, Refusal};
-pub use event::{Effect, EndedOrder, Event, Output, Told};
+pub use event::{Again, Effect, EndedOrder, Event, Output, Told};
 pub use figures::{BookFigures, ServiceFigures};
 pub use flight::{Handout, Outcome};
 
@@ -124,6 +124,7 @@ pub struct Book {
     finding: FxHashMap<(u32, Box<str>), Vec<submit::Asked>>,
     /// What has to wait for orders that are being loaded.
     loading: FxHashMap<OrderId, Vec<memory::Parked>>,
+    retried: FxHashMap<OrderId, OrderId>,
     unapplied: VecDeque<memory::Unapplied>,
     applied: u64,
     resident: usize,
@@ -235,6 +236,7 @@ impl Book {
             finding: FxHashMap::default(),
             loading: FxHashMap::default(),
             unapplied: VecDeque::new(),
+            retried: FxHashMap::default(),
             applied: next - 1,
             resident: 0,
             together: TOGETHER_BYTES,
@@ -274,7 +276,7 @@ impl Book {
             Event::Look { id, ask } => self.on_look(id, ask),
             Event::Wait { id, ask } => self.on_wait(id, ask),
             Event::Cancel { id, reason, ask } => self.on_cancel(id, reason, ask, now),
-            Event::Retry { id, new, ask } => self.on_retry(id, new, ask, now),
+            Event::Retry(again) => self.on_retry(again, now),
             Event::Pause { id, paused, ask } => self.on_pause(id, paused, ask, now),
             Event::PauseService { name, paused } => self.on_pause_service(&name, paused, now),
             Event::Service { name, spec } => self.on_service(&name, spec, now),

@@ -2,41 +2,51 @@
 
 use std::sync::Arc;
 
-use edgeless_types::{OrderId, Timestamp};
+use edgeless_types::Timestamp;
 
-use super::{Answer, Ask, Book, Event, Refusal, memory::Parked};
+use super::{
+    Again, Answer, Book, Event, Refusal,
+    memory::{Parked, Unapplied},
+};
 use crate::{
-    body::Body,
+    body::{Body, Step},
     bounds::CARRIED_BYTES,
     fault::Fault,
-    record::{EndCode, id_bytes, nanos},
+    record::{Done, EndCode, UNDO, id_bytes, nanos},
 };
 
 impl Book {
-    pub(super) fn on_retry(&mut self, id: OrderId, new: OrderId, ask: Ask, now: Timestamp) {
+    pub(super) fn on_retry(&mut self, again: Again, now: Timestamp) {
+        let Again { id, ask, .. } = again;
         if let Some(body) = self.ending.get(&id).cloned() {
-            return self.retry_ended(&body, new, ask, now);
+            return self.retry_ended(&body, again, now);
         }
         if self.index.contains_key(&id) {
             let state = "active";
             return self.answer(ask, Answer::Refused(Refusal::NotFailed { id, state }));
         }
-        self.park(id, Parked::Event(Event::Retry { id, new, ask }));
+        self.park(id, Parked::Event(Event::Retry(again)));
     }
 
-    pub(super) fn retry_ended(&mut self, body: &Body, new: OrderId, ask: Ask, now: Timestamp) {
+    pub(super) fn retry_ended(&mut self, body: &Body, again: Again, now: Timestamp) {
+        let (id, ask) = (body.id, again.ask);
         let code = body.end.as_ref().map_or(EndCode::Completed, |end| end.code);
-        match code {
-            EndCode::Failed | EndCode::Expired => self.retry_order(body, new, ask, now),
-            EndCode::Completed | EndCode::Cancelled => {
-                let (id, state) = (body.id, code.name());
+        let before = self.retried.get(&id).copied().or(body.retried_as);
+        match (code, before) {
+            (EndCode::Failed | EndCode::Expired, Some(by)) if again.after != Some(by) => {
+                self.answer(ask, Answer::Refused(Refusal::Retried { id, by }));
+            }
+            (EndCode::Failed | EndCode::Expired, _) => self.retry_order(body, again, now),
+            (EndCode::Completed | EndCode::Cancelled, _) => {
+                let state = code.name();
                 self.answer(ask, Answer::Refused(Refusal::NotFailed { id, state }));
             }
         }
     }
 
     /// A failed order is taken up again as another one, with what it had done.
-    fn retry_order(&mut self, failed: &Body, new: OrderId, ask: Ask, now: Timestamp) {
+    fn retry_order(&mut self, failed: &Body, again: Again, now: Timestamp) {
+        let Again { new, ask, .. } = again;
         let name: &str = &failed.accepted.client;
         let Some(client) = self.client_for(name) else {
             let name = name.to_owned();
@@ -46,25 +56,7 @@ impl Book {
         if let Err(refusal) = allowed.and_then(|()| self.admit(client, now)) {
             return self.answer(ask, Answer::Refused(refusal));
         }
-        let undone = |position: u32| {
-            let undo = position | crate::record::UNDO;
-            failed.steps.iter().any(|step| step.position == undo)
-        };
-        let done = failed
-            .steps
-            .iter()
-            .filter(|step| step.position & crate::record::UNDO == 0 && !undone(step.position));
-        let carried: Vec<_> = match failed
-            .steps
-            .iter()
-            .any(|step| step.position & crate::record::UNDO != 0)
-        {
-            // What was taken back has to be done again, and with it what built on it.
-            true => Vec::new(),
-            false => done
-                .filter_map(|step| step.done.clone().map(|(_, done)| done))
-                .collect(),
-        };
+        let carried = carried(failed);
         let bytes: usize = carried.iter().map(|done| done.result.len()).sum();
         if bytes > CARRIED_BYTES {
             let text = format!(
@@ -98,6 +90,13 @@ impl Book {
         }
         let list = Arc::clone(&failed.list);
         self.begin_order(new, accepted, list, client, now);
+        self.retried.insert(failed.id, new);
+        let last = self.next - 1;
+        self.unapplied
+            .push_back(Unapplied::retried(last, failed.id));
+        if let Some(body) = self.ending.get_mut(&failed.id) {
+            Arc::make_mut(body).retried_as = Some(new);
+        }
         self.answer(
             ask,
             Answer::Accepted {
@@ -105,5 +104,18 @@ impl Book {
                 again: false,
             },
         );
+    }
+}
+
+/// The results that the new order begins with.
+fn carried(failed: &Body) -> Vec<Done> {
+    let is_undo = |step: &Step| step.position & UNDO != 0;
+    match failed.steps.iter().any(is_undo) {
+        // What was taken back has to be done again, and with it what built on it.
+        true => Vec::new(),
+        false => {
+            let done = failed.steps.iter().filter_map(|step| step.done.as_ref());
+            done.map(|(_, done)| done.clone()).collect()
+        }
     }
 }

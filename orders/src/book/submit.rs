@@ -11,7 +11,7 @@ use crate::{
     contract::{ANYBODY, Contract, PRIORITY},
     fault::Fault,
     message::Mode,
-    record::{Accepted, Change, ModeCode, Record, What, nanos},
+    record::{Accepted, Change, ModeCode, Record, Retried, What, id_bytes, id_of, nanos},
     stages::reserved,
     submission::Submission,
     tasks::TaskList,
@@ -272,7 +272,12 @@ impl Book {
         now: Timestamp,
     ) {
         let change = Change::new(id, now, What::Accepted(accepted.clone()));
-        let record = Record::of(change);
+        let mut record = Record::of(change);
+        if let Some(failed) = id_of(&accepted.retry_of) {
+            let order = id_bytes(id);
+            let retried = Change::new(failed, now, What::Retried(Retried { order }));
+            record.changes.push(retried);
+        }
         if !accepted.key.is_empty()
             && let Ok(digest) = <[u8; 32]>::try_from(&*accepted.digest)
         {

@@ -64,7 +64,8 @@ impl Rows {
                 | What::Ended(_)
                 | What::Paused(_)
                 | What::Spawned(_)
-                | What::Joined(_),
+                | What::Joined(_)
+                | What::Retried(_),
             )
             | None => {}
         }

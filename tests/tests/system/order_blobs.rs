@@ -162,6 +162,12 @@ async fn blobs_go_in_and_out_and_orders_name_only_those_that_are_there() {
     assert_eq!(head.status(), StatusCode::OK);
     assert_eq!(head.headers()[header::CONTENT_TYPE], "text/plain");
     assert_eq!(head.headers()[header::CONTENT_LENGTH], "9");
+    assert!(head.headers().get(header::CONTENT_DISPOSITION).is_none());
+    let (_, page) = put_blob(&cluster, b"<script>".to_vec(), "text/html").await;
+    let page = http.get(url(page["blob"].as_str().unwrap()));
+    let page = page.send().await.unwrap();
+    assert_eq!(page.headers()[header::CONTENT_DISPOSITION], "attachment");
+    assert_eq!(page.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     let absent = format!("sha256:{}", "0".repeat(64));
     for (name, status) in [
         (absent.as_str(), 404),
@@ -192,7 +198,7 @@ async fn blobs_go_in_and_out_and_orders_name_only_those_that_are_there() {
     stream.read_exact(&mut start).await.unwrap();
     assert_eq!(&start, b"HTTP/1.1 413");
     let left = fs::read_dir(cluster.folder().join("con/orders/blobs")).unwrap();
-    assert_eq!(left.count(), 2, "the blob and its content type");
+    assert_eq!(left.count(), 4, "two blobs and their content types");
 }
 
 /// An endpoint that answers each request with its body backwards, and with the content type that it got.
@@ -267,18 +273,19 @@ async fn a_file_is_sent_from_the_command_line_as_what_an_order_is_about() {
     let spec = json!({"url": url, "payload": "bytes"});
     put(&cluster, "services/R", &spec).await;
     let file = cluster.folder().join("note.txt");
-    fs::write(&file, "abc").unwrap();
     let file = file.display().to_string();
     let command = ["order", "submit", "--task", "R", "--wait", "20s", "--blob"];
-    for (more, content_type) in [
-        (&[][..], "x/text-plain"),
-        (&["--content-type", "image/png"], "x/image-png"),
+    for (content, more, content_type) in [
+        ("abc", &[][..], "x/text-plain"),
+        ("abd", &["--content-type", "image/png"], "x/image-png"),
     ] {
+        fs::write(&file, content).unwrap();
         let arguments = [&command[..], &[&file], more].concat();
         let shown = cli(&cluster, &arguments).await.unwrap();
         let result: Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(result["content_type"], content_type);
-        assert_eq!(blob_of(&cluster, &result).await, b"cba");
+        let backwards: String = content.chars().rev().collect();
+        assert_eq!(blob_of(&cluster, &result).await, backwards.as_bytes());
     }
     let missing = [&command[..], &["/no/such/file"]].concat();
     let refused = cli(&cluster, &missing).await.unwrap_err();

@@ -226,7 +226,18 @@ async fn a_dead_letter_blocks_nobody_and_goes_on_where_it_failed_when_it_is_retr
     let path = format!("/api/v1/orders/{again}/retry");
     let (status, _) = cluster.rest.send(Method::POST, &path, "").await.unwrap();
     assert_eq!(status, StatusCode::CONFLICT);
-    assert_eq!(look(&cluster.rest, id).await["state"], "failed");
+    let path = format!("/api/v1/orders/{id}/retry");
+    let (status, problem) = cluster.rest.send(Method::POST, &path, "").await.unwrap();
+    assert_eq!(status, StatusCode::CONFLICT);
+    assert!(
+        problem["detail"].as_str().unwrap().contains(again),
+        "{problem}"
+    );
+    let view = look(&cluster.rest, id).await;
+    assert_eq!(
+        (&view["state"], &view["retried_as"]),
+        (&json!("failed"), &json!(again))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,16 @@ async fn the_stream_of_an_order_shows_each_change_and_ends_with_it() {
     );
     assert!(seen.iter().all(|seen| seen.data["id"] == id));
     assert_eq!(seen[4].data["done"], json!(["A", "B"]));
+    let stages = seen[4].data["stages"].as_array().unwrap();
+    let stages: Vec<_> = stages
+        .iter()
+        .map(|it| (&it["stage"], &it["state"]))
+        .collect();
+    let done = json!("done");
+    let names = ["START", "A", "B", "END"].map(|name| json!(name));
+    assert_eq!(stages, names.each_ref().map(|name| (name, &done)));
+    let ids: std::collections::BTreeSet<_> = seen.iter().map(|seen| &seen.id).collect();
+    assert_eq!(ids.len(), 4, "the same for what looks the same: {ids:?}");
     // One that has ended has one event.
     let mut events = Events::open(&url).await.unwrap();
     assert_eq!(events.next().await.unwrap().as_ref(), seen.last());

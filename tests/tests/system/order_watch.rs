@@ -11,6 +11,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// One event of a stream of server-sent events.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen {
+    pub(super) id: String,
     pub(super) event: String,
     pub(super) data: Value,
 }
@@ -53,7 +54,8 @@ fn event(block: &str) -> Option<Seen> {
     let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name));
     let event = field("event: ")?.to_owned();
     let data = serde_json::from_str(field("data: ")?).ok()?;
-    Some(Seen { event, data })
+    let id = field("id: ")?.to_owned();
+    Some(Seen { id, event, data })
 }
 
 /// Counts ends of orders.

@@ -40,6 +40,15 @@ fn is_json(bytes: &[u8]) -> bool {
         && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
 }
 
+/// Whether a browser would run what such bytes hold.
+pub fn is_active(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default();
+    let kind = kind.trim().to_ascii_lowercase();
+    ["html", "svg", "xml", "javascript", "ecmascript", "script"]
+        .iter()
+        .any(|part| kind.contains(part))
+}
+
 /// Whether a text can be a content type that is kept and given back: visible ASCII with a `/` in it.
 pub fn is_content_type(text: &str) -> bool {
     let visible = |byte: u8| (b' '..=b'~').contains(&byte);
@@ -68,6 +77,22 @@ mod tests {
             (b"\x89PNG", BYTES),
         ] {
             assert_eq!(sniffed(bytes), content_type, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_browser_would_run_is_known() {
+        for active in [
+            "text/html",
+            "TEXT/HTML; charset=utf-8",
+            "image/svg+xml",
+            "application/xhtml+xml",
+            "text/javascript",
+        ] {
+            assert!(is_active(active), "{active}");
+        }
+        for calm in ["image/png", "text/plain", "application/json", BYTES] {
+            assert!(!is_active(calm), "{calm}");
         }
     }
 

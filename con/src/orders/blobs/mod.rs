@@ -207,7 +207,8 @@ impl Blobs {
             .map_err(|source| ReadError::Disk { name, source })?
     }
 
-    /// Whether a blob is there with that many bytes; then it is used now, and has the content type if one is given.
+    /// Whether a blob is there with that many bytes; then it is used now, and has the content type if it is the
+    /// first one that is given.
     fn use_again(
         &self,
         name: BlobName,
@@ -221,7 +222,7 @@ impl Blobs {
             return Ok(false);
         }
         if let Some(content_type) = content_type
-            && self.content_type(name)? != content_type
+            && self.content_type(name)? == content_type::BYTES
         {
             self.write_type(name, content_type)?;
         }

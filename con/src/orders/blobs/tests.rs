@@ -62,8 +62,12 @@ async fn a_blob_is_kept_once_by_its_content_and_read_as_it_was_put() {
         (Bytes::from_static(b"some bytes"), "text/plain".to_owned())
     );
     let other = put(&blobs, b"some bytes", Some("text/x-other")).await;
-    assert_eq!(other.0.content_type, "text/x-other");
-    assert_eq!(files(&blobs), 2);
+    assert_eq!(other.0.content_type, "text/plain");
+    let (view, _) = put(&blobs, b"other bytes", None).await;
+    assert_eq!(view.content_type, "application/octet-stream");
+    let (view, _) = put(&blobs, b"other bytes", Some("image/x-late")).await;
+    assert_eq!(view.content_type, "image/x-late");
+    assert_eq!(files(&blobs), 4);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use super::{
     world::{Asked, Coming, World},
 };
 use crate::{
-    book::{Ask, Event, LineId, Output},
+    book::{Again, Ask, Event, LineId, Output},
     contract::Contract,
     record::What,
     submission::Submission,
@@ -261,7 +261,13 @@ impl World {
         };
         let new = self.new_id();
         let ask = self.next_ask(Asked::Retry { id, new });
-        self.event(Event::Retry { id, new, ask });
+        let after = self.disk.kept.get(&id).and_then(|body| body.retried_as);
+        self.event(Event::Retry(Again {
+            id,
+            new,
+            after,
+            ask,
+        }));
     }
 
     pub(super) fn pause(&mut self, id: OrderId, paused: bool) {

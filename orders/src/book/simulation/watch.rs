@@ -249,6 +249,11 @@ impl World {
                 let text = faults[0].detail.clone();
                 assert!(text.contains("there is no service `Z`"), "{text}");
             }
+            Refusal::Retried { id, by } => {
+                let row = self.disk.all.get(&by).map(|row| &row.accepted.retry_of);
+                let of = row.and_then(|of| crate::record::id_of(of));
+                assert_eq!(of, Some(id), "{by} takes up another order");
+            }
             Refusal::NotFailed { .. }
             | Refusal::Full(_)
             | Refusal::Unsure(_)

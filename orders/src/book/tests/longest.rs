@@ -82,7 +82,13 @@ fn orders_as_they_are_accepted_fit_and_so_does_one_that_takes_over_all_it_can() 
     assert_eq!(world.end(id).0, EndCode::Failed);
     let new = OrderId::at(world.now, &mut SmallRng::seed_from_u64(99));
     let ask = Ask(1_000);
-    world.event(Event::Retry { id, new, ask });
+    let after = None;
+    world.event(Event::Retry(Again {
+        id,
+        new,
+        after,
+        ask,
+    }));
     assert_eq!(world.id(ask), new);
     assert!(longest(&world) > CARRIED_BYTES + accepted - OUTPUT_BYTES);
 }

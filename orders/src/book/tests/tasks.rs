@@ -172,12 +172,32 @@ fn a_task_is_tried_again_with_longer_pauses_and_then_its_order_fails() {
         Ask(world.asks),
         OrderId::at(world.now, &mut SmallRng::seed_from_u64(99)),
     );
-    world.event(Event::Retry {
+    let again = Again {
         id,
         new,
+        after: None,
         ask: retry,
-    });
+    };
+    world.event(Event::Retry(again));
     assert_eq!(world.id(retry), new);
+    assert_eq!(world.look(id).view().retried_as, Some(new));
+    assert_eq!(world.replayed(id).retried_as, Some(new));
+    // A second time only when the first one came to nothing.
+    for (after, seed) in [(None, 100), (Some(id), 101), (Some(new), 102)] {
+        world.asks += 1;
+        let ask = Ask(world.asks);
+        let another = OrderId::at(world.now, &mut SmallRng::seed_from_u64(seed));
+        world.event(Event::Retry(Again {
+            id,
+            new: another,
+            after,
+            ask,
+        }));
+        match after == Some(new) {
+            true => assert_eq!(world.id(ask), another),
+            false => assert!(world.refusal(ask).contains(&format!("as order {new}"))),
+        }
+    }
     world.work(|handout| reply(format!("{}0", handout.payload.as_str())));
     assert_eq!(world.end(new), (EndCode::Completed, "700".to_owned()));
     assert_eq!(world.end(id).0, EndCode::Failed);
@@ -253,7 +273,13 @@ fn what_is_too_long_for_one_record_is_not_taken_up_again() {
     world.asks += 1;
     let ask = Ask(world.asks);
     let new = OrderId::at(world.now, &mut SmallRng::seed_from_u64(5));
-    world.event(Event::Retry { id, new, ask });
+    let after = None;
+    world.event(Event::Retry(Again {
+        id,
+        new,
+        after,
+        ask,
+    }));
     while let Some(id) = world.loads.pop() {
         let body = Some(Box::new(world.replayed(id)));
         world.event(Event::Loaded { id, body });
