@@ -31,8 +31,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::net::Bound;
 
-/// How long a client may take for the head of a request, and may leave a connection without one.
-const HEAD: Duration = Duration::from_secs(10);
+/// How long a client may take for the head of a request, and may leave a connection without one: longer than clients keep
+/// such connections (90 s is common), as one that is closed while a request comes fails it.
+const HEAD: Duration = Duration::from_secs(100);
 /// How long a body may make no progress.
 const STILL: Duration = Duration::from_secs(30);
 /// The pause after no connection could be taken, as when there are too many open files.
