@@ -1,7 +1,7 @@
 //! What a reader of documents says is wrong, in the words of those who write them. Pure.
 //!
 //! Readers made by `serde` speak of the types of the program: `expected u8`, `expected struct Contract`. What they mean
-//! is told by [`plain`]; the place by [`pointer`].
+//! is told by [`plain`]; the place by [`pointer()`].
 
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
