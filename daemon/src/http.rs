@@ -22,11 +22,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::TcpStream,
-    task::JoinSet,
-    time::{Instant, Sleep},
-};
+use tokio::{net::TcpStream, task::JoinSet, time::Sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::net::Bound;
@@ -100,13 +96,13 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
 /// A body that fails when nothing comes of it for too long.
 struct Moving {
     body: Body,
-    late: Pin<Box<Sleep>>,
+    /// While it stands still: most bodies are there at once, and need no timer.
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 impl Moving {
     fn new(body: Body) -> Self {
-        let late = Box::pin(tokio::time::sleep(STILL));
-        Self { body, late }
+        Self { body, late: None }
     }
 }
 
@@ -120,11 +116,13 @@ impl HttpBody for Moving {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if frame.is_ready() {
-            self.late.as_mut().reset(Instant::now() + STILL);
+            self.late = None;
             return frame;
         }
-        let late = self.late.as_mut().poll(context);
-        late.map(|()| {
+        let late = self
+            .late
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STILL)));
+        late.as_mut().poll(context).map(|()| {
             let text = "nothing of the body has come for 30 seconds";
             let error = io::Error::new(io::ErrorKind::TimedOut, text);
             Some(Err(axum::Error::new(error)))
@@ -146,6 +144,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
+        time::Instant,
     };
 
     use super::*;
