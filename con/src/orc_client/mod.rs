@@ -19,7 +19,9 @@ use edgeless_proto::{
         resource_configuration_client::ResourceConfigurationClient, start_outcome::Kind,
     },
 };
-use edgeless_types::{CodeDigest, Epoch, InstanceId, LogicalId, WorkflowId};
+use edgeless_types::{
+    CodeDigest, Epoch, InstanceId, LogicalId, WorkflowId, resource::order_source,
+};
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
@@ -107,8 +109,18 @@ impl OrcClient {
         let vertices: Vec<_> = records.iter().flat_map(|record| wire(record)).collect();
         let mut outcomes: Vec<Option<Started>> = vec![None; vertices.len()];
         let mut open: Vec<usize> = (0..vertices.len()).collect();
+        // What brings tasks to a function goes to its node, which has to be known by then.
+        let mut later: Vec<usize> = open
+            .extract_if(.., |it| brings_tasks(&vertices[*it]))
+            .collect();
         let mut sent = BTreeSet::new();
-        while !open.is_empty() {
+        loop {
+            if open.is_empty() {
+                open = std::mem::take(&mut later);
+            }
+            if open.is_empty() {
+                break;
+            }
             let wanted = open.iter().map(|&index| vertices[index].clone());
             let kinds = self.start_by_kind(epoch, wanted.collect()).await;
             let kinds = kinds.map_err(|status| not_started(&status))?;
@@ -274,6 +286,16 @@ impl OrcClient {
             }
         }
         Ok(unkept)
+    }
+}
+
+/// Whether a vertex takes the tasks of a service to a function.
+fn brings_tasks(vertex: &v1::Vertex) -> bool {
+    match vertex.spec.as_ref().and_then(|spec| spec.kind.as_ref()) {
+        Some(v1::vertex_spec::Kind::Resource(resource)) => {
+            resource.class_type == order_source::CLASS.class_type
+        }
+        Some(v1::vertex_spec::Kind::Function(_)) | None => false,
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Post, ToLine, now,
     patience::Patience,
-    progress::{Broken, Kept, Records, asked},
+    progress::{Broken, Kept, Records},
     reads::Read,
 };
 
@@ -202,7 +202,7 @@ impl Owner {
             Post::CatchUp => self.state.safe_records.wanted = true,
             Post::Event(event) => self.event(event),
             Post::Ask(event, give) => {
-                if let Some(ask) = asked(&event) {
+                if let Some(ask) = event.ask() {
                     self.state.asks.insert(ask, give);
                 }
                 self.event(event);

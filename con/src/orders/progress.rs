@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use edgeless_daemon::status::Readiness;
 use edgeless_orders::{
-    book::{Again, Ask, Event, Told},
+    book::Told,
     log::{Ended, Progress, TooLarge},
     record::Record,
 };
@@ -91,37 +91,6 @@ pub(super) struct Records {
     pub(super) list: Vec<(u64, Record, Told)>,
     /// Somebody waits until the store has them.
     pub(super) wanted: bool,
-}
-
-/// Who is answered.
-pub(super) fn asked(event: &Event) -> Option<Ask> {
-    match event {
-        Event::Submit { ask, .. }
-        | Event::Look { ask, .. }
-        | Event::Wait { ask, .. }
-        | Event::Cancel { ask, .. }
-        | Event::Retry(Again { ask, .. })
-        | Event::RemoveService { ask, .. }
-        | Event::Pause { ask, .. } => Some(*ask),
-        Event::PauseService { .. }
-        | Event::Service { .. }
-        | Event::Client { .. }
-        | Event::LineOpened { .. }
-        | Event::Copies { .. }
-        | Event::Open { .. }
-        | Event::LineClosed { .. }
-        | Event::Outcome { .. }
-        | Event::Durable { .. }
-        | Event::Room { .. }
-        | Event::Hold { .. }
-        | Event::Applied { .. }
-        | Event::Loaded { .. }
-        | Event::Unread { .. }
-        | Event::Unfound { .. }
-        | Event::Found { .. }
-        | Event::Delivered { .. }
-        | Event::Tick => None,
-    }
 }
 
 /// Shows in `/readyz` why no new orders are taken, or that they are.

@@ -4,6 +4,7 @@
 //! nothing; its generator is seeded.
 
 mod adopt;
+mod beside;
 #[cfg(test)]
 mod check;
 mod drain;

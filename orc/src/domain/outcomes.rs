@@ -79,6 +79,7 @@ impl Domain {
         }
         self.resolve_if_known(vertex);
         self.advance_update(vertex);
+        self.bring_sources(vertex);
     }
 
     /// A node has answered the start of an instance that was lost elsewhere, or need not any more.

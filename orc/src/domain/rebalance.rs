@@ -92,7 +92,10 @@ impl Domain {
                 && wants.label_prefer.is_empty()
                 && wants.affinity_with.is_empty()
                 && wants.anti_affinity_with.is_empty();
-            let vertex = self.model.vertex(self.model.replica(key).vertex);
+            let vertex = self.model.replica(key).vertex;
+            // What brings tasks follows the function that gets them.
+            let is_free = is_free && !self.brings_tasks(vertex);
+            let vertex = self.model.vertex(vertex);
             let mut others = vertex.replicas.iter().filter(|it| **it != key);
             let is_apart = others.all(|&it| {
                 let instance = self.model.replica(it).instance;

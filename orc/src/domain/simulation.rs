@@ -301,7 +301,7 @@ impl Simulation {
         self.carry_out(effects);
     }
 
-    fn intent(&mut self, intent: Intent) -> bool {
+    pub(super) fn intent(&mut self, intent: Intent) -> bool {
         let (outcome, effects) = self.domain.on_intent(intent, self.now);
         self.carry_out(effects);
         outcome.is_ok()

@@ -1,5 +1,6 @@
 //! Random events against the invariants of a domain, and single cases.
 
+mod beside;
 mod drains;
 mod dry_run;
 mod late;

@@ -47,6 +47,7 @@ impl Domain {
         let mut near = Nodes::new();
         near.extend(replica.extra.as_ref().and_then(|it| it.wanted_node));
         near.extend(self.nodes_of_named(replica.vertex, &class.requirements.affinity_with));
+        near.extend(self.beside(key));
         if self.settings.strategy == StrategyKind::Affine {
             let mut neighbours = self.model.senders_of(vertex.logical_id);
             let targets = vertex.outputs.iter();
@@ -89,7 +90,7 @@ impl Domain {
     }
 
     /// The nodes of vertices, those with the most copies of them first.
-    fn most_used(&self, vertices: &[VertexKey]) -> Vec<NodeId> {
+    pub(super) fn most_used(&self, vertices: &[VertexKey]) -> Vec<NodeId> {
         let replicas = vertices
             .iter()
             .flat_map(|&it| &self.model.vertex(it).replicas);

@@ -202,6 +202,39 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// Who is answered, if anybody is.
+    pub fn ask(&self) -> Option<Ask> {
+        match self {
+            Self::Submit { ask, .. }
+            | Self::Look { ask, .. }
+            | Self::Wait { ask, .. }
+            | Self::Cancel { ask, .. }
+            | Self::Retry(Again { ask, .. })
+            | Self::RemoveService { ask, .. }
+            | Self::Pause { ask, .. } => Some(*ask),
+            Self::PauseService { .. }
+            | Self::Service { .. }
+            | Self::Client { .. }
+            | Self::LineOpened { .. }
+            | Self::Copies { .. }
+            | Self::Open { .. }
+            | Self::LineClosed { .. }
+            | Self::Outcome { .. }
+            | Self::Durable { .. }
+            | Self::Room { .. }
+            | Self::Hold { .. }
+            | Self::Applied { .. }
+            | Self::Loaded { .. }
+            | Self::Unread { .. }
+            | Self::Unfound { .. }
+            | Self::Found { .. }
+            | Self::Delivered { .. }
+            | Self::Tick => None,
+        }
+    }
+}
+
 /// What is to be done.
 #[derive(Debug)]
 pub enum Effect {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Again, Answer, Ask, Book, Due, Effect, Entry, Event, Refusal, Timer};
+use super::{Answer, Book, Due, Effect, Entry, Event, Refusal, Timer};
 use crate::{body::Body, json::Json};
 
 /// After how long an order is asked for again that could not be read.
@@ -198,7 +198,7 @@ impl Book {
             let again = |entry: Entry| Some(Due::Again(entry.position));
             let due = match parked {
                 Parked::Event(event) => {
-                    if let Some(ask) = asked(&event) {
+                    if let Some(ask) = event.ask() {
                         self.answer(ask, Answer::Refused(Refusal::Away(why.to_owned())));
                     }
                     None
@@ -237,18 +237,6 @@ impl Book {
 }
 
 /// Who is answered by what was parked.
-fn asked(event: &Event) -> Option<Ask> {
-    match event {
-        Event::Look { ask, .. }
-        | Event::Wait { ask, .. }
-        | Event::Cancel { ask, .. }
-        | Event::Retry(Again { ask, .. })
-        | Event::Pause { ask, .. } => Some(*ask),
-        // Nothing else is parked.
-        _ => None,
-    }
-}
-
 /// About how much memory an order takes.
 pub(super) fn bytes(body: &Body) -> usize {
     let steps = body.steps.iter().map(|step| {

@@ -81,6 +81,24 @@ async fn both_examples_of_messages_come_to_their_results() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_brings_tasks_to_a_function_runs_beside_it() {
+    let cluster = with_services(&json!({})).await;
+    let workflows = cluster.rest.get("/api/v1/workflows").await.unwrap();
+    let workflows = workflows.as_array().unwrap();
+    assert_eq!(workflows.len(), 2, "{workflows:?}");
+    for workflow in workflows {
+        let id = workflow["workflow_id"].as_str().unwrap();
+        until("function and source are on one node", async || {
+            let placed = cluster.rest.placed(id).await?;
+            let together = placed.len() == 2 && placed[0].1 == placed[1].1;
+            Ok(together.then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_domain_is_told_what_orders_want_of_services() {
     let cluster = with_services(&json!({})).await;
     let path = "/api/v1/services/B/pause";

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use edgeless_types::{NodeCapabilities, NodeId, PhysicalId, RunningInstance, workflow::VertexSpec};
+use edgeless_types::{
+    NodeCapabilities, NodeId, PhysicalId, ProviderId, ResourceProvider, RunningInstance,
+    workflow::VertexSpec,
+};
 
 use super::BAD;
 use crate::domain::{NodeUpdate, Output, Profile, Step, StepKey, StepResult};
@@ -29,6 +32,16 @@ pub(in crate::domain) struct SimulatedNode {
     pub(super) changed: bool,
 }
 
+/// Each of them can bring tasks to functions.
+fn provider(node_id: NodeId) -> ResourceProvider {
+    ResourceProvider {
+        provider_id: ProviderId::new(format!("{node_id}-order-source")),
+        class_type: "order-source".to_owned(),
+        node_id,
+        outputs: vec!["task".to_owned()],
+    }
+}
+
 impl SimulatedNode {
     /// What it says when it refreshes.
     pub(super) fn update(&mut self, id: NodeId, full: bool) -> NodeUpdate {
@@ -44,7 +57,7 @@ impl SimulatedNode {
             agent_url: format!("http://{id}:1"),
             invocation_url: format!("http://{id}:2"),
             capabilities: Arc::new(capabilities),
-            providers: Vec::new(),
+            providers: vec![provider(id)],
         };
         NodeUpdate {
             node_id: id,
@@ -110,16 +123,17 @@ impl SimulatedNode {
                 let of = instance.logical_id.to_string();
                 let is_its_own = state.is_none_or(|it| it == of.as_bytes());
                 assert!(is_its_own, "the state of another vertex");
-                let VertexSpec::Function(function) = &*spec else {
-                    return StepResult::Failed("no function".to_owned());
+                let version = match &*spec {
+                    VertexSpec::Function(function) => function.version.as_str(),
+                    VertexSpec::Resource(_) => "",
                 };
-                if function.version == BAD.to_string() {
+                if version == BAD.to_string() {
                     return StepResult::Failed("a bad version".to_owned());
                 }
                 let physical_id = instance.physical_id;
                 self.running.insert(physical_id, instance);
                 self.outputs.insert(physical_id, outputs);
-                self.versions.insert(physical_id, function.version.clone());
+                self.versions.insert(physical_id, version.to_owned());
                 StepResult::Done(None)
             }
             Step::Stop {
