@@ -46,6 +46,11 @@ impl Batch {
         }
     }
 
+    /// An empty one that takes the same records.
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.largest)
+    }
+
     /// Adds a record.
     ///
     /// # Errors

@@ -34,6 +34,11 @@ pub(super) trait Disk: Send + Sync {
     fn write(&self, file: u32, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns when all that was written to the file is safe.
     fn sync(&self, file: u32) -> io::Result<()>;
+    /// Opens a file for so many threads that are to sync it, before what they are to sync is written.
+    fn open_apart(&self, file: u32, threads: usize) -> io::Result<()>;
+    /// The same as [`Disk::sync`] by one of these threads. An error in the file is told to each of them, even if what
+    /// one has written was lost in the sync of another.
+    fn sync_apart(&self, file: u32, thread: usize) -> io::Result<()>;
     /// Makes a file of zeros, safe when this returns; after an error it is not there. `gently`: a commit that comes
     /// meanwhile finds the disk free for most of the time.
     fn make(&self, file: u32, bytes: u64, gently: bool) -> io::Result<()>;
@@ -47,6 +52,8 @@ pub(super) trait Disk: Send + Sync {
 pub(super) struct Folder {
     path: PathBuf,
     files: Mutex<BTreeMap<u32, Arc<File>>>,
+    /// The same files, opened once more for each thread that syncs.
+    apart: Mutex<BTreeMap<u32, Vec<Arc<File>>>>,
     sync_delay: Duration,
     /// Its lock goes with it.
     _lock: File,
@@ -90,6 +97,7 @@ impl Folder {
         Ok(Self {
             path: path.to_owned(),
             files: Mutex::default(),
+            apart: Mutex::default(),
             sync_delay,
             _lock: lock,
         })
@@ -99,16 +107,30 @@ impl Folder {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn opened_apart(&self) -> MutexGuard<'_, BTreeMap<u32, Vec<Arc<File>>>> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync_file(&self, file: &File) -> io::Result<()> {
+        file.sync_data()?;
+        if !self.sync_delay.is_zero() {
+            pause(self.sync_delay);
+        }
+        Ok(())
+    }
+
+    fn open_file(&self, number: u32) -> io::Result<Arc<File>> {
+        let path = self.path(number);
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Arc::new(file))
+    }
+
     fn file(&self, number: u32) -> io::Result<Arc<File>> {
         let mut files = self.opened();
         if let Some(file) = files.get(&number) {
             return Ok(Arc::clone(file));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.path(number))?;
-        let file = Arc::new(file);
+        let file = self.open_file(number)?;
         files.insert(number, Arc::clone(&file));
         Ok(file)
     }
@@ -145,11 +167,24 @@ impl Disk for Folder {
     }
 
     fn sync(&self, file: u32) -> io::Result<()> {
-        self.file(file)?.sync_data()?;
-        if !self.sync_delay.is_zero() {
-            pause(self.sync_delay);
+        self.sync_file(&*self.file(file)?)
+    }
+
+    fn open_apart(&self, file: u32, threads: usize) -> io::Result<()> {
+        let mut apart = self.opened_apart();
+        let opened = apart.entry(file).or_default();
+        while opened.len() < threads {
+            opened.push(self.open_file(file)?);
         }
         Ok(())
+    }
+
+    fn sync_apart(&self, file: u32, thread: usize) -> io::Result<()> {
+        let opened = self
+            .opened_apart()
+            .get(&file)
+            .and_then(|it| it.get(thread).cloned());
+        self.sync_file(&*opened.ok_or(io::ErrorKind::NotFound)?)
     }
 
     fn make(&self, file: u32, bytes: u64, gently: bool) -> io::Result<()> {
@@ -163,6 +198,7 @@ impl Disk for Folder {
 
     fn remove(&self, file: u32) -> io::Result<()> {
         self.opened().remove(&file);
+        self.opened_apart().remove(&file);
         std::fs::remove_file(self.path(file))?;
         self.sync_folder()
     }

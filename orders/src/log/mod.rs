@@ -7,21 +7,18 @@
 
 mod batch;
 mod disk;
+mod error;
 mod recover;
 mod segment;
 mod spares;
+mod syncers;
 mod writer;
 
-use std::{
-    collections::VecDeque,
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, path::Path, sync::Arc, time::Duration};
 
 pub use batch::{Batch, TooLarge};
 use disk::{Disk, Folder};
+pub use error::OpenError;
 use recover::{Recovered, recover};
 use segment::{HEADER, Segment};
 use spares::Spares;
@@ -51,94 +48,19 @@ impl Default for Options {
     }
 }
 
-/// The log cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder or a file in it cannot be read or written.
-    #[error("could not use `{}`, which belongs to the log of orders", path.display())]
-    Unusable {
-        /// The folder or file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The folder holds something else.
-    #[error(
-        "`{}` is no log of orders, it holds `{found}`: name an empty folder, or one that is not there yet",
-        path.display()
-    )]
-    NotALog {
-        /// The folder.
-        path: PathBuf,
-        /// A name in it.
-        found: String,
-    },
-    /// Another process has the log open.
-    #[error("the log of orders in `{}` is in use: end the other process first", path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// The file is of another version of this program.
-    #[error(
-        "`{}` has version {found} of the log of orders, and this program knows {}: start the program that wrote it",
-        path.display(),
-        segment::VERSION
-    )]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        found: u32,
-    },
-    /// The options do not fit each other, or the log that is there.
-    #[error("the log of orders cannot be kept like this: {0}")]
-    Options(String),
-    /// Records that were safe are not there any more.
-    #[error(
-        "the log of orders is damaged: `{}` has no whole record {sequence} at byte {offset}, though it was safe once; \
-         restore the folder from a copy, or move it away together with the rows built from it: orders that were not \
-         copied are lost then",
-        path.display()
-    )]
-    Damaged {
-        /// The file in which the record should be.
-        path: PathBuf,
-        /// Where in it, in bytes.
-        offset: u64,
-        /// The first record that is missing.
-        sequence: u64,
-    },
-    /// The log ends before the rows that were built from it.
-    #[error(
-        "the log of orders in `{}` ends with record {last}, but rows were built from it up to {}: it was replaced or \
-         taken back; restore it, or move the rows away as well",
-        path.display(),
-        from.saturating_sub(1)
-    )]
-    Beyond {
-        /// The folder.
-        path: PathBuf,
-        /// The record asked for.
-        from: u64,
-        /// The last record there is; 0 when there is none.
-        last: u64,
-    },
-    /// The caller refuses a record.
-    #[error("record {sequence} of the log of orders could not be replayed: {problem}")]
-    Replay {
-        /// Which.
-        sequence: u64,
-        /// Why.
-        problem: String,
-    },
-}
-
 /// A segment that is full, and the last record in it.
 #[derive(Debug)]
 struct Used {
     file: u32,
     last: u64,
+}
+
+/// Where a batch begins that is not safe yet.
+#[derive(Debug)]
+struct Ahead {
+    offset: u64,
+    /// Its first record.
+    first: u64,
 }
 
 /// The log itself. One thread owns it.
@@ -152,6 +74,8 @@ pub struct Log {
     /// Where the next batch begins in the active segment.
     offset: u64,
     next: u64,
+    /// Batches in the active segment that are written and not safe yet, oldest first.
+    ahead: VecDeque<Ahead>,
     /// Places at which a batch may stand that does not count. They are cleared before anything else is written.
     soiled: Vec<(u32, u64)>,
     syncs: u64,
@@ -196,7 +120,6 @@ impl Log {
             next,
             stock,
             uncertain,
-            soiled,
         } = recover(&*disk, folder, segment_bytes, from, replay)?;
         let limit = usize::try_from(options.max_bytes / segment_bytes).unwrap_or(usize::MAX);
         let spares = Spares::new(Arc::clone(&disk), segment_bytes, limit, stock);
@@ -205,6 +128,7 @@ impl Log {
             source,
         };
         spares.prepare_all().map_err(unusable)?;
+        let is_new = active.is_none();
         let (active, offset) = match active {
             Some(found) => found,
             None => (spares.take().map_err(unusable)?, HEADER as u64),
@@ -217,16 +141,21 @@ impl Log {
             active,
             offset,
             next,
-            soiled,
+            ahead: VecDeque::new(),
+            soiled: Vec::new(),
             syncs: 0,
             written: 0,
             scratch: Vec::new(),
         };
-        log.settle(&uncertain).map_err(unusable)?;
+        if !is_new {
+            log.settle(&uncertain).map_err(unusable)?;
+        }
         Ok(log)
     }
 
-    /// Makes safe what was found but may only have been in memory, and clears what follows it.
+    /// Makes safe what was found but may only have been in memory, and clears the rest of the segment: batches that
+    /// were written ahead may stand there, whole or in parts, and even where they are not read now they may be on the
+    /// disk.
     fn settle(&mut self, uncertain: &[(u32, std::ops::Range<usize>)]) -> io::Result<()> {
         for (file, range) in uncertain {
             let mut bytes = vec![0; range.len()];
@@ -235,8 +164,10 @@ impl Log {
             self.disk.write(*file, range.start as u64, &bytes)?;
             self.disk.sync(*file)?;
         }
-        self.soiled.push((self.active.file, self.offset));
-        self.clear_soiled()
+        let left = usize::try_from(self.segment_bytes - self.offset).unwrap_or(0);
+        self.disk
+            .write(self.active.file, self.offset, &vec![0; left])?;
+        self.disk.sync(self.active.file)
     }
 
     /// The sequence of the next record; the first is 1.
@@ -261,6 +192,7 @@ impl Log {
     /// The disk refuses, or there is no room. Nothing of the batch counts as written, and it may be tried again; after
     /// a crash it may be there all the same.
     pub fn commit(&mut self, batch: &Batch) -> io::Result<u64> {
+        debug_assert!(self.ahead.is_empty(), "what is under way comes first");
         if batch.is_empty() {
             return Ok(self.next - 1);
         }
@@ -278,6 +210,59 @@ impl Log {
             outcome.inspect_err(|_| self.spares.put_back(&fresh))?;
         }
         Ok(self.next - 1)
+    }
+
+    /// Writes the records behind what is safe and behind what was written ahead before; the file that is to be synced.
+    /// None: they are to be committed when nothing is under way any more, as they need another segment or something has
+    /// to be cleared first.
+    ///
+    /// # Errors
+    /// The disk refuses. Nothing of the batch counts as written.
+    fn write_ahead(&mut self, batch: &Batch) -> io::Result<Option<u32>> {
+        let parts = batch.parts(self.capacity());
+        let [part] = parts[..] else {
+            return Ok(None);
+        };
+        let (file, offset) = (self.active.file, self.offset);
+        let left = self.segment_bytes - offset;
+        if !self.soiled.is_empty() || part.bytes() as u64 > left {
+            return Ok(None);
+        }
+        self.disk.open_apart(file, syncers::OVERLAP)?;
+        let durable = self.durable();
+        part.encode(self.active.salt, self.next, durable, &mut self.scratch);
+        let written = self.disk.write(file, offset, &self.scratch);
+        written.inspect_err(|_| self.soiled.push((file, offset)))?;
+        self.ahead.push_back(Ahead {
+            offset,
+            first: self.next,
+        });
+        self.offset += part.bytes() as u64;
+        self.next += u64::from(part.count);
+        self.written += part.bytes() as u64;
+        Ok(Some(file))
+    }
+
+    /// The oldest batch that was written ahead was synced: the last record that is safe now.
+    fn is_safe(&mut self) -> u64 {
+        self.ahead.pop_front();
+        self.syncs += 1;
+        self.durable()
+    }
+
+    /// Nothing that was written ahead counts.
+    fn take_back(&mut self) {
+        let places = self.ahead.iter().map(|it| (self.active.file, it.offset));
+        self.soiled.extend(places);
+        if let Some(oldest) = self.ahead.front() {
+            (self.offset, self.next) = (oldest.offset, oldest.first);
+        }
+        self.ahead.clear();
+    }
+
+    /// The last record that is safe.
+    fn durable(&self) -> u64 {
+        self.ahead.front().map_or(self.next, |it| it.first) - 1
     }
 
     /// Writes each part into a segment of its own; `fresh` are those that were taken.
@@ -298,7 +283,7 @@ impl Log {
 
     /// Writes parts to their places, all of them before the first sync.
     fn write(&mut self, places: &[(Segment, u64)], parts: &[batch::Part<'_>]) -> io::Result<()> {
-        let durable = self.next - 1;
+        let durable = self.durable();
         let mut first = self.next;
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut write_all = || {

@@ -31,8 +31,6 @@ pub(super) struct Recovered {
     pub(super) stock: Stock,
     /// Batches that nothing shows to be safe: the file and the bytes.
     pub(super) uncertain: Vec<(u32, Range<usize>)>,
-    /// Places of batches beyond the end.
-    pub(super) soiled: Vec<(u32, u64)>,
 }
 
 /// The files that are there.
@@ -93,7 +91,7 @@ pub(super) fn recover(
     }
     let start = start.unwrap_or(0);
     let walk = reader.walk(&segments, &firsts, start, from, replay)?;
-    let soiled = reader.check_end(&segments, &firsts, &blank, &walk)?;
+    reader.check_end(&segments, &firsts, &blank, &walk)?;
     if from > walk.next {
         return Err(OpenError::Beyond {
             path: folder.to_owned(),
@@ -134,7 +132,6 @@ pub(super) fn recover(
             .into_iter()
             .map(|(file, range, _)| (file, range))
             .collect(),
-        soiled,
     })
 }
 
@@ -239,16 +236,15 @@ impl Reader<'_> {
         Ok(walk)
     }
 
-    /// Looks whether something beyond the end shows that more was safe; gives the places of batches that do not.
+    /// Looks whether something beyond the end shows that more was safe.
     fn check_end(
         &mut self,
         segments: &[Segment],
         firsts: &[Option<u64>],
         blank: &[u32],
         walk: &Walk,
-    ) -> Result<Vec<(u32, u64)>, OpenError> {
+    ) -> Result<(), OpenError> {
         let shows_more = |found: &Found| found.durable >= walk.next;
-        let mut soiled = Vec::new();
         let end = segments.get(walk.tail).map(|segment| segment.file);
         let damaged = |reader: &Self| match end {
             Some(file) => Err(reader.damaged(file, walk.offset, walk.next)),
@@ -266,13 +262,8 @@ impl Reader<'_> {
             } else {
                 HEADER
             };
-            for (offset, found) in batch::search(&self.bytes, from, segment.salt) {
-                if shows_more(&found) {
-                    return damaged(self);
-                }
-                if index == walk.tail {
-                    soiled.push((segment.file, offset as u64));
-                }
+            if batch::search(&self.bytes, from, segment.salt).any(|(_, found)| shows_more(&found)) {
+                return damaged(self);
             }
         }
         // A file whose header was lost may still hold records that are missing.
@@ -282,7 +273,7 @@ impl Reader<'_> {
                 return damaged(self);
             }
         }
-        Ok(soiled)
+        Ok(())
     }
 
     /// The first batch of a file if it is whole and has the salt, or any if none is given.

@@ -23,6 +23,9 @@ struct Image {
     safe: Vec<u8>,
     /// Sectors on their way, with everything they held since the last sync.
     dirty: BTreeMap<usize, Vec<Vec<u8>>>,
+    /// Syncs that failed, and how many of them each of those knows who have the file open.
+    errors: u64,
+    known: BTreeMap<usize, u64>,
 }
 
 #[derive(Debug)]
@@ -75,7 +78,9 @@ impl Simulated {
 
     /// The process ends: what was written is still read.
     pub(super) fn end_process(&self) {
-        self.state().fuse = None;
+        let mut state = self.state();
+        state.fuse = None;
+        state.files.values_mut().for_each(Image::close);
     }
 
     /// The power is cut: of every sector that was on its way one version is left.
@@ -87,6 +92,7 @@ impl Simulated {
         *fuse = None;
         for image in files.values_mut() {
             image.settle(rng);
+            image.close();
             image.cached.clone_from(&image.safe);
         }
     }
@@ -105,7 +111,35 @@ impl Simulated {
     }
 }
 
+impl Simulated {
+    fn sync_by(&self, file: u32, who: usize) -> io::Result<()> {
+        let mut state = self.state();
+        let is_cut = state.burn()?;
+        let failing = state.failing;
+        state.syncs += 1;
+        let (image, rng) = state.image(file)?;
+        if is_cut || rng.random_bool(failing) {
+            image.settle(rng);
+            image.errors += 1;
+        }
+        for (sector, versions) in std::mem::take(&mut image.dirty) {
+            let last = versions.last().unwrap();
+            image.safe[sector * SECTOR..][..last.len()].copy_from_slice(last);
+        }
+        match image.known.insert(who, image.errors).unwrap_or(0) < image.errors {
+            true => Err(io::Error::other("a sync failed")),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Image {
+    /// Nobody has it open any more.
+    fn close(&mut self) {
+        self.errors = 0;
+        self.known.clear();
+    }
+
     /// Of every sector on its way one version arrives, or none.
     fn settle(&mut self, rng: &mut SmallRng) {
         for (sector, versions) in std::mem::take(&mut self.dirty) {
@@ -188,20 +222,20 @@ impl Disk for Simulated {
     }
 
     fn sync(&self, file: u32) -> io::Result<()> {
+        self.sync_by(file, 0)
+    }
+
+    fn open_apart(&self, file: u32, threads: usize) -> io::Result<()> {
         let mut state = self.state();
-        let is_cut = state.burn()?;
-        let failing = state.failing;
-        state.syncs += 1;
-        let (image, rng) = state.image(file)?;
-        if is_cut || rng.random_bool(failing) {
-            image.settle(rng);
-            return Err(io::Error::other("a sync failed"));
-        }
-        for (sector, versions) in std::mem::take(&mut image.dirty) {
-            let last = versions.last().unwrap();
-            image.safe[sector * SECTOR..][..last.len()].copy_from_slice(last);
+        let (image, _) = state.image(file)?;
+        for thread in 0..threads {
+            image.known.entry(thread + 1).or_insert(image.errors);
         }
         Ok(())
+    }
+
+    fn sync_apart(&self, file: u32, thread: usize) -> io::Result<()> {
+        self.sync_by(file, thread + 1)
     }
 
     fn make(&self, file: u32, bytes: u64, _gently: bool) -> io::Result<()> {
@@ -217,7 +251,7 @@ impl Disk for Simulated {
         let image = Image {
             cached: vec![0; length],
             safe: vec![0; length],
-            dirty: BTreeMap::new(),
+            ..Image::default()
         };
         state.files.insert(file, image);
         match is_cut {

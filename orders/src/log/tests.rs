@@ -1,6 +1,6 @@
 //! The log on a disk that fails in every way, over random histories.
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
 
 use super::{simulated::Simulated, *};
 
@@ -65,6 +65,8 @@ struct Model {
     trimmed: u64,
     /// Commits that succeeded.
     commits: u64,
+    /// Times that something written ahead was taken back.
+    refused: u64,
 }
 
 impl Model {
@@ -79,6 +81,7 @@ impl Model {
             tried: Vec::new(),
             trimmed: 1,
             commits: 0,
+            refused: 0,
         };
         model.reopen();
         model
@@ -140,6 +143,57 @@ impl Model {
         }
     }
 
+    /// Some batches are written ahead and synced in any order, as the threads do it.
+    fn write_ahead(&mut self) {
+        let (mut under_way, mut unwritten) = (Vec::new(), None);
+        for _ in 0..self.rng.random_range(1..=syncers::OVERLAP) {
+            let records = some_records(&mut self.rng);
+            let log = self.log.as_mut().unwrap();
+            let batch = batch_of(log, &records);
+            match log.write_ahead(&batch) {
+                Ok(Some(file)) => under_way.push((records, file, None)),
+                Ok(None) => break,
+                Err(_) => {
+                    unwritten = Some(records);
+                    break;
+                }
+            }
+        }
+        let mut order: Vec<usize> = (0..under_way.len()).collect();
+        order.shuffle(&mut self.rng);
+        for thread in order {
+            let (_, file, synced) = &mut under_way[thread];
+            *synced = Some(self.disk.sync_apart(*file, thread).is_ok());
+        }
+        let mut under_way: VecDeque<_> = under_way.into();
+        let log = self.log.as_mut().unwrap();
+        while let Some((records, ..)) = under_way.pop_front_if(|it| it.2 == Some(true)) {
+            self.safe.extend(records);
+            assert_eq!(log.is_safe(), self.safe.len() as u64, "seed {}", self.seed);
+            self.tried.clear();
+            self.commits += 1;
+        }
+        if !under_way.is_empty() {
+            log.take_back();
+            self.refused += 1;
+        }
+        let unsafe_ones = under_way.into_iter().map(|(records, ..)| records);
+        let tried: Vec<Records> = unsafe_ones.chain(unwritten).collect();
+        if !tried.is_empty() {
+            self.note_tried(&tried);
+        }
+    }
+
+    /// Batches that were written and not safe: each may be there with those before it.
+    fn note_tried(&mut self, batches: &[Records]) {
+        let ends = batches.iter().scan(0, |end, records| {
+            *end += records.len();
+            Some(*end)
+        });
+        let ends = ends.collect();
+        self.tried.push((batches.concat(), ends));
+    }
+
     fn trim(&mut self) {
         let end = self.safe.len() as u64 + 1;
         self.trimmed = self.rng.random_range(self.trimmed..=end);
@@ -161,7 +215,8 @@ impl Model {
 
     fn step(&mut self) {
         match self.rng.random_range(0..100) {
-            0..60 => self.commit(),
+            0..30 => self.commit(),
+            30..60 => self.write_ahead(),
             60..72 => self.trim(),
             72..80 => {
                 self.log.as_ref().unwrap().spares.step().ok();
@@ -178,7 +233,7 @@ impl Model {
 
 #[test]
 fn what_a_commit_returned_for_is_there_after_any_history_and_nothing_else() {
-    let mut commits = 0;
+    let (mut commits, mut refused) = (0, 0);
     for seed in 0..3_000 {
         let mut model = Model::new(seed);
         let failing = model.rng.random_range(0..3);
@@ -189,8 +244,13 @@ fn what_a_commit_returned_for_is_there_after_any_history_and_nothing_else() {
         model.disk.fail(0.0);
         model.crash();
         commits += model.commits;
+        refused += model.refused;
     }
     assert!(commits > 30_000, "{commits} commits: the test is too lame");
+    assert!(
+        refused > 1_000,
+        "{refused} taken back: the test is too lame"
+    );
 }
 
 #[test]

@@ -1,25 +1,26 @@
 //! The thread that owns the log: what is handed over while it syncs is committed together next. When the disk refuses
 //! it keeps everything and tries again.
 
+mod committer;
+
 use std::{
     collections::VecDeque,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
-    time::Duration,
 };
 
-use super::{Batch, Log};
+use super::{
+    Batch, Log,
+    syncers::{Outcome, Syncers},
+};
+use committer::{Beginning, Committer};
 
 /// Bytes that may wait for the disk before whoever hands over more waits as well.
 const QUEUE: usize = 32 << 20;
-/// Bytes committed together, unless one batch alone has more.
-const TOGETHER: usize = 1 << 20;
 /// Buffers kept for reuse, and how large each may be.
 const BUFFERS: usize = 8;
 const BUFFER: usize = 256 << 10;
-/// Pauses after the disk refused: the first and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// What the thread says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ struct Queue {
     trim: Option<u64>,
     /// The thread has records that are not in the queue any more, and not committed yet.
     in_hand: bool,
+    /// Syncs that came to an end, with their numbers.
+    synced: Vec<(u64, Outcome)>,
     /// The spare segments changed.
     look: bool,
     is_closing: bool,
@@ -96,19 +99,19 @@ impl Writer {
             looked.lock().look = true;
             looked.work.notify_one();
         });
+        let told = Arc::clone(&shared);
+        let syncers = Syncers::start(&log.disk, move |number, outcome| {
+            told.lock().synced.push((number, outcome));
+            told.work.notify_one();
+        })?;
         let started = (log.syncs, log.written);
-        let (room, together) = (log.room(), log.batch());
-        let most = TOGETHER.min(log.capacity() / 2);
         let log = Arc::new(Mutex::new(log));
-        let committer = Committer {
+        let committer = Committer::new(Beginning {
             shared: Arc::clone(&shared),
             log: Arc::clone(&log),
-            started,
-            most,
-            room,
-            together,
+            syncers,
             on_progress,
-        };
+        });
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
             .spawn(move || committer.run())?;
@@ -162,16 +165,8 @@ impl Writer {
         };
         let progress = durable(&log, through, self.started);
         drop(log);
-        self.keep_buffer(batch);
+        self.shared.lock().keep_buffer(batch);
         Ok(progress)
-    }
-
-    fn keep_buffer(&self, mut batch: Batch) {
-        batch.clear();
-        let mut queue = self.shared.lock();
-        if queue.buffers.len() < BUFFERS && batch.capacity() <= BUFFER {
-            queue.buffers.push(batch);
-        }
     }
 
     /// Bytes of records that wait for the disk, those of the running commit apart; for callers that must not wait.
@@ -188,8 +183,7 @@ impl Writer {
 
     /// An empty batch; its buffer was used before if there is one.
     pub fn buffer(&self) -> Batch {
-        let reused = self.shared.lock().buffers.pop();
-        reused.unwrap_or_else(|| self.empty.clone())
+        self.shared.buffer(&self.empty)
     }
 }
 
@@ -200,9 +194,25 @@ impl Drop for Writer {
     }
 }
 
+impl Queue {
+    /// A buffer that is not needed now.
+    fn keep_buffer(&mut self, mut batch: Batch) {
+        batch.clear();
+        if self.buffers.len() < BUFFERS && batch.capacity() <= BUFFER {
+            self.buffers.push(batch);
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An empty batch like this one; its buffer was used before if there is one.
+    fn buffer(&self, like: &Batch) -> Batch {
+        let reused = self.lock().buffers.pop();
+        reused.unwrap_or_else(|| like.emptied())
     }
 }
 
@@ -217,140 +227,6 @@ fn durable(log: &Log, through: u64, started: (u64, u64)) -> Progress {
         room: log.room(),
         syncs: log.syncs - started.0,
         bytes: log.written - started.1,
-    }
-}
-
-/// The thread. When it ends, however that comes, nobody waits for it.
-struct Committer<F> {
-    shared: Arc<Shared>,
-    log: Arc<Mutex<Log>>,
-    /// Syncs and bytes of the log before the thread was there.
-    started: (u64, u64),
-    /// Bytes committed together, unless one batch alone has more.
-    most: usize,
-    /// The room that was said last.
-    room: u64,
-    /// The records of the next commit; after a refused one, those of it.
-    together: Batch,
-    on_progress: F,
-}
-
-impl<F> Drop for Committer<F> {
-    fn drop(&mut self) {
-        self.shared.lock().has_ended = true;
-        self.shared.space.notify_all();
-    }
-}
-
-impl<F: Fn(Progress)> Committer<F> {
-    fn run(mut self) {
-        let mut pause = PAUSE.0;
-        // What was said about the disk, while it refuses.
-        let mut stalled: Option<String> = None;
-        loop {
-            let is_closing = self.collect(stalled.is_some().then_some(pause));
-            self.tell_room();
-            if self.together.is_empty() {
-                if is_closing {
-                    return;
-                }
-                continue;
-            }
-            let mut log = locked(&self.log);
-            let committed = log.commit(&self.together);
-            match committed {
-                Ok(through) => {
-                    let progress = durable(&log, through, self.started);
-                    self.room = log.room();
-                    drop(log);
-                    self.together.clear();
-                    self.shared.lock().in_hand = false;
-                    (self.on_progress)(progress);
-                    (stalled, pause) = (None, PAUSE.0);
-                }
-                Err(error) if is_closing => {
-                    tracing::error!(%error, "the last records of the log of orders could not be written");
-                    (self.on_progress)(Progress::Stalled(error.to_string()));
-                    return;
-                }
-                Err(error) => {
-                    let why = error.to_string();
-                    if stalled.as_ref() == Some(&why) {
-                        pause = PAUSE.1.min(pause * 2);
-                    } else {
-                        (self.on_progress)(Progress::Stalled(why.clone()));
-                        stalled = Some(why);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Waits until there is something to do, or as long as a pause lasts, and takes what is committed together next;
-    /// whether this is the end.
-    fn collect(&mut self, pause: Option<Duration>) -> bool {
-        let shared = Arc::clone(&self.shared);
-        let mut queue = shared.lock();
-        queue = match pause {
-            // More records do not end a pause; room, which a trim may bring, does.
-            Some(pause) => {
-                let idle =
-                    |queue: &mut Queue| !queue.look && queue.trim.is_none() && !queue.is_closing;
-                let waited = shared.work.wait_timeout_while(queue, pause, idle);
-                waited.unwrap_or_else(PoisonError::into_inner).0
-            }
-            None => {
-                let idle = |queue: &mut Queue| {
-                    let has_work = !queue.batches.is_empty() || queue.look || queue.trim.is_some();
-                    !has_work && !queue.is_closing
-                };
-                let waited = shared.work.wait_while(queue, idle);
-                waited.unwrap_or_else(PoisonError::into_inner)
-            }
-        };
-        queue.look = false;
-        let trim = queue.trim.take();
-        // A refused commit is tried again as it was.
-        if pause.is_none() {
-            self.fill(&mut queue);
-            shared.space.notify_all();
-        }
-        let is_closing = queue.is_closing && (queue.batches.is_empty() || pause.is_some());
-        drop(queue);
-        if let Some(below) = trim {
-            locked(&self.log).trim(below);
-        }
-        is_closing
-    }
-
-    /// Takes the batches that fit together out of the queue, and gives their buffers back.
-    fn fill(&mut self, queue: &mut Queue) {
-        while let Some(next) = queue.batches.front()
-            && (self.together.is_empty() || self.together.bytes() + next.bytes() <= self.most)
-        {
-            let Some(mut batch) = queue.batches.pop_front() else {
-                return;
-            };
-            queue.bytes -= batch.bytes();
-            queue.in_hand = true;
-            if self.together.is_empty() {
-                std::mem::swap(&mut self.together, &mut batch);
-            } else {
-                self.together.absorb(&batch);
-            }
-            batch.clear();
-            if queue.buffers.len() < BUFFERS && batch.capacity() <= BUFFER {
-                queue.buffers.push(batch);
-            }
-        }
-    }
-
-    fn tell_room(&mut self) {
-        let room = locked(&self.log).room();
-        if room != self.room {
-            self.room = room;
-            (self.on_progress)(Progress::Room(room));
-        }
     }
 }
 

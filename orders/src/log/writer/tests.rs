@@ -1,12 +1,13 @@
 //! The thread of the log on a disk that fails and is full.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{Receiver, sync_channel},
+    time::Duration,
 };
 
 use super::{
-    super::{Options, simulated::Simulated},
+    super::{Options, disk::Disk, simulated::Simulated},
     *,
 };
 
@@ -248,4 +249,114 @@ fn a_disk_that_refuses_gives_the_batch_back_and_the_thread_goes_on_trying() {
     running.disk.fail(0.0);
     running.durable(2);
     assert_eq!(running.end().0, [b"first".to_vec(), b"second".to_vec()]);
+}
+
+/// A disk whose syncs take a while, each by itself.
+struct Slow {
+    disk: Simulated,
+    /// Syncs under way, and the most there were.
+    under_way: Mutex<(usize, usize)>,
+}
+
+impl Slow {
+    fn during(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        {
+            let mut under_way = self.under_way.lock().unwrap();
+            under_way.0 += 1;
+            under_way.1 = under_way.1.max(under_way.0);
+        }
+        crate::pause::pause(Duration::from_millis(4));
+        self.under_way.lock().unwrap().0 -= 1;
+        sync()
+    }
+}
+
+impl Disk for Slow {
+    fn files(&self) -> io::Result<Vec<(u32, u64)>> {
+        self.disk.files()
+    }
+    fn path(&self, file: u32) -> PathBuf {
+        self.disk.path(file)
+    }
+    fn read(&self, file: u32, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.disk.read(file, offset, into)
+    }
+    fn write(&self, file: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write(file, offset, bytes)
+    }
+    fn sync(&self, file: u32) -> io::Result<()> {
+        self.during(|| self.disk.sync(file))
+    }
+    fn open_apart(&self, file: u32, threads: usize) -> io::Result<()> {
+        self.disk.open_apart(file, threads)
+    }
+    fn sync_apart(&self, file: u32, thread: usize) -> io::Result<()> {
+        self.during(|| self.disk.sync_apart(file, thread))
+    }
+    fn make(&self, file: u32, bytes: u64, gently: bool) -> io::Result<()> {
+        self.disk.make(file, bytes, gently)
+    }
+    fn remove(&self, file: u32) -> io::Result<()> {
+        self.disk.remove(file)
+    }
+    fn salt(&self) -> u64 {
+        self.disk.salt()
+    }
+}
+
+/// Records go to a slow disk, of whose syncs this share fails, until so many are safe; the most syncs that were under
+/// way at once.
+fn to_a_slow_disk(seed: u64, failing: f64) -> usize {
+    const RECORDS: u64 = 4_000;
+    let disk = Arc::new(Slow {
+        disk: Simulated::new(seed),
+        under_way: Mutex::default(),
+    });
+    let options = Options {
+        segment_bytes: 1 << 18,
+        max_bytes: 1 << 23,
+        ..OPTIONS
+    };
+    let log = Log::open_on(disk.clone(), Path::new("log"), options, 1, |_, _| Ok(())).unwrap();
+    let (say, said) = sync_channel(10_000);
+    let (writer, thread) = Writer::start(log, move |progress| say.send(progress).unwrap()).unwrap();
+    disk.disk.fail(failing);
+    let (mut handed, mut safe) = (0, 0);
+    while safe < RECORDS {
+        // A few are always waiting, so that there is something to overlap.
+        while handed < RECORDS && handed < safe + 600 {
+            let mut batch = writer.buffer();
+            batch.push(&handed.to_le_bytes().repeat(64)).unwrap();
+            writer.append(batch).unwrap();
+            handed += 1;
+        }
+        if let Progress::Durable { through, .. } = said.recv().unwrap() {
+            assert!(through >= safe, "what is safe stays safe");
+            safe = through;
+        }
+    }
+    disk.disk.fail(0.0);
+    drop(writer);
+    thread.join().unwrap();
+    disk.disk.cut();
+    let mut records = Vec::new();
+    Log::open_on(disk.clone(), Path::new("log"), options, 1, |_, record| {
+        records.push(u64::from_le_bytes(record[..8].try_into().unwrap()));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(records, Vec::from_iter(0..RECORDS));
+    disk.under_way.lock().unwrap().1
+}
+
+#[test]
+fn syncs_of_a_slow_disk_overlap_and_all_is_safe_in_its_order() {
+    assert!(to_a_slow_disk(0, 0.0) > 1, "no two were under way at once");
+}
+
+#[test]
+fn what_was_written_ahead_of_a_sync_that_failed_is_written_again_in_its_order() {
+    for seed in 1..4 {
+        to_a_slow_disk(seed, 0.1);
+    }
 }
