@@ -235,6 +235,12 @@ impl Disk for Simulated {
     }
 
     fn sync_apart(&self, file: u32, thread: usize) -> io::Result<()> {
+        // Who opens it only now does not learn what happened before.
+        {
+            let mut state = self.state();
+            let (image, _) = state.image(file)?;
+            image.known.entry(thread + 1).or_insert(image.errors);
+        }
         self.sync_by(file, thread + 1)
     }
 
