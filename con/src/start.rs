@@ -246,7 +246,7 @@ fn serve(tasks: &mut JoinSet<()>, ports: Ports, routes: axum::Router, api: rest:
     tasks.spawn(ended("WorkflowInstance", serving));
     let serving = grpc::serve_domains(ports.domains, con.clone(), shutdown.clone());
     tasks.spawn(ended("DomainRegistration", serving));
-    let serving = status::serve(ports.rest, routes, shutdown.clone());
+    let serving = status::serve_behind(ports.rest, rest::front, routes, shutdown.clone());
     tasks.spawn(ended("REST", serving));
     tasks.spawn(async move {
         loop {

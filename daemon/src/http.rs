@@ -12,11 +12,12 @@ use axum::{
     Router,
     body::{Body, Bytes, HttpBody},
     extract::Request,
-    middleware::map_request,
+    response::Response,
 };
 use hyper::{
-    body::{Frame, SizeHint},
+    body::{Frame, Incoming, SizeHint},
     server::conn::http1,
+    service::{Service, service_fn},
 };
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -35,11 +36,12 @@ const STILL: Duration = Duration::from_secs(30);
 /// The pause after no connection could be taken, as when there are too many open files.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What a request passes before it comes to the router: it goes on, maybe changed, or is answered at once. A layer of
+/// the router would do the same with several allocations for each request.
+pub type Front = fn(Request) -> Result<Request, Response>;
+
 /// Serves a router until shutdown; requests under way are finished first.
-pub(crate) async fn serve(bound: Bound, router: Router, shutdown: CancellationToken) {
-    let router = router.layer(map_request(async |request: Request| {
-        request.map(|body| Body::new(Moving::new(body)))
-    }));
+pub(crate) async fn serve(bound: Bound, front: Front, router: Router, shutdown: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -49,7 +51,8 @@ pub(crate) async fn serve(bound: Bound, router: Router, shutdown: CancellationTo
         };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(connection(stream, router.clone(), shutdown.clone()));
+                let serving = connection(stream, front, router.clone(), shutdown.clone());
+                connections.spawn(serving);
             }
             Err(error) if is_of_client(&error) => {}
             Err(error) => {
@@ -72,14 +75,25 @@ fn is_of_client(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, front: Front, router: Router, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: hyper::Request<Incoming>| {
+        let passed = front(request.map(|body| Body::new(Moving::new(body))));
+        let answer = passed.map(|request| router.call(request));
+        async move {
+            match answer {
+                Ok(answer) => answer.await,
+                Err(answer) => Ok(answer),
+            }
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -95,13 +109,13 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
 
 /// A body that fails when nothing comes of it for too long.
 struct Moving {
-    body: Body,
+    body: Incoming,
     /// While it stands still: most bodies are there at once, and need no timer.
     late: Option<Pin<Box<Sleep>>>,
 }
 
 impl Moving {
-    fn new(body: Body) -> Self {
+    fn new(body: Incoming) -> Self {
         Self { body, late: None }
     }
 }
@@ -115,9 +129,9 @@ impl HttpBody for Moving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(context);
-        if frame.is_ready() {
+        if let Poll::Ready(frame) = frame {
             self.late = None;
-            return frame;
+            return Poll::Ready(frame.map(|frame| frame.map_err(axum::Error::new)));
         }
         let late = self
             .late
@@ -165,7 +179,7 @@ mod tests {
             listener,
             url: format!("http://{address}").parse().unwrap(),
         };
-        let serving = tokio::spawn(serve(bound, router, shutdown.clone()));
+        let serving = tokio::spawn(serve(bound, Ok, router, shutdown.clone()));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+pub use crate::http::Front;
 use crate::net::Bound;
 
 /// How ready a daemon is; cloned into every part that knows something about it.
@@ -147,7 +148,20 @@ pub async fn serve(
     router: Router,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    crate::http::serve(bound, router, shutdown).await;
+    serve_behind(bound, Ok, router, shutdown).await
+}
+
+/// The same with something in front that each request passes first.
+///
+/// # Errors
+/// None for now: a listener that fails is tried again.
+pub async fn serve_behind(
+    bound: Bound,
+    front: Front,
+    router: Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    crate::http::serve(bound, front, router, shutdown).await;
     Ok(())
 }
 

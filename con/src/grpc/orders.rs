@@ -54,10 +54,11 @@ impl OrderTasks for Service {
         let tasks = line.with_bytes(tasks);
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
-            follow(&line, first).await;
+            let mut last = None;
+            follow(&line, first, &mut last).await;
             while let Some(Some(Ok(message))) = shutdown.run_until_cancelled(messages.next()).await
             {
-                follow(&line, message).await;
+                follow(&line, message, &mut last).await;
             }
             tracing::info!("a source is gone");
         });
@@ -66,7 +67,10 @@ impl OrderTasks for Service {
     }
 }
 
-async fn follow(line: &Line, message: v1::FromSource) {
+/// The instance that came last, and its name: most tasks come back from the same one.
+type Last = Option<(InstanceId, Arc<str>)>;
+
+async fn follow(line: &Line, message: v1::FromSource, last: &mut Last) {
     if let Some(copies) = message.instances {
         line.copies(copies).await;
     }
@@ -74,12 +78,12 @@ async fn follow(line: &Line, message: v1::FromSource) {
         line.open(open).await;
     }
     if !message.outcomes.is_empty() {
-        let outcomes = message.outcomes.into_iter().map(outcome);
+        let outcomes = message.outcomes.into_iter().map(|it| outcome(it, last));
         line.outcomes(outcomes.collect()).await;
     }
 }
 
-fn outcome(outcome: v1::TaskOutcome) -> (Ticket, Outcome) {
+fn outcome(outcome: v1::TaskOutcome, last: &mut Last) -> (Ticket, Outcome) {
     let ticket = Ticket(outcome.ticket);
     let instance = outcome
         .instance
@@ -87,7 +91,7 @@ fn outcome(outcome: v1::TaskOutcome) -> (Ticket, Outcome) {
     let came = match outcome.result {
         Some(Came::Reply(payload)) => Outcome::Reply {
             payload,
-            instance: instance.map(|id| id.to_string().into()),
+            instance: instance.map(|id| name_of(id, last)),
         },
         Some(Came::Failed(reason)) => Outcome::Failed(reason),
         Some(Came::NoReply(_)) => Outcome::Failed("the function gave no answer".to_owned()),
@@ -96,6 +100,17 @@ fn outcome(outcome: v1::TaskOutcome) -> (Ticket, Outcome) {
         None => Outcome::Failed("an outcome without a result".to_owned()),
     };
     (ticket, came)
+}
+
+fn name_of(id: InstanceId, last: &mut Last) -> Arc<str> {
+    match last {
+        Some((known, name)) if *known == id => Arc::clone(name),
+        _ => {
+            let name: Arc<str> = id.to_string().into();
+            *last = Some((id, Arc::clone(&name)));
+            name
+        }
+    }
 }
 
 fn to_source(taken: Taken) -> v1::ToSource {

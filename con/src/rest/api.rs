@@ -1,5 +1,7 @@
 //! What the handlers ask: each takes the part it needs.
 
+use std::sync::Arc;
+
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
@@ -23,26 +25,26 @@ pub struct Api {
     pub shutdown: CancellationToken,
 }
 
-impl FromRef<Api> for Controller {
-    fn from_ref(api: &Api) -> Self {
+impl FromRef<Arc<Api>> for Controller {
+    fn from_ref(api: &Arc<Api>) -> Self {
         api.con.clone()
     }
 }
 
-impl FromRef<Api> for Orders {
-    fn from_ref(api: &Api) -> Self {
+impl FromRef<Arc<Api>> for Orders {
+    fn from_ref(api: &Arc<Api>) -> Self {
         api.orders.clone()
     }
 }
 
-impl FromRef<Api> for Deployer {
-    fn from_ref(api: &Api) -> Self {
+impl FromRef<Arc<Api>> for Deployer {
+    fn from_ref(api: &Arc<Api>) -> Self {
         api.services.clone()
     }
 }
 
-impl FromRef<Api> for Clients {
-    fn from_ref(api: &Api) -> Self {
+impl FromRef<Arc<Api>> for Clients {
+    fn from_ref(api: &Arc<Api>) -> Self {
         api.clients.clone()
     }
 }

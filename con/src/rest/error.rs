@@ -8,7 +8,6 @@ use axum::{
         header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER},
         request::Parts,
     },
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use edgeless_orders::words;
@@ -222,11 +221,15 @@ fn is_key(text: &str) -> bool {
 }
 
 /// Refuses bodies that are compressed: nobody would unpack them here.
-pub(super) async fn no_encoding(request: Request, next: Next) -> Response {
+#[expect(
+    clippy::result_large_err,
+    reason = "one of both is made for each request"
+)]
+pub(super) fn no_encoding(request: Request) -> Result<Request, Response> {
     let encoding = request.headers().get(CONTENT_ENCODING);
     let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if encoding.is_none_or(plain) {
-        return next.run(request).await;
+        return Ok(request);
     }
     let text = encoding.map(|value| String::from_utf8_lossy(value.as_bytes()));
     let detail = format!(
@@ -234,13 +237,8 @@ pub(super) async fn no_encoding(request: Request, next: Next) -> Response {
         text.unwrap_or_default()
     );
     let title = "The body is compressed";
-    Problem::new(
-        StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        "encoding",
-        title,
-        detail,
-    )
-    .into_response()
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Err(Problem::new(status, "encoding", title, detail).into_response())
 }
 
 pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {

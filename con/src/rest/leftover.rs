@@ -10,8 +10,6 @@ use std::{
 use axum::{
     body::{Body, BodyDataStream, Bytes},
     extract::Request,
-    middleware::Next,
-    response::Response,
 };
 use futures_util::{Stream, StreamExt};
 use http::header::CONTENT_LENGTH;
@@ -22,19 +20,18 @@ const SMALL: u64 = 16 << 10;
 const MOST: usize = 64 << 20;
 const TIME: Duration = Duration::from_secs(10);
 
-/// Answers a request, and reads what is left of it.
-pub(super) async fn read(request: Request, next: Next) -> Response {
+/// A request of which is read what is left when it is answered.
+pub(super) fn read(request: Request) -> Request {
     let length = request.headers().get(CONTENT_LENGTH);
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let is_small = match length {
         Some(length) => length <= SMALL,
         None => axum::body::HttpBody::is_end_stream(request.body()),
     };
-    let request = match is_small {
+    match is_small {
         true => request,
         false => request.map(|body| Body::from_stream(Leftover(Some(body.into_data_stream())))),
-    };
-    next.run(request).await
+    }
 }
 
 /// A body that is read to its end, whoever drops it.

@@ -15,7 +15,14 @@ mod orders;
 mod services;
 mod workflows;
 
-use axum::{Json, Router, extract::DefaultBodyLimit, routing::get};
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, Request},
+    response::Response,
+    routing::get,
+};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -42,7 +49,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-fn routes() -> OpenApiRouter<Api> {
+fn routes() -> OpenApiRouter<Arc<Api>> {
     let documents = OpenApiRouter::new()
         .routes(routes!(workflows::start, workflows::list))
         .routes(routes!(
@@ -108,7 +115,17 @@ pub fn router(api: Api) -> Router {
         .route("/api/v1/openapi.json", get(async || Json(document)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(axum::middleware::from_fn(error::no_encoding))
-        .layer(axum::middleware::from_fn(leftover::read))
-        .with_state(api)
+        .with_state(Arc::new(api))
+}
+
+/// What every request passes before it comes to a route.
+///
+/// # Errors
+/// The answer to a request that goes no further.
+#[expect(
+    clippy::result_large_err,
+    reason = "one of both is made for each request"
+)]
+pub fn front(request: Request) -> Result<Request, Response> {
+    error::no_encoding(leftover::read(request))
 }

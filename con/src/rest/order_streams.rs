@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -117,9 +118,9 @@ async fn take(orders: &Orders, line: &Bytes) -> Line {
 /// in lists with its `stages`, `id` the same for the same data. `missed` says that so many changes were too quick for whoever watches.
 #[utoipa::path(get, path = "/api/v1/orders/events",
     responses((status = 200, content_type = "text/event-stream", body = String)))]
-pub(super) async fn watch_all(State(api): State<Api>) -> Response {
+pub(super) async fn watch_all(State(api): State<Arc<Api>>) -> Response {
     let changes = without_repetition(changes(api.orders.watch()));
-    respond(changes.take_until(api.shutdown.cancelled_owned()))
+    respond(changes.take_until(api.shutdown.clone().cancelled_owned()))
 }
 
 /// How an order is, then each of its changes, until its end (server-sent events). Whoever comes back with
@@ -128,7 +129,7 @@ pub(super) async fn watch_all(State(api): State<Api>) -> Response {
     responses((status = 200, content_type = "text/event-stream", body = String),
         (status = 404, body = Problem)))]
 pub(super) async fn watch_one(
-    State(api): State<Api>,
+    State(api): State<Arc<Api>>,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id: OrderId = parse_id(&id, "order")?;
@@ -142,13 +143,13 @@ pub(super) async fn watch_one(
     };
     let watched = Watched {
         id,
-        orders: api.orders,
+        orders: api.orders.clone(),
         receiver,
         first: Some(now),
     };
     let events = stream::unfold(Some(watched), async |watched| watched?.next().await);
     let events = without_repetition(events);
-    Ok(respond(events.take_until(api.shutdown.cancelled_owned())))
+    Ok(respond(events.take_until(api.shutdown.clone().cancelled_owned())))
 }
 
 /// An order that somebody watches.

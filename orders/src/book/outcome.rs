@@ -1,6 +1,6 @@
 //! Takes what came of tasks: results, attempts in vain, tasks that nobody heard of again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::Timestamp;
@@ -92,24 +92,20 @@ impl Book {
     }
 
     fn come_back(&mut self, flight: &Flight, entry: Entry, outcome: Outcome, now: Timestamp) {
-        let source = self
-            .lines
-            .get(&flight.line)
-            .map(|line| line.source.to_string());
-        let source = source.unwrap_or_default();
+        let source = self.lines.get(&flight.line);
+        let source = source.map(|line| Arc::clone(&line.source));
+        let source = || source.map_or_else(String::new, |source| String::from(&*source));
         let (said, instance) = match outcome {
             Outcome::Reply { payload, instance } => {
                 let said = self.understand(entry, flight.service, payload);
-                (
-                    said,
-                    instance.map_or(source, |instance| instance.to_string()),
-                )
+                let instance = instance.map(|instance| String::from(&*instance));
+                (said, instance.unwrap_or_else(source))
             }
-            Outcome::Failed(reason) => (Said::Missed(MissCode::Failed, reason), source),
-            Outcome::Refused(reason) => (Said::Missed(MissCode::Refused, reason), source),
+            Outcome::Failed(reason) => (Said::Missed(MissCode::Failed, reason), source()),
+            Outcome::Refused(reason) => (Said::Missed(MissCode::Refused, reason), source()),
             Outcome::TimedOut => {
                 let reason = "no answer in time".to_owned();
-                (Said::Missed(MissCode::TimedOut, reason), source)
+                (Said::Missed(MissCode::TimedOut, reason), source())
             }
             Outcome::Undelivered(reason) => {
                 return self.bring_again(entry, flight.service, &reason, now);

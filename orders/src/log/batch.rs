@@ -98,6 +98,11 @@ impl Batch {
         self.count += other.count;
     }
 
+    /// The same as [`Batch::len`].
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
     /// Number of records.
     pub fn len(&self) -> usize {
         self.count as usize

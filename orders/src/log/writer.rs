@@ -58,6 +58,8 @@ struct Queue {
     in_hand: bool,
     /// Syncs that came to an end, with their numbers.
     synced: Vec<(u64, Outcome)>,
+    /// The thread lets more come: it need not be woken for it.
+    gathers: bool,
     /// The spare segments changed.
     look: bool,
     is_closing: bool,
@@ -139,7 +141,9 @@ impl Writer {
         }
         queue.bytes += batch.bytes();
         queue.batches.push_back(batch);
-        self.shared.work.notify_one();
+        if !queue.gathers {
+            self.shared.work.notify_one();
+        }
         Ok(())
     }
 

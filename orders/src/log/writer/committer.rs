@@ -16,6 +16,10 @@ use super::{
 
 /// Bytes committed together, unless one batch alone has more.
 const TOGETHER: usize = 1 << 20;
+/// A commit of so many records is followed by the next one after this for each of them, but not later than after
+/// `GATHER_MOST`, both from its beginning on: under load, fewer and larger ones wake everybody less often.
+const GATHER: Duration = Duration::from_micros(20);
+const GATHER_MOST: Duration = Duration::from_millis(1);
 /// Pauses after the disk refused: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
@@ -39,6 +43,8 @@ pub(super) struct Committer<F> {
     launched: Instant,
     syncers: Syncers,
     pace: Pace,
+    /// When the next commit may begin.
+    ready: Instant,
     /// The disk refuses.
     refused: Option<Refused>,
     on_progress: F,
@@ -96,6 +102,7 @@ impl<F: Fn(Progress)> Committer<F> {
             launched: Instant::now(),
             syncers,
             pace: Pace::default(),
+            ready: Instant::now(),
             refused: None,
             on_progress,
         }
@@ -130,6 +137,7 @@ impl<F: Fn(Progress)> Committer<F> {
     /// Commits what was collected; whether that went well.
     fn commit(&mut self) -> bool {
         let began = Instant::now();
+        self.ready = began + GATHER_MOST.min(GATHER * self.together.count());
         let mut log = locked(&self.log);
         match log.commit(&self.together) {
             Ok(through) => {
@@ -273,7 +281,7 @@ impl<F: Fn(Progress)> Committer<F> {
                 !has_work && !queue.is_closing
             };
             let waited = shared.work.wait_while(queue, idle);
-            waited.unwrap_or_else(PoisonError::into_inner)
+            self.gather(&shared, waited.unwrap_or_else(PoisonError::into_inner))
         } else {
             let may_launch = self.may_launch() && self.together.is_empty();
             self.wait_ahead(&shared, queue, may_launch)
@@ -295,6 +303,24 @@ impl<F: Fn(Progress)> Committer<F> {
             locked(&self.log).trim(below);
         }
         is_closing
+    }
+
+    /// Lets more come, if the last commit was large and the next one need not begin yet.
+    fn gather<'a>(
+        &self,
+        shared: &'a Shared,
+        mut queue: MutexGuard<'a, Queue>,
+    ) -> MutexGuard<'a, Queue> {
+        let left = self.ready.saturating_duration_since(Instant::now());
+        if left.is_zero() || queue.batches.is_empty() {
+            return queue;
+        }
+        queue.gathers = true;
+        let waits = |queue: &mut Queue| !queue.is_closing;
+        let waited = shared.work.wait_timeout_while(queue, left, waits);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+        queue.gathers = false;
+        queue
     }
 
     /// Waits while syncs are under way: for what comes of one, or until the next may begin and has something to sync.
