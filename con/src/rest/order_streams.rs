@@ -149,7 +149,9 @@ pub(super) async fn watch_one(
     };
     let events = stream::unfold(Some(watched), async |watched| watched?.next().await);
     let events = without_repetition(events);
-    Ok(respond(events.take_until(api.shutdown.clone().cancelled_owned())))
+    Ok(respond(
+        events.take_until(api.shutdown.clone().cancelled_owned()),
+    ))
 }
 
 /// An order that somebody watches.

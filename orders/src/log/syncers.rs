@@ -13,7 +13,7 @@ use std::{
 use super::disk::Disk;
 
 /// Syncs that overlap at most.
-pub(super) const OVERLAP: usize = 4;
+pub(super) const OVERLAP: usize = 8;
 /// From a sync of this length on they overlap, until they are shorter than this.
 const SLOW: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(1));
 

@@ -21,6 +21,8 @@ const ASKED: [(&str, Asked); 13] = [
     ("orders_per_s_256", Asked::AtLeast(10_000.0)),
     ("orders_p99_ms_256", Asked::AtMost(60.0)),
     ("orders_slow_sync_ratio", Asked::AtLeast(0.8)),
+    ("orders_open_5000_p99_ms", Asked::AtMost(10.0)),
+    ("orders_open_8000_p99_ms", Asked::AtMost(40.0)),
     ("orders_open50_p99_ms", Asked::AtMost(10.0)),
     ("orders_open80_p99_ms", Asked::AtMost(40.0)),
     ("orders_rss_mib_0", Asked::AtMost(60.0)),

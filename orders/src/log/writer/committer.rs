@@ -18,8 +18,8 @@ use super::{
 const TOGETHER: usize = 1 << 20;
 /// A commit of so many records is followed by the next one after this for each of them, but not later than after
 /// `GATHER_MOST`, both from its beginning on: under load, fewer and larger ones wake everybody less often.
-const GATHER: Duration = Duration::from_micros(20);
-const GATHER_MOST: Duration = Duration::from_millis(1);
+const GATHER: Duration = Duration::from_micros(5);
+const GATHER_MOST: Duration = Duration::from_micros(300);
 /// Pauses after the disk refused: the first and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 

@@ -42,15 +42,30 @@ const COUNTED: usize = 256;
 const WRITTEN: [&str; 2] = ["orders_bytes_per_order", "orders_syncs_per_order"];
 /// So many in flight show what the system can do at most, where it was not measured otherwise.
 const MANY: usize = 1_024;
-/// With services as they are by default, and with such that say they are idempotent.
-const SLOW: [(bool, &str); 2] = [
-    (false, "orders_slow_sync_ratio"),
-    (true, "orders_slow_sync_idempotent_ratio"),
+/// With services as they are by default, and with such that say they are idempotent: the share of the throughput without
+/// the longer syncs, and the throughput itself.
+const SLOW: [(bool, [&str; 2]); 2] = [
+    (
+        false,
+        ["orders_slow_sync_ratio", "orders_slow_sync_per_s_1024"],
+    ),
+    (
+        true,
+        [
+            "orders_slow_sync_idempotent_ratio",
+            "orders_slow_sync_idempotent_per_s_1024",
+        ],
+    ),
 ];
 /// How much longer a sync of a slow disk takes.
 const SLOW_SYNC: Duration = Duration::from_millis(10);
 /// Shares of the saturation, and the names of their 99th percentile.
 const OPEN: [(f64, &str); 2] = [(0.5, "orders_open50_p99_ms"), (0.8, "orders_open80_p99_ms")];
+/// The same shares of the 10,000 orders a second that are asked for.
+const OPEN_FIXED: [(f64, &str); 2] = [
+    (5_000.0, "orders_open_5000_p99_ms"),
+    (8_000.0, "orders_open_8000_p99_ms"),
+];
 /// Connections of the open loop: more orders than that do not come to be in flight at a rate that can be kept.
 const OPEN_CONNECTIONS: usize = 1_024;
 
@@ -108,8 +123,9 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
     let is_counted = |number| number == COUNTED && options.wants(&WRITTEN);
     let wanted = |(number, names): &Point| options.wants(names) || is_counted(*number);
     let points: Vec<Point> = POINTS.into_iter().filter(wanted).collect();
-    let wants_slow = SLOW.iter().any(|(_, name)| options.wants(&[name]));
-    if points.is_empty() && !wants_open && !wants_slow {
+    let wants_fixed = OPEN_FIXED.iter().any(|(_, name)| options.wants(&[name]));
+    let wants_slow = SLOW.iter().any(|(_, names)| options.wants(names));
+    if points.is_empty() && !wants_open && !wants_fixed && !wants_slow {
         return Ok(());
     }
     let system = System::start(Duration::ZERO, false).await?;
@@ -129,8 +145,9 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
         None => 0.0,
         Some(rate) => rate,
     };
-    for (share, name) in OPEN.into_iter().filter(|(_, name)| options.wants(&[name])) {
-        let per_second = most.max(many) * share;
+    let shares = OPEN.map(|(share, name)| (most.max(many) * share, name));
+    let rates = OPEN_FIXED.into_iter().chain(shares);
+    for (per_second, name) in rates.filter(|(_, name)| options.wants(&[name])) {
         anyhow::ensure!(per_second > 0.0, "no order was answered");
         for _ in 0..options.runs() {
             let load = system.results(OPEN_CONNECTIONS, Pace::Open { per_second });
@@ -139,8 +156,8 @@ pub(super) async fn run(options: &Options, keep: &mut Keep<'_>) -> anyhow::Resul
         }
     }
     drop(system);
-    for (idempotent, name) in SLOW.into_iter().filter(|(_, name)| options.wants(&[name])) {
-        slow(options, idempotent, many, name, keep).await?;
+    for (idempotent, names) in SLOW.into_iter().filter(|(_, names)| options.wants(names)) {
+        slow(options, idempotent, many, names, keep).await?;
     }
     Ok(())
 }
@@ -172,14 +189,15 @@ async fn slow(
     options: &Options,
     idempotent: bool,
     fast: f64,
-    name: &'static str,
+    names: [&'static str; 2],
     keep: &mut Keep<'_>,
 ) -> anyhow::Result<()> {
     let system = System::start(SLOW_SYNC, idempotent).await?;
     for _ in 0..options.runs() {
         let load = system.results(MANY, Pace::Closed);
         let measured = measure(options, &system, load).await?;
-        keep(name, "", measured.per_second / fast);
+        keep(names[0], "", measured.per_second / fast);
+        keep(names[1], "1/s", measured.per_second);
     }
     Ok(())
 }
