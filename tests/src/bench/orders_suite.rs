@@ -12,7 +12,7 @@ enum Asked {
     AtMost(f64),
 }
 
-const ASKED: [(&str, Asked); 13] = [
+const ASKED: [(&str, Asked); 15] = [
     ("orders_per_s_1", Asked::AtLeast(1_000.0)),
     ("orders_p50_ms_1", Asked::AtMost(1.0)),
     ("orders_p99_ms_1", Asked::AtMost(3.0)),
