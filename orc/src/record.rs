@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeless_daemon::status::Readiness;
-use edgeless_dataset::Dataset;
+use edgeless_tables::Dataset;
 use edgeless_types::InstanceId;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::mpsc;

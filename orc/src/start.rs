@@ -8,7 +8,7 @@ use edgeless_daemon::{
     status::{self, Readiness, Status},
     thread::on_thread,
 };
-use edgeless_dataset::{Additional, Dataset, DatasetError, Settings};
+use edgeless_tables::{Additional, Dataset, DatasetError, Settings};
 use edgeless_types::DomainId;
 use rand::Rng;
 use tokio::{sync::mpsc, task::JoinSet};

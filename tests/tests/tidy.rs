@@ -72,25 +72,25 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         "edgeless-orders",
         "edgeless-orc",
         "edgeless-node",
-        "edgeless-dataset",
+        "edgeless-tables",
     ];
     BTreeMap::from([
         ("edgeless-types", vec![]),
         ("edgeless-proto", vec!["edgeless-types"]),
         ("edgeless-daemon", vec!["edgeless-types"]),
         ("edgeless-dataflow", vec!["edgeless-types"]),
-        ("edgeless-dataset", vec!["edgeless-types"]),
+        ("edgeless-tables", vec!["edgeless-types"]),
         ("edgeless-orders", vec!["edgeless-types"]),
         (
             "edgeless-con",
             with(&["edgeless-dataflow", "edgeless-orders"]),
         ),
-        ("edgeless-orc", with(&["edgeless-dataset"])),
+        ("edgeless-orc", with(&["edgeless-tables"])),
         ("edgeless-node", with(&["edgeless-dataflow"])),
         ("edgeless-cli", with(&daemons)),
         (
             "edgeless-proxy-cli",
-            vec!["edgeless-types", "edgeless-dataset", "edgeless-daemon"],
+            vec!["edgeless-types", "edgeless-tables", "edgeless-daemon"],
         ),
         // Tests and load generators may import all, as the design says.
         (

@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Subcommand;
-use edgeless_dataset::{Table, header};
+use edgeless_tables::{Table, header};
 use edgeless_types::{PhysicalId, SampleKind, Timestamp, mirror};
 use serde_json::json;
 
