@@ -23,6 +23,7 @@ mod progress;
 mod rebalance;
 mod retiring;
 mod room;
+mod scaling;
 mod totals;
 mod update;
 mod vertices;

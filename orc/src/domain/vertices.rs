@@ -275,7 +275,10 @@ impl Domain {
             return;
         };
         let requirements = &self.model.class(self.model.vertex(key).class).requirements;
-        let least = requirements.least_instances();
+        let least = match requirements.may_sleep() {
+            true => 0,
+            false => requirements.least_instances(),
+        };
         let most = requirements.max_instances.map_or(u32::MAX, |it| it.get());
         let wanted = copies.clamp(least, most.max(least)) as usize;
         let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();

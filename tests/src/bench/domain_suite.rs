@@ -263,6 +263,7 @@ fn update(number: u128, joins: bool) -> NodeUpdate {
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),
+        backlog: Vec::new(),
         leaving: false,
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn update(
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),
+        backlog: Vec::new(),
         leaving: false,
     }
 }
