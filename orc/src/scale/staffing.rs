@@ -55,11 +55,6 @@ impl Peaks {
         *running = needed.max(*running);
         u32::from(self.most.iter().copied().max().unwrap_or_default())
     }
-
-    /// Seconds until another part falls out.
-    pub(super) fn width(&self) -> f64 {
-        f64::from(self.width)
-    }
 }
 
 fn slot(part: u64) -> usize {
