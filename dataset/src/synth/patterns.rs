@@ -63,7 +63,7 @@ fn on_off(rng: &mut StdRng, lasts: f64) -> Vec<f64> {
             times.push(at);
             at += pause.sample(rng);
         }
-        at = at.max(end) + off.sample(rng).min(600.0);
+        at = at.max(end) + f64::min(off.sample(rng), 600.0);
         if at >= lasts {
             return times;
         }
