@@ -1,0 +1,16 @@
+//! Load replayed through the scaling policies of ε-ORC in simulated time.
+
+mod oracle;
+mod outcome;
+mod world;
+
+pub use oracle::instance_seconds;
+pub use outcome::Outcome;
+pub use world::Setup;
+
+use crate::synth::Trace;
+
+/// Runs a trace; the same trace and setup give the same outcome.
+pub fn run(trace: &Trace, setup: Setup) -> Outcome {
+    world::World::new(trace, setup).run()
+}
