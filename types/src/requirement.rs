@@ -73,8 +73,12 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 11] = [
+const OTHER_ANNOTATIONS: [&str; 15] = [
     "init-payload",
+    "scale_policy",
+    "target_p99_ms",
+    "target_utilisation",
+    "idle_after",
     crate::workflow::AT_LEAST_ONCE,
     crate::delivery::ACK,
     crate::delivery::DEADLINE_MS,

@@ -141,6 +141,7 @@ impl Domain {
     pub fn tell_demand(&mut self, mut demand: BTreeMap<LogicalId, OrderDemand>) {
         demand.retain(|logical_id, _| self.model.key_of(*logical_id).is_some());
         self.order_demand = demand;
+        self.note_order_demand();
     }
 
     /// What orders want of services, as ε-CON said last.

@@ -91,6 +91,7 @@ impl Domain {
         for _ in 0..self.model.class(class).requirements.least_instances() {
             self.add_replica(key, not_before);
         }
+        self.enter_scaling(key);
         self.touch(key);
     }
 
@@ -221,6 +222,7 @@ impl Domain {
             self.model.leave_class(update.before, &mut self.fleet);
         }
         self.updating.remove(&key);
+        self.leave_scaling(key);
         let logical_id = vertex.logical_id;
         self.given_up.remove(&logical_id);
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));

@@ -74,9 +74,21 @@ pub(super) fn decide(
         if view.copies() == 0 {
             (copies, why) = (0, Reason::AtRest);
         } else if idle >= keep - 1e-6 {
-            (copies, why) = (0, Reason::Idle { idle: shown.0, keep: shown.1 });
+            (copies, why) = (
+                0,
+                Reason::Idle {
+                    idle: shown.0,
+                    keep: shown.1,
+                },
+            );
         } else if copies <= 1 {
-            (copies, why) = (1, Reason::KeptAlive { idle: shown.0, keep: shown.1 });
+            (copies, why) = (
+                1,
+                Reason::KeptAlive {
+                    idle: shown.0,
+                    keep: shown.1,
+                },
+            );
             next = known.now + keep - idle;
         }
     }
@@ -86,14 +98,22 @@ pub(super) fn decide(
     if copies == 0 {
         next = wake(window, &known);
     }
-    let later = next.is_finite().then(|| Duration::from_secs_f64((next - known.now).max(0.001)));
-    Decision { copies, why, next: later.map(|it| now + it) }
+    let later = next
+        .is_finite()
+        .then(|| Duration::from_secs_f64((next - known.now).max(0.001)));
+    Decision {
+        copies,
+        why,
+        next: later.map(|it| now + it),
+    }
 }
 
 impl Known {
     fn of(settings: &Settings, window: &Window, view: &View, now: Timestamp) -> Self {
         let at = now.as_secs_f64();
-        let start = window.start_time().unwrap_or(settings.start_time.as_secs_f64());
+        let start = window
+            .start_time()
+            .unwrap_or(settings.start_time.as_secs_f64());
         let service = window.service().unwrap_or(UNKNOWN).max(1e-6);
         let (rate, settled) = rate(window, start, now);
         let peakedness = match settled {
@@ -181,7 +201,10 @@ impl Known {
 /// Copies for what waits and what is announced, beyond what those that run will have handled by the time
 /// that a copy started now is ready.
 fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> Option<Need> {
-    let within = settings.p99().unwrap_or(known.service).max(0.5 * known.start);
+    let within = settings
+        .p99()
+        .unwrap_or(known.service)
+        .max(0.5 * known.start);
     let ahead = known.start + known.service;
     let expected = window.expected_within(known.now + ahead);
     if view.queued == 0 && expected == 0 {
@@ -200,7 +223,10 @@ fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> 
     // Those that run also go on after that, beside what arrives.
     let spare = (copies - known.load.busy / known.slots).max(0.0) * within * rate_of_copy;
     let extra = ((left - spare) / (rate_of_copy * within)).max(0.0);
-    let most = view.copies().saturating_add(view.queued).saturating_add(expected);
+    let most = view
+        .copies()
+        .saturating_add(view.queued)
+        .saturating_add(expected);
     let needed = ceil(copies + extra).min(most).max(1);
     let why = match (view.queued, copies > 0.0) {
         (0, _) | (_, false) => first(view, expected, ahead),
@@ -215,7 +241,10 @@ fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> 
 
 fn first(view: &View, expected: u32, ahead: f64) -> Reason {
     match view.queued {
-        0 => Reason::Expected { tasks: expected, within: ahead as f32 },
+        0 => Reason::Expected {
+            tasks: expected,
+            within: ahead as f32,
+        },
         queued => Reason::FirstWork { queued },
     }
 }
@@ -289,7 +318,9 @@ fn keep(settings: &Settings, window: &Window, known: &Known) -> f64 {
 
 /// When something is expected of a function at rest, less the time to start it.
 fn wake(window: &Window, known: &Known) -> f64 {
-    let ordered = window.next_expected().map(|at| (at - known.start).max(known.now + 0.05));
+    let ordered = window
+        .next_expected()
+        .map(|at| (at - known.start).max(known.now + 0.05));
     let regular = window.bursts.next().map(|next| next.from - ready_by(known));
     let regular = regular.filter(|at| *at > known.now && !known.starts_at_once());
     let moments = [ordered, regular].into_iter().flatten();
