@@ -32,7 +32,10 @@ impl Outcome {
     /// The waiting time in seconds that `share` of the orders do not exceed; 0 without orders.
     pub fn wait(&self, share: f64) -> f64 {
         let place = (share * self.waits.len() as f64).ceil() as usize;
-        self.waits.get(place.saturating_sub(1)).copied().unwrap_or_default()
+        self.waits
+            .get(place.saturating_sub(1))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The share of orders that waited longer than `seconds`.

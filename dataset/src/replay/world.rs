@@ -188,7 +188,11 @@ impl<'a> World<'a> {
     fn accept(&mut self) {
         let order = self.orders.len();
         let contract = self.trace.arrivals[order].contract;
-        self.orders.push(Order { contract, step: 0, waited: 0.0 });
+        self.orders.push(Order {
+            contract,
+            step: 0,
+            waited: 0.0,
+        });
         let chain = &self.trace.contracts[contract].chain;
         self.arrive(chain[0], order);
         let mut due = self.now;
@@ -208,7 +212,10 @@ impl<'a> World<'a> {
         let service = it.window.service().unwrap_or(0.1);
         let ready = it.idle + it.busy;
         let wait = match ready {
-            0 => it.window.start_time().unwrap_or(self.setup.settings.start_time.as_secs_f64()),
+            0 => it
+                .window
+                .start_time()
+                .unwrap_or(self.setup.settings.start_time.as_secs_f64()),
             _ if it.idle > 0 => 0.0,
             _ => it.queue.len() as f64 * service / f64::from(ready),
         };
@@ -283,13 +290,20 @@ impl<'a> World<'a> {
 
     fn level(&mut self, function: usize) {
         let view = self.view(function);
-        self.functions[function].window.observe(&view, moment(self.now));
+        self.functions[function]
+            .window
+            .observe(&view, moment(self.now));
     }
 
     fn decide(&mut self, function: usize) {
         let view = self.view(function);
         let it = &mut self.functions[function];
-        let decision = scale::decide(&self.setup.settings, &mut it.window, &view, moment(self.now));
+        let decision = scale::decide(
+            &self.setup.settings,
+            &mut it.window,
+            &view,
+            moment(self.now),
+        );
         it.wanted = decision.copies;
         let next = decision.next.map(|at| at.since(moment(0.0)).as_secs_f64());
         it.asks = next.map_or(f64::INFINITY, |at| at.max(self.now + 1e-3));

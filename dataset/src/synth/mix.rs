@@ -26,7 +26,10 @@ pub(super) fn azure(rng: &mut StdRng, lasts: f64) -> Trace {
         let name = format!("c{number:03}");
         let chain = chain(rng, &name, rate, &mut trace.functions);
         let times = times(rng, rate, lasts);
-        let orders = times.into_iter().map(|at| Arrival { at, contract: number });
+        let orders = times.into_iter().map(|at| Arrival {
+            at,
+            contract: number,
+        });
         trace.arrivals.extend(orders);
         trace.contracts.push(Contract { name, chain });
     }
@@ -42,7 +45,9 @@ fn per_day(rng: &mut StdRng) -> f64 {
 /// One function and a geometric number of others, three on average. No function has a load above forty
 /// copies: it would not fit its bound.
 fn chain(rng: &mut StdRng, name: &str, rate: f64, functions: &mut Vec<Function>) -> Vec<usize> {
-    let more = Geometric::new(1.0 / 3.0).map_or(0, |it| it.sample(rng)).min(5);
+    let more = Geometric::new(1.0 / 3.0)
+        .map_or(0, |it| it.sample(rng))
+        .min(5);
     let service = LogNormal::new(-0.38_f64, 2.36);
     (0..=more)
         .map(|place| {

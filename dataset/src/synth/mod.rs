@@ -120,8 +120,14 @@ pub fn synth(pattern: Pattern, seed: u64, hours: f64) -> Trace {
     };
     Trace {
         functions: vec![function("a", 0.2), function("b", 0.4)],
-        contracts: vec![Contract { name: "ab".to_owned(), chain: vec![0, 1] }],
-        arrivals: times.into_iter().map(|at| Arrival { at, contract: 0 }).collect(),
+        contracts: vec![Contract {
+            name: "ab".to_owned(),
+            chain: vec![0, 1],
+        }],
+        arrivals: times
+            .into_iter()
+            .map(|at| Arrival { at, contract: 0 })
+            .collect(),
         lasts,
     }
 }
@@ -135,7 +141,10 @@ impl Trace {
         let mut writer = csv::Writer::from_writer(to);
         for arrival in &self.arrivals {
             let contract = &self.contracts[arrival.contract].name;
-            writer.serialize(Row { t_seconds: arrival.at, contract })?;
+            writer.serialize(Row {
+                t_seconds: arrival.at,
+                contract,
+            })?;
         }
         writer.flush().map_err(csv::Error::from)
     }
@@ -151,8 +160,17 @@ mod tests {
             let trace = synth(pattern, 3, 2.0);
             assert_eq!(trace, synth(pattern, 3, 2.0));
             assert!(trace.arrivals.len() > 20, "{}", pattern.name());
-            assert!(trace.arrivals.is_sorted_by(|a, b| a.at <= b.at), "{}", pattern.name());
-            assert!(trace.arrivals.iter().all(|it| (0.0..=trace.lasts).contains(&it.at)));
+            assert!(
+                trace.arrivals.is_sorted_by(|a, b| a.at <= b.at),
+                "{}",
+                pattern.name()
+            );
+            assert!(
+                trace
+                    .arrivals
+                    .iter()
+                    .all(|it| (0.0..=trace.lasts).contains(&it.at))
+            );
             assert_ne!(trace.arrivals, synth(pattern, 4, 2.0).arrivals);
         }
     }
@@ -161,7 +179,10 @@ mod tests {
     fn the_popularity_of_the_mix_has_a_heavy_tail() {
         let trace = synth(Pattern::Azure, 1, 2.0);
         let mut counts = vec![0_usize; trace.contracts.len()];
-        trace.arrivals.iter().for_each(|it| counts[it.contract] += 1);
+        trace
+            .arrivals
+            .iter()
+            .for_each(|it| counts[it.contract] += 1);
         counts.sort_unstable_by(|a, b| b.cmp(a));
         let top: usize = counts[..counts.len() / 5].iter().sum();
         assert!(top as f64 > 0.9 * trace.arrivals.len() as f64, "{counts:?}");

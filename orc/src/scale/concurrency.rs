@@ -37,19 +37,33 @@ pub(super) fn decide(
     let why = |panics: bool| {
         let target = per_copy as f32;
         match panics {
-            true => Reason::Panic { concurrency: panic as f32, target },
-            false => Reason::Stable { concurrency: stable as f32, target },
+            true => Reason::Panic {
+                concurrency: panic as f32,
+                target,
+            },
+            false => Reason::Stable {
+                concurrency: stable as f32,
+                target,
+            },
         }
     };
     // Nothing runs: asleep until the first event, which decides at once.
     if view.copies() == 0 && view.queued == 0 && settings.min_instances == 0 {
-        return Decision { copies: 0, why: Reason::AtRest, next: None };
+        return Decision {
+            copies: 0,
+            why: Reason::AtRest,
+            next: None,
+        };
     }
     let poked = view.copies() == 0 && view.queued > 0;
     let state = window.state();
     if at < state.tick && !poked {
         let next = Some(now + seconds(state.tick - at));
-        return Decision { copies: state.copies, why: why(state.panic.since > 0.0), next };
+        return Decision {
+            copies: state.copies,
+            why: why(state.panic.since > 0.0),
+            next,
+        };
     }
     state.tick = at + TICK;
     let ready = f64::from(view.ready.max(1));
@@ -84,7 +98,11 @@ pub(super) fn decide(
     state.copies = copies;
     let panics = state.panic.since > 0.0;
     let next = (copies > 0).then(|| now + seconds(TICK));
-    Decision { copies, why: why(panics), next }
+    Decision {
+        copies,
+        why: why(panics),
+        next,
+    }
 }
 
 fn seconds(seconds: f64) -> std::time::Duration {

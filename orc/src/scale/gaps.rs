@@ -109,7 +109,11 @@ impl Bursts {
 
     fn close(&mut self, last: f64, now: f64) {
         let follow = |mean: &mut f32, value: f32| {
-            *mean = if *mean == 0.0 { value } else { 0.5 * (*mean + value) };
+            *mean = if *mean == 0.0 {
+                value
+            } else {
+                0.5 * (*mean + value)
+            };
         };
         follow(&mut self.batch, self.first as f32);
         let lasted = last - self.began;
@@ -120,7 +124,11 @@ impl Bursts {
         let off = (interval - self.period).abs();
         if self.period > 0.0 && off < 0.2 * self.period {
             self.regular = self.regular.saturating_add(1);
-            self.jitter = if self.regular == 1 { off } else { 0.7 * self.jitter + 0.3 * off };
+            self.jitter = if self.regular == 1 {
+                off
+            } else {
+                0.7 * self.jitter + 0.3 * off
+            };
             self.period += 0.3 * (interval - self.period);
         } else {
             (self.period, self.jitter, self.regular) = (interval, 0.0, 0);
@@ -187,7 +195,10 @@ mod tests {
         };
         let (next, now, batch) = check(&[300.0, 301.0, 300.0, 299.0, 300.0]);
         let next = next.unwrap();
-        assert!(next.from < now && now < next.until && next.until - next.from < 20.0, "{next:?}");
+        assert!(
+            next.from < now && now < next.until && next.until - next.from < 20.0,
+            "{next:?}"
+        );
         assert!((batch - 7.0).abs() < 1e-6);
         assert_eq!(check(&[300.0, 20.0, 600.0, 77.0, 300.0]).0, None);
     }

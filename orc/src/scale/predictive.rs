@@ -16,14 +16,25 @@ use super::{
     staffing::{Load, ceil},
 };
 
-/// Seconds of handling that are assumed before the first is measured.
-const UNKNOWN: f64 = 0.1;
-/// The share of busy slots that is aimed at where a smaller staff would wait too long.
+/// Seconds of handling that are assumed before the first is measured: this, and that share of a start.
+const UNKNOWN: (f64, f64) = (0.1, 0.1);
+/// How long one in a hundred may wait if the user says nothing, in times of handling.
+const WAIT: f64 = 1.45;
+/// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;
-/// How long one in a hundred may wait, as a share of the time of handling.
-const WAIT: f64 = 0.1;
+/// Square roots of the load to spare where starting a copy is hardly felt: the rest starts when it is needed.
+const SPARE: f64 = 0.7;
+/// Busy slots below which no copy is needed all the time: the rule for idle ones decides.
+const RARE: f64 = 0.02;
+/// Starts for whose time a peak of the need is held, and bounds of that time in seconds.
+const HOLD: f64 = 10.0;
+const SHORTEST_HOLD: f64 = 2.0;
+const LONGEST_HOLD: f64 = 60.0;
+/// A backlog is to be drained within that share of the time of a start, if that is longer than handling.
+const DRAIN: f64 = 0.2;
 /// A second of waiting costs as much as that many seconds of an idle copy.
-const WAIT_COST: f64 = 10.0;
+const WAIT_COST: f64 = 60.0;
+
 /// Standard deviations by which recent arrivals are off before they count as another rate.
 const SURPRISE: f64 = 2.5;
 /// Seconds in which a foreseen batch is to be handled.
@@ -74,9 +85,21 @@ pub(super) fn decide(
         if view.copies() == 0 {
             (copies, why) = (0, Reason::AtRest);
         } else if idle >= keep - 1e-6 {
-            (copies, why) = (0, Reason::Idle { idle: shown.0, keep: shown.1 });
+            (copies, why) = (
+                0,
+                Reason::Idle {
+                    idle: shown.0,
+                    keep: shown.1,
+                },
+            );
         } else if copies <= 1 {
-            (copies, why) = (1, Reason::KeptAlive { idle: shown.0, keep: shown.1 });
+            (copies, why) = (
+                1,
+                Reason::KeptAlive {
+                    idle: shown.0,
+                    keep: shown.1,
+                },
+            );
             next = known.now + keep - idle;
         }
     }
@@ -86,15 +109,26 @@ pub(super) fn decide(
     if copies == 0 {
         next = wake(window, &known);
     }
-    let later = next.is_finite().then(|| Duration::from_secs_f64((next - known.now).max(0.001)));
-    Decision { copies, why, next: later.map(|it| now + it) }
+    let later = next
+        .is_finite()
+        .then(|| Duration::from_secs_f64((next - known.now).max(0.001)));
+    Decision {
+        copies,
+        why,
+        next: later.map(|it| now + it),
+    }
 }
 
 impl Known {
     fn of(settings: &Settings, window: &Window, view: &View, now: Timestamp) -> Self {
         let at = now.as_secs_f64();
-        let start = window.start_time().unwrap_or(settings.start_time.as_secs_f64());
-        let service = window.service().unwrap_or(UNKNOWN).max(1e-6);
+        let start = window
+            .start_time()
+            .unwrap_or(settings.start_time.as_secs_f64());
+        let service = window
+            .service()
+            .unwrap_or(UNKNOWN.0 + UNKNOWN.1 * start)
+            .max(1e-6);
         let (rate, settled) = rate(window, start, now);
         let peakedness = match settled {
             true => window.peakedness().unwrap_or(1.0).clamp(1.0, 16.0),
@@ -115,7 +149,7 @@ impl Known {
             },
             hold: match foreseen {
                 true => (1.5 * start).clamp(1.0, 20.0),
-                false => (10.0 * start).clamp(1.0, 60.0),
+                false => (HOLD * start).clamp(SHORTEST_HOLD, LONGEST_HOLD),
             },
         }
     }
@@ -160,11 +194,11 @@ fn base(settings: &Settings, known: &Known) -> Option<Need> {
     let copies = match (settings.utilisation(), settings.p99()) {
         (Some(share), _) => by_share(share),
         (None, Some(wait)) => by_wait(wait),
-        (None, None) if known.starts_at_once() => ceil(busy / known.slots),
-        (None, None) => by_wait(WAIT * known.service).min(by_share(TARGET)),
+        (None, None) if known.starts_at_once() => ceil((busy + SPARE * busy.sqrt()) / known.slots),
+        (None, None) => by_wait(WAIT * known.service).min(by_share(TARGET) + 1),
     };
     // Less than one event in a while: the idle rule keeps a copy, not the load.
-    let copies = if busy < 0.02 { 0 } else { copies };
+    let copies = if busy < RARE { 0 } else { copies };
     Some((copies, known.why()))
 }
 
@@ -181,7 +215,11 @@ impl Known {
 /// Copies for what waits and what is announced, beyond what those that run will have handled by the time
 /// that a copy started now is ready.
 fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> Option<Need> {
-    let within = settings.p99().unwrap_or(known.service).max(0.5 * known.start);
+    let patience = if known.starts_at_once() { 2.0 } else { 1.0 };
+    let within = settings
+        .p99()
+        .unwrap_or(patience * known.service)
+        .max(DRAIN * known.start);
     let ahead = known.start + known.service;
     let expected = window.expected_within(known.now + ahead);
     if view.queued == 0 && expected == 0 {
@@ -200,7 +238,10 @@ fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> 
     // Those that run also go on after that, beside what arrives.
     let spare = (copies - known.load.busy / known.slots).max(0.0) * within * rate_of_copy;
     let extra = ((left - spare) / (rate_of_copy * within)).max(0.0);
-    let most = view.copies().saturating_add(view.queued).saturating_add(expected);
+    let most = view
+        .copies()
+        .saturating_add(view.queued)
+        .saturating_add(expected);
     let needed = ceil(copies + extra).min(most).max(1);
     let why = match (view.queued, copies > 0.0) {
         (0, _) | (_, false) => first(view, expected, ahead),
@@ -215,7 +256,10 @@ fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> 
 
 fn first(view: &View, expected: u32, ahead: f64) -> Reason {
     match view.queued {
-        0 => Reason::Expected { tasks: expected, within: ahead as f32 },
+        0 => Reason::Expected {
+            tasks: expected,
+            within: ahead as f32,
+        },
         queued => Reason::FirstWork { queued },
     }
 }
@@ -289,7 +333,9 @@ fn keep(settings: &Settings, window: &Window, known: &Known) -> f64 {
 
 /// When something is expected of a function at rest, less the time to start it.
 fn wake(window: &Window, known: &Known) -> f64 {
-    let ordered = window.next_expected().map(|at| (at - known.start).max(known.now + 0.05));
+    let ordered = window
+        .next_expected()
+        .map(|at| (at - known.start).max(known.now + 0.05));
     let regular = window.bursts.next().map(|next| next.from - ready_by(known));
     let regular = regular.filter(|at| *at > known.now && !known.starts_at_once());
     let moments = [ordered, regular].into_iter().flatten();

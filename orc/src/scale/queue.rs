@@ -26,7 +26,11 @@ pub(super) fn decide(
 ) -> Decision {
     let at = now.as_secs_f64();
     if view.copies() == 0 && view.queued == 0 {
-        return Decision { copies: 0, why: Reason::AtRest, next: None };
+        return Decision {
+            copies: 0,
+            why: Reason::AtRest,
+            next: None,
+        };
     }
     let service = window.service().unwrap_or(UNKNOWN) / f64::from(view.slots.max(1));
     let rate = window.rate(60, now);
@@ -41,7 +45,11 @@ pub(super) fn decide(
             drain: (f64::from(view.queued) * service / f64::from(view.copies().max(1))) as f32,
             within: within as f32,
         },
-        false => Reason::Load { rate: rate as f32, service: service as f32, load: load as f32 },
+        false => Reason::Load {
+            rate: rate as f32,
+            service: service as f32,
+            load: load as f32,
+        },
     };
     if view.successor == Successor::Stuck && needed > view.copies() {
         why = Reason::NextLimits { wanted: needed };
@@ -51,17 +59,26 @@ pub(super) fn decide(
     let state = window.state();
     let mut copies = state.peaks.add(needed, HOLD, at);
     if copies > needed {
-        why = Reason::Held { needed, hold: HOLD as f32 };
+        why = Reason::Held {
+            needed,
+            hold: HOLD as f32,
+        };
     }
     let keep = settings.idle_after.as_secs_f64();
     if let Some(idle) = idle {
         let (seconds, keep) = (idle as f32, keep as f32);
         if idle >= f64::from(keep) {
             copies = 0;
-            why = Reason::Idle { idle: seconds, keep };
+            why = Reason::Idle {
+                idle: seconds,
+                keep,
+            };
         } else if copies <= 1 {
             copies = 1;
-            why = Reason::KeptAlive { idle: seconds, keep };
+            why = Reason::KeptAlive {
+                idle: seconds,
+                keep,
+            };
         }
     }
     let next = (copies > 0).then(|| now + Duration::from_secs_f64(TICK));

@@ -139,11 +139,19 @@ impl fmt::Display for Reason {
             Self::Fixed => write!(f, "the number is fixed"),
             Self::AtRest => write!(f, "nothing arrives and nothing waits"),
             Self::FirstWork { queued } => write!(f, "{queued} wait and nothing runs"),
-            Self::Load { rate, service, load } => write!(
+            Self::Load {
+                rate,
+                service,
+                load,
+            } => write!(
                 f,
                 "{rate:.1}/s arrive and take {service:.3} s each: a load of {load:.1} copies"
             ),
-            Self::Backlog { queued, drain, within } => write!(
+            Self::Backlog {
+                queued,
+                drain,
+                within,
+            } => write!(
                 f,
                 "{queued} wait: drained in {drain:.1} s by those that run, to be drained in {within:.1} s"
             ),
@@ -154,25 +162,50 @@ impl fmt::Display for Reason {
                 write!(f, "work comes every {period:.1} s, next in {due:.1} s")
             }
             Self::Held { needed, hold } => {
-                write!(f, "{needed} would do now, more were needed in the last {hold:.0} s")
+                write!(
+                    f,
+                    "{needed} would do now, more were needed in the last {hold:.0} s"
+                )
             }
             Self::KeptAlive { idle, keep } => {
                 write!(f, "idle for {idle:.1} s, kept for {keep:.1} s")
             }
             Self::Idle { idle, keep } => {
-                write!(f, "idle for {idle:.1} s, longer than the {keep:.1} s it is kept")
+                write!(
+                    f,
+                    "idle for {idle:.1} s, longer than the {keep:.1} s it is kept"
+                )
             }
-            Self::Stable { concurrency, target } => {
-                write!(f, "mean concurrency {concurrency:.1} over 60 s, {target:.1} wanted per copy")
+            Self::Stable {
+                concurrency,
+                target,
+            } => {
+                write!(
+                    f,
+                    "mean concurrency {concurrency:.1} over 60 s, {target:.1} wanted per copy"
+                )
             }
-            Self::Panic { concurrency, target } => {
-                write!(f, "mean concurrency {concurrency:.1} over 6 s, {target:.1} wanted per copy (panic)")
+            Self::Panic {
+                concurrency,
+                target,
+            } => {
+                write!(
+                    f,
+                    "mean concurrency {concurrency:.1} over 6 s, {target:.1} wanted per copy (panic)"
+                )
             }
             Self::NextLimits { wanted } => {
-                write!(f, "{wanted} wanted, but the next function is the bottleneck and cannot grow")
+                write!(
+                    f,
+                    "{wanted} wanted, but the next function is the bottleneck and cannot grow"
+                )
             }
-            Self::AtLeast { wanted, least } => write!(f, "{wanted} would do, `min_instances` is {least}"),
-            Self::AtMost { wanted, most } => write!(f, "{wanted} wanted, `max_instances` is {most}"),
+            Self::AtLeast { wanted, least } => {
+                write!(f, "{wanted} would do, `min_instances` is {least}")
+            }
+            Self::AtMost { wanted, most } => {
+                write!(f, "{wanted} wanted, `max_instances` is {most}")
+            }
             Self::NoRoom { wanted, possible } => {
                 write!(f, "{wanted} wanted, feasible nodes can take {possible}")
             }

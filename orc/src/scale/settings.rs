@@ -123,7 +123,9 @@ impl Settings {
         let mut settings = *defaults;
         let read = |key: &'static str| annotations.get(key).map(|value| (key, value.trim()));
         if let Some((key, value)) = read("scale_policy") {
-            settings.policy = value.parse().map_err(|problem| SettingsError { key, problem })?;
+            settings.policy = value
+                .parse()
+                .map_err(|problem| SettingsError { key, problem })?;
         }
         let (least, most) = (read("min_instances"), read("max_instances"));
         if let Some((key, value)) = least {
@@ -226,13 +228,18 @@ fn duration(key: &'static str, value: &str) -> Result<Duration, SettingsError> {
         "h" => 3_600_000,
         _ => 0,
     };
-    let millis = number.parse::<u64>().ok().and_then(|it| it.checked_mul(unit));
+    let millis = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|it| it.checked_mul(unit));
     millis
         .map(Duration::from_millis)
         .filter(|it| !it.is_zero() && *it <= LONGEST_IDLE)
         .ok_or_else(|| SettingsError {
             key,
-            problem: format!("`{value}` is not a time of up to a day, such as `500ms`, `60s`, `5min`, `1h`"),
+            problem: format!(
+                "`{value}` is not a time of up to a day, such as `500ms`, `60s`, `5min`, `1h`"
+            ),
         })
 }
 
@@ -269,7 +276,10 @@ mod tests {
 
     #[test]
     fn a_bound_that_is_said_moves_the_one_that_is_not() {
-        assert_eq!(parse(&[("min_instances", "100")]).unwrap().max_instances, 100);
+        assert_eq!(
+            parse(&[("min_instances", "100")]).unwrap().max_instances,
+            100
+        );
     }
 
     #[test]
@@ -289,7 +299,11 @@ mod tests {
             ("idle_after", "2 days"),
             ("idle_after", "99999999999999999999h"),
         ] {
-            assert_eq!(parse(&[(key, value)]).unwrap_err().key, key, "{key}={value}");
+            assert_eq!(
+                parse(&[(key, value)]).unwrap_err().key,
+                key,
+                "{key}={value}"
+            );
         }
         let bounds = parse(&[("min_instances", "3"), ("max_instances", "2")]);
         assert_eq!(bounds.unwrap_err().key, "min_instances");

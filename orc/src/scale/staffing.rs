@@ -111,7 +111,13 @@ impl Load {
 /// The share of a normal distribution below `x`: Abramowitz and Stegun, formula 26.2.17.
 fn normal(x: f64) -> f64 {
     let t = 1.0 / (1.0 + 0.231_641_9 * x.abs());
-    let powers = [0.319_381_53, -0.356_563_782, 1.781_477_937, -1.821_255_978, 1.330_274_429];
+    let powers = [
+        0.319_381_53,
+        -0.356_563_782,
+        1.781_477_937,
+        -1.821_255_978,
+        1.330_274_429,
+    ];
     let sum = powers.iter().rev().fold(0.0, |sum, it| (sum + it) * t);
     let above = (-0.5 * x * x).exp() / (std::f64::consts::TAU).sqrt() * sum;
     if x < 0.0 { above } else { 1.0 - above }
@@ -124,9 +130,18 @@ mod tests {
     #[test]
     fn shares_that_wait_are_those_of_the_literature() {
         assert!((normal(1.0) - 0.8413).abs() < 1e-4);
-        let load = Load { busy: 100.0, service: 1.0, variation: 1.0, peakedness: 1.0 };
+        let load = Load {
+            busy: 100.0,
+            service: 1.0,
+            variation: 1.0,
+            peakedness: 1.0,
+        };
         // P(wait) of 0.22 with a margin of 1 (ten slots more): ln(22) times a tenth of the service.
-        assert!((load.p99_wait(110.0) - 0.31).abs() < 0.01, "{}", load.p99_wait(110.0));
+        assert!(
+            (load.p99_wait(110.0) - 0.31).abs() < 0.01,
+            "{}",
+            load.p99_wait(110.0)
+        );
         assert_eq!(load.p99_wait(100.0), f64::INFINITY);
         assert_eq!(load.slots_for(0.32, 1_000), 110);
     }

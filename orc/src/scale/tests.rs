@@ -60,11 +60,17 @@ proptest! {
 #[test]
 fn a_bottleneck_behind_holds_what_stands_before_it() {
     for policy in [Policy::Queue, Policy::Predictive] {
-        let settings = Settings { policy, ..Settings::default() };
+        let settings = Settings {
+            policy,
+            ..Settings::default()
+        };
         let mut window = Window::default();
         window.arrived(500, at(0.0));
         window.executed(Duration::from_secs(1));
-        let stuck = View { successor: Successor::Stuck, ..view(2, 500) };
+        let stuck = View {
+            successor: Successor::Stuck,
+            ..view(2, 500)
+        };
         let decision = decide(&settings, &mut window, &stuck, at(0.5));
         assert_eq!(decision.copies, 2, "{}", decision.why);
         assert_eq!(decision.why.name(), "next_limits");
@@ -74,7 +80,10 @@ fn a_bottleneck_behind_holds_what_stands_before_it() {
 #[test]
 fn a_function_at_rest_asks_for_nothing() {
     for policy in [Policy::Concurrency, Policy::Queue, Policy::Predictive] {
-        let settings = Settings { policy, ..Settings::default() };
+        let settings = Settings {
+            policy,
+            ..Settings::default()
+        };
         let mut window = Window::default();
         let decision = decide(&settings, &mut window, &view(0, 0), at(0.0));
         assert_eq!((decision.copies, decision.next), (0, None));
@@ -86,12 +95,20 @@ fn a_function_at_rest_asks_for_nothing() {
 
 #[test]
 fn an_order_announced_starts_the_function_it_will_need() {
-    let settings = Settings { start_time: Duration::from_secs(2), ..Settings::default() };
+    let settings = Settings {
+        start_time: Duration::from_secs(2),
+        ..Settings::default()
+    };
     let mut window = Window::default();
     window.expect(1, at(10.0));
     let early = decide(&settings, &mut window, &view(0, 0), at(0.0));
     assert_eq!(early.copies, 0);
     let next = early.next.unwrap();
-    let then = decide(&settings, &mut window, &view(0, 0), next + Duration::from_millis(1));
+    let then = decide(
+        &settings,
+        &mut window,
+        &view(0, 0),
+        next + Duration::from_millis(1),
+    );
     assert_eq!(then.copies, 1, "{}", then.why);
 }

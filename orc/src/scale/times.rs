@@ -150,7 +150,9 @@ impl Seconds {
 
     pub(super) fn arrivals(&self, window: u32) -> u32 {
         let seconds = 0..=self.seen(window);
-        seconds.fold(0, |sum: u32, back| sum.saturating_add(self.arrivals[slot(self.second - back)]))
+        seconds.fold(0, |sum: u32, back| {
+            sum.saturating_add(self.arrivals[slot(self.second - back)])
+        })
     }
 
     pub(super) fn rate(&self, window: u32, now: f64) -> f64 {
@@ -181,7 +183,9 @@ impl Seconds {
             return self.level;
         }
         let seconds = 1..=seen;
-        let sum: f64 = seconds.map(|back| f64::from(self.levels[slot(self.second - back)])).sum();
+        let sum: f64 = seconds
+            .map(|back| f64::from(self.levels[slot(self.second - back)]))
+            .sum();
         sum / seen as f64
     }
 }
@@ -227,7 +231,10 @@ impl Day {
         let rate = f64::from(self.count) / HALF_HOUR;
         self.learn(self.running, rate);
         // Half hours in which nothing came, up to a day of them.
-        let silent = self.running.saturating_add(1).max(next.saturating_sub(HALF_HOURS as u32));
+        let silent = self
+            .running
+            .saturating_add(1)
+            .max(next.saturating_sub(HALF_HOURS as u32));
         for half_hour in silent..next {
             self.learn(half_hour, 0.0);
         }

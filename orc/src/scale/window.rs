@@ -72,7 +72,8 @@ impl Window {
         if let Some(since) = self.idle.take() {
             self.gaps.add(now.since(since).as_secs_f64());
         }
-        self.bursts.arrived(count, self.last.map(Timestamp::as_secs_f64), at);
+        self.bursts
+            .arrived(count, self.last.map(Timestamp::as_secs_f64), at);
         self.day.arrived(count, at);
         self.last = Some(now);
         let active = self.active.get_or_insert_default();
@@ -163,7 +164,9 @@ impl Window {
 
     /// Arrivals in the last `window` seconds, up to 60, with the second that runs.
     pub fn arrivals(&self, window: u32) -> u32 {
-        self.active.as_ref().map_or(0, |it| it.seconds.arrivals(window))
+        self.active
+            .as_ref()
+            .map_or(0, |it| it.seconds.arrivals(window))
     }
 
     /// Variance over mean of the arrivals per second; 1 for Poisson arrivals, none as long as too few
@@ -241,7 +244,11 @@ impl Window {
     /// When the next task of an order is due, in seconds since the epoch.
     pub fn next_expected(&self) -> Option<f64> {
         let active = self.active.as_ref()?;
-        let moments = active.expected.iter().filter(|it| it.tasks > 0).map(|it| it.at);
+        let moments = active
+            .expected
+            .iter()
+            .filter(|it| it.tasks > 0)
+            .map(|it| it.at);
         moments.reduce(f64::min)
     }
 
@@ -349,8 +356,16 @@ mod tests {
         assert_eq!(window.expected_within(all), 20);
         window.arrived(5, at(0.0));
         assert_eq!(window.expected_within(all), 15);
-        let view = View { ready: 1, starting: 0, busy: 0, queued: 0, in_flight: 0, room: 1, slots: 1,
-            successor: super::super::Successor::Free };
+        let view = View {
+            ready: 1,
+            starting: 0,
+            busy: 0,
+            queued: 0,
+            in_flight: 0,
+            room: 1,
+            slots: 1,
+            successor: super::super::Successor::Free,
+        };
         window.observe(&view, at(100.0));
         assert_eq!(window.expected_within(all), 0);
     }
@@ -358,14 +373,26 @@ mod tests {
     #[test]
     fn concurrency_is_a_mean_over_time() {
         let mut window = Window::default();
-        let mut view = View { ready: 4, starting: 0, busy: 4, queued: 2, in_flight: 4, room: 1, slots: 1,
-            successor: super::super::Successor::Free };
+        let mut view = View {
+            ready: 4,
+            starting: 0,
+            busy: 4,
+            queued: 2,
+            in_flight: 4,
+            room: 1,
+            slots: 1,
+            successor: super::super::Successor::Free,
+        };
         window.observe(&view, at(0.0));
         window.observe(&view, at(3.0));
         (view.in_flight, view.queued) = (0, 0);
         window.observe(&view, at(3.0));
         window.observe(&view, at(6.0));
-        assert!((window.concurrency(6) - 3.0).abs() < 0.6, "{}", window.concurrency(6));
+        assert!(
+            (window.concurrency(6) - 3.0).abs() < 0.6,
+            "{}",
+            window.concurrency(6)
+        );
         assert_eq!(window.idle(at(7.0)), Some(4.0));
     }
 }
