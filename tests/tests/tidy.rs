@@ -80,6 +80,10 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("edgeless-daemon", vec!["edgeless-types"]),
         ("edgeless-dataflow", vec!["edgeless-types"]),
         ("edgeless-tables", vec!["edgeless-types"]),
+        (
+            "edgeless-dataset",
+            vec!["edgeless-types", "edgeless-tables"],
+        ),
         ("edgeless-orders", vec!["edgeless-types"]),
         (
             "edgeless-con",

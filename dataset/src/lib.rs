@@ -1,0 +1,23 @@
+//! Recorded datasets, offline: what an ε-ORC has written is validated, summed up, shown and exported.
+//!
+//! Everything streams: memory is bounded by named limits, for any number of rows. What is wrong in a
+//! file is a [`fault::Fault`] with its line, and never passed over without a word. Files and columns
+//! are those of `edgeless_tables`; `docs/datasets.md` describes them.
+
+pub mod check;
+#[cfg(feature = "parquet")]
+pub mod export;
+pub mod fault;
+mod fields;
+pub mod files;
+mod layout;
+pub mod progress;
+pub mod reader;
+mod records;
+pub mod report;
+mod row;
+pub mod scan;
+pub mod summary;
+
+pub use layout::Layout;
+pub use row::Row;
