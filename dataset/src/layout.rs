@@ -62,9 +62,10 @@ impl Layout {
     pub(crate) fn ends_with_certainty(&self, row: &[u8], fields: usize) -> bool {
         let last = fields.wrapping_sub(1);
         let is_last = |column| self.fixed(column) == last;
-        let nine_digits = row.rsplit(|&byte| byte == b'.').next().is_some_and(|digits| {
-            digits.len() == 9 && digits.iter().all(u8::is_ascii_digit)
-        });
+        let nine_digits = row
+            .rsplit(|&byte| byte == b'.')
+            .next()
+            .is_some_and(|digits| digits.len() == 9 && digits.iter().all(u8::is_ascii_digit));
         match self.table {
             // Closed quotes around JSON.
             Table::HealthStatus | Table::Capabilities => is_last(2) && row.ends_with(b"\""),

@@ -162,7 +162,10 @@ mod tests {
         let id = "11111111-4a0e-4a2c-8f6e-2f0f6d6b7a11";
         let mut rows = Rows::new(&["function", "count"]);
         rows.push([json!(id), json!(3)]);
-        assert_eq!(rows.render(Form::Tabs), format!("function\tcount\n{id}\t3\n"));
+        assert_eq!(
+            rows.render(Form::Tabs),
+            format!("function\tcount\n{id}\t3\n")
+        );
         let table = rows.render(Form::Table);
         assert!(table.contains("11111111") && !table.contains(id), "{table}");
     }

@@ -278,7 +278,10 @@ mod tests {
             ],
         );
         check("a\nb", &[(1, 0, "a", End::Line), (2, 2, "b", End::File)]);
-        check("a\n\"b\n", &[(1, 0, "a", End::Line), (2, 2, "\"b", End::Open)]);
+        check(
+            "a\n\"b\n",
+            &[(1, 0, "a", End::Line), (2, 2, "\"b", End::Open)],
+        );
     }
 
     #[test]

@@ -56,7 +56,10 @@ fn as_text(figures: &Figures, form: Form) -> String {
     let mut text = format!("{span}\nrows: {}\n", rows.join(", "));
     for (number, what) in [
         (left_out.instances, "mentions of further instances"),
-        (left_out.rows_of_others, "rows of further functions (`others`)"),
+        (
+            left_out.rows_of_others,
+            "rows of further functions (`others`)",
+        ),
         (left_out.placements, "placements of further functions"),
         (left_out.nodes, "rows of further nodes"),
     ] {
@@ -65,7 +68,10 @@ fn as_text(figures: &Figures, form: Form) -> String {
         }
     }
     let parts = [
-        ("functions by node, times in milliseconds", functions(figures)),
+        (
+            "functions by node, times in milliseconds",
+            functions(figures),
+        ),
         ("placements", placements(figures)),
         ("nodes", nodes(figures)),
     ];
@@ -77,8 +83,20 @@ fn as_text(figures: &Figures, form: Form) -> String {
 
 fn functions(figures: &Figures) -> Rows {
     let mut rows = Rows::new(&[
-        "function", "node", "count", "per_s", "exec_p50", "exec_p90", "exec_p99", "exec_max",
-        "transfer_p50", "transfer_p90", "transfer_p99", "transfer_max", "summarised", "logs",
+        "function",
+        "node",
+        "count",
+        "per_s",
+        "exec_p50",
+        "exec_p90",
+        "exec_p99",
+        "exec_max",
+        "transfer_p50",
+        "transfer_p90",
+        "transfer_p99",
+        "transfer_max",
+        "summarised",
+        "logs",
     ]);
     for one in &figures.functions {
         let name = match one.logical_id {

@@ -154,7 +154,9 @@ where
                 (true, _) => chart
                     .draw_series(DashedLineSeries::new(points, 5, 4, style))
                     .map(|_| ()),
-                (false, _) => chart.draw_series(LineSeries::new(points, style)).map(|_| ()),
+                (false, _) => chart
+                    .draw_series(LineSeries::new(points, style))
+                    .map(|_| ()),
             };
             drawn.map_err(|error| failed(&error))?;
         }
@@ -204,15 +206,7 @@ mod tests {
 
     #[test]
     fn lines_are_broken_where_there_is_nothing_for_long() {
-        let values = [
-            Some(1.0),
-            None,
-            Some(3.0),
-            None,
-            None,
-            None,
-            Some(5.0),
-        ];
+        let values = [Some(1.0), None, Some(3.0), None, None, None, Some(5.0)];
         let bridged = bridged(values.into(), 2);
         let lengths: Vec<usize> = pieces(&bridged).iter().map(Vec::len).collect();
         assert_eq!(lengths, [3, 1]);

@@ -91,15 +91,17 @@ impl Placements {
 
     /// The intervals of what still runs at `end`.
     pub fn open(&self, end: Timestamp) -> impl Iterator<Item = Interval> {
-        self.by_function.iter().flat_map(move |(&logical_id, placed)| {
-            let running = placed.running.iter();
-            running.map(move |(&physical_id, &(node_id, from))| Interval {
-                logical_id,
-                physical_id,
-                node_id,
-                from,
-                to: end.max(from),
+        self.by_function
+            .iter()
+            .flat_map(move |(&logical_id, placed)| {
+                let running = placed.running.iter();
+                running.map(move |(&physical_id, &(node_id, from))| Interval {
+                    logical_id,
+                    physical_id,
+                    node_id,
+                    from,
+                    to: end.max(from),
+                })
             })
-        })
     }
 }
