@@ -12,12 +12,12 @@ use std::time::Duration;
 use edgeless_types::Timestamp;
 
 use super::{
-    Decision, Reason, Settings, Successor, View, Window,
+    Decision, Reason, Settings, Successor, UNKNOWN_SERVICE, View, Window,
     staffing::{Load, ceil},
 };
 
-/// Seconds of handling that are assumed before the first is measured: this, and that share of a start.
-const UNKNOWN: (f64, f64) = (0.1, 0.1);
+/// The share of a start that is added to the time of handling that is assumed before the first is measured.
+const UNKNOWN_SHARE: f64 = 0.1;
 /// How long one in a hundred may wait if the user says nothing, in times of handling.
 const WAIT: f64 = 1.45;
 /// No more than one copy beyond those of which this share is busy.
@@ -127,7 +127,7 @@ impl Known {
             .unwrap_or(settings.start_time.as_secs_f64());
         let service = window
             .service()
-            .unwrap_or(UNKNOWN.0 + UNKNOWN.1 * start)
+            .unwrap_or(UNKNOWN_SERVICE + UNKNOWN_SHARE * start)
             .max(1e-6);
         let (rate, settled) = rate(window, start, now);
         let peakedness = match settled {
