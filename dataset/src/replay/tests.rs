@@ -86,7 +86,7 @@ fn constant_load_settles() {
 fn square_waves_start_and_stop_once_per_edge() {
     // Two minutes at 8/s, two at 1/s: four copies more or less at each edge.
     let rate = |at: f64| {
-        if (at / 120.0) as u64 % 2 == 0 {
+        if ((at / 120.0) as u64).is_multiple_of(2) {
             8.0
         } else {
             1.0

@@ -23,13 +23,13 @@ const WAIT: f64 = 1.45;
 /// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;
 /// Square roots of the load to spare where starting a copy is hardly felt: the rest starts when it is needed.
-const SPARE: f64 = 0.7;
+const SPARE: f64 = 0.6;
 /// Busy slots below which no copy is needed all the time: the rule for idle ones decides.
 const RARE: f64 = 0.02;
 /// Starts for whose time a peak of the need is held, and bounds of that time in seconds.
 const HOLD: f64 = 10.0;
 const SHORTEST_HOLD: f64 = 2.0;
-const LONGEST_HOLD: f64 = 60.0;
+const LONGEST_HOLD: f64 = 50.0;
 /// A backlog is to be drained within that share of the time of a start, if that is longer than handling.
 const DRAIN: f64 = 0.2;
 /// A second of waiting costs as much as that many seconds of an idle copy.
