@@ -164,7 +164,7 @@ fn nodes(figures: &Figures) -> Rows {
         "cpu_mean_%",
         "cpu_max_%",
         "mem_used_MiB",
-        "mem_free_MiB",
+        "mem_left_MiB",
         "load_max",
     ]);
     for one in &figures.nodes {

@@ -97,14 +97,14 @@ type Row<'a> = ((usize, LogicalId, NodeId), Vec<&'a Interval>);
 fn draw(svg: &mut String, rows: &[Row<'_>], span: Span) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let number = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-    let height = 40 + ROW * number;
-    let (_, unit) = unit(span.secs);
+    let height = 60 + ROW * number;
+    let (time, unit) = unit(span.secs);
     let end = (span.secs / unit).max(1e-9);
     let root = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
         .margin(6)
         .margin_right(18)
-        .x_label_area_size(26)
+        .x_label_area_size(46)
         .margin_left(NAMES)
         .build_cartesian_2d(0.0..end, 0.0..f64::from(number))
         .map_err(|error| failed(&error))?;
@@ -119,6 +119,7 @@ fn draw(svg: &mut String, rows: &[Row<'_>], span: Span) -> Result<(), String> {
         .x_label_formatter(&|value| format!("{}", (value * 100.0).round() / 100.0))
         .y_labels(0)
         .label_style(text.clone())
+        .x_desc(format!("{time} since the beginning"))
         .draw()
         .map_err(|error| failed(&error))?;
     for (index, ((order, logical_id, node_id), intervals)) in rows.iter().enumerate() {

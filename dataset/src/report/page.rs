@@ -6,7 +6,7 @@ use edgeless_types::Timestamp;
 
 use super::{
     Report, ReportError,
-    buckets::Buckets,
+    buckets::{Buckets, FunctionLines, NodeLines},
     gantt::{self, short},
     plots::{self, COLOURS, GRID, INK, Line, Scale},
 };
@@ -183,7 +183,8 @@ fn legend(names: &[(usize, String)]) -> String {
 /// One plot under its heading.
 fn section(heading: &str, says: &str, names: &str, svg: Option<String>, none: &str) -> String {
     let figure = match svg {
-        Some(svg) => format!("<figure>{svg}</figure>{names}"),
+        Some(svg) if svg.starts_with("<svg") => format!("<figure>{svg}</figure>{names}"),
+        Some(figures) => format!("{figures}{names}"),
         None => format!("<p class=\"soft\">{none}</p>"),
     };
     format!("<h2>{heading}</h2>\n<p class=\"soft\">{says}</p>\n{figure}\n")
@@ -240,7 +241,6 @@ fn rates(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String, Rep
         .map(|(colour, lines)| Line {
             colour,
             values: per_second(&lines.executions),
-            is_dashed: false,
         })
         .collect();
     if buckets.others.iter().any(|&count| count > 0) {
@@ -249,7 +249,6 @@ fn rates(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String, Rep
         lines.push(Line {
             colour,
             values: per_second(&buckets.others),
-            is_dashed: false,
         });
     }
     let any = lines
@@ -280,7 +279,6 @@ fn instances(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String,
                 .iter()
                 .map(|&number| Some(number as f64))
                 .collect(),
-            is_dashed: false,
         })
         .collect();
     let svg = plots::lines("instances", buckets, &lines, Scale::Linear)?;
@@ -295,46 +293,46 @@ fn instances(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String,
 
 fn latencies(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String, ReportError> {
     let mut html = String::new();
-    for (plot, heading, says) in [
+    for (is_execution, heading, says) in [
         (
-            "execution times",
+            true,
             "Execution time, milliseconds",
-            "How long the handling of an event took. Solid: half of the events took less; dashed: 99 of a \
-             hundred took less. Each line of the grid is ten times the one below it.",
+            "How long the handling of an event took. Each line of the grid is ten times the one below it.",
         ),
         (
-            "transfer times",
+            false,
             "Transfer time, milliseconds",
             "From the creation of an event to the start of its handling: the network and the queue. Where it \
-             grows and execution times do not, events wait. Lines as above.",
+             grows and execution times do not, events wait.",
         ),
     ] {
-        let mut lines = Vec::new();
-        for (colour, function) in buckets.functions.iter().enumerate() {
-            let times = match plot {
-                "execution times" => &function.execution_times,
-                _ => &function.transfer_times,
-            };
-            for (quantile, is_dashed) in [(0.5, false), (0.99, true)] {
+        let mut figures = String::new();
+        for (quantile, says) in [
+            (0.5, "Half of the events took less:"),
+            (0.99, "99 of a hundred events took less:"),
+        ] {
+            let line = |(colour, function): (usize, &FunctionLines)| {
+                let times = match is_execution {
+                    true => &function.execution_times,
+                    false => &function.transfer_times,
+                };
                 let values = times.iter().map(|times| {
                     let nanos = times.as_ref()?.value_at_quantile(quantile);
                     Some(nanos as f64 / 1e6)
                 });
-                lines.push(Line {
+                Line {
                     colour,
                     values: plots::bridged(values.collect(), BRIDGE),
-                    is_dashed,
-                });
+                }
+            };
+            let lines: Vec<Line> = buckets.functions.iter().enumerate().map(line).collect();
+            if let Some(svg) = plots::lines("times", buckets, &lines, Scale::Logarithmic)? {
+                figures += &format!("<p class=\"soft\">{says}</p><figure>{svg}</figure>\n");
             }
         }
-        let svg = plots::lines(plot, buckets, &lines, Scale::Logarithmic)?;
-        html += &section(
-            heading,
-            says,
-            &legend(functions),
-            svg,
-            "No sample is recorded.",
-        );
+        let figures = (!figures.is_empty()).then_some(figures);
+        let none = "No sample is recorded.";
+        html += &section(heading, says, &legend(functions), figures, none);
     }
     Ok(html)
 }
@@ -359,7 +357,7 @@ fn nodes(buckets: &Buckets) -> Result<String, ReportError> {
             "All memory in use on the same nodes, also by other programs.",
         ),
     ] {
-        let line = |(colour, node): (usize, &super::buckets::NodeLines)| {
+        let line = |(colour, node): (usize, &NodeLines)| {
             let means = match plot {
                 "processors" => &node.cpu,
                 _ => &node.mem_used,
@@ -368,7 +366,6 @@ fn nodes(buckets: &Buckets) -> Result<String, ReportError> {
             Line {
                 colour,
                 values: plots::bridged(values, BRIDGE),
-                is_dashed: false,
             }
         };
         let lines: Vec<Line> = buckets.nodes.iter().enumerate().map(line).collect();

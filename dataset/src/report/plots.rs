@@ -26,7 +26,7 @@ pub(super) const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 pub(super) const GRID: RGBColor = RGBColor(0xE3, 0xE3, 0xE3);
 /// The size of a plot; it grows and shrinks with the page.
 pub(super) const WIDTH: u32 = 960;
-const HEIGHT: u32 = 250;
+const HEIGHT: u32 = 270;
 /// Of texts in there.
 pub(super) const TEXT: u32 = 16;
 
@@ -36,7 +36,6 @@ pub(super) struct Line {
     pub(super) colour: usize,
     /// The same as long as there are values; of values that follow none, a new piece.
     pub(super) values: Vec<Option<f64>>,
-    pub(super) is_dashed: bool,
 }
 
 /// How the values are drawn.
@@ -116,13 +115,13 @@ where
     Y::CoordDescType: ValueFormatter<f64>,
 {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
-    let (_, unit) = unit(buckets.span.secs);
+    let (name, unit) = unit(buckets.span.secs);
     let end = (buckets.secs() * BUCKETS as f64 / unit).max(1e-9);
     let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
         .margin(6)
         .margin_right(18)
-        .x_label_area_size(26)
+        .x_label_area_size(46)
         .y_label_area_size(62)
         .build_cartesian_2d(0.0..end, y)
         .map_err(|error| failed(&error))?;
@@ -137,6 +136,7 @@ where
         .x_label_formatter(&|value| label(*value))
         .y_label_formatter(&|value| label(*value))
         .label_style(text)
+        .x_desc(format!("{name} since the beginning"))
         .draw()
         .map_err(|error| failed(&error))?;
     let middle = |index: usize| (index as f64 + 0.5) * end / BUCKETS as f64;
@@ -146,15 +146,12 @@ where
             let points = piece
                 .iter()
                 .map(|&(index, value)| (middle(index), value.max(floor)));
-            let drawn = match (line.is_dashed, piece.len()) {
-                (_, 1) => {
+            let drawn = match piece.len() {
+                1 => {
                     let dot = points.map(|point| Circle::new(point, 2, style.filled()));
                     chart.draw_series(dot).map(|_| ())
                 }
-                (true, _) => chart
-                    .draw_series(DashedLineSeries::new(points, 5, 4, style))
-                    .map(|_| ()),
-                (false, _) => chart
+                _ => chart
                     .draw_series(LineSeries::new(points, style))
                     .map(|_| ()),
             };
