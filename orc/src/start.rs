@@ -28,7 +28,7 @@ use crate::{
     orchestrator::Orchestrator,
     plan::fleet::Overcommit,
     recent::Recent,
-    record,
+    record, scale,
     status::{Shown, router},
 };
 
@@ -265,6 +265,10 @@ fn make_domain(config: &Config, is_alone: bool) -> Domain {
         },
         rebalancing: Rebalancing {
             every: config.baseline.rebalance_every,
+        },
+        scaling: scale::Settings {
+            min_instances: 1,
+            ..scale::Settings::default()
         },
     };
     Domain::new(settings, is_alone)

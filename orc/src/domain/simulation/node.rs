@@ -73,6 +73,7 @@ impl SimulatedNode {
             failures: std::mem::take(&mut self.failures),
             states: std::mem::take(&mut self.states),
             demand: Vec::new(),
+            backlog: Vec::new(),
             leaving: self.leaving,
         }
     }
