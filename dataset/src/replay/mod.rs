@@ -1,11 +1,15 @@
 //! Load replayed through the scaling policies of ε-ORC in simulated time.
 
+mod compare;
 mod oracle;
 mod outcome;
+mod recorded;
 mod world;
 
+pub use compare::{Comparison, FELT, Line, compare};
 pub use oracle::instance_seconds;
 pub use outcome::Outcome;
+pub use recorded::{NothingRecorded, Recorded};
 pub use world::Setup;
 
 use crate::synth::Trace;
@@ -14,3 +18,6 @@ use crate::synth::Trace;
 pub fn run(trace: &Trace, setup: Setup) -> Outcome {
     world::World::new(trace, setup).run()
 }
+
+#[cfg(test)]
+mod tests;

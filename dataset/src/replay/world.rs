@@ -195,31 +195,18 @@ impl<'a> World<'a> {
         });
         let chain = &self.trace.contracts[contract].chain;
         self.arrive(chain[0], order);
-        let mut due = self.now;
+        let now = moment(self.now);
+        let mut due = now;
         for pair in chain.windows(2) {
-            due += self.passage(pair[0]);
+            let view = self.view(pair[0]);
+            let before = &self.functions[pair[0]];
+            due = scale::leaves(&self.setup.settings, &before.window, &view, due, now);
             let later = &mut self.functions[pair[1]];
-            later.window.expect(1, moment(due));
+            later.window.expect(1, due);
             if later.idle == 0 || later.asks > self.now + 1.0 {
                 self.decide(pair[1]);
             }
         }
-    }
-
-    /// Seconds in which a task that arrives now will have passed a function, as far as is known.
-    fn passage(&self, function: usize) -> f64 {
-        let it = &self.functions[function];
-        let service = it.window.service().unwrap_or(0.1);
-        let ready = it.idle + it.busy;
-        let wait = match ready {
-            0 => it
-                .window
-                .start_time()
-                .unwrap_or(self.setup.settings.start_time.as_secs_f64()),
-            _ if it.idle > 0 => 0.0,
-            _ => it.queue.len() as f64 * service / f64::from(ready),
-        };
-        wait + service
     }
 
     fn arrive(&mut self, function: usize, order: usize) {

@@ -6,13 +6,16 @@
 
 use edgeless_types::Timestamp;
 
-use super::{Decision, Reason, Settings, View, Window, staffing::ceil};
+use super::{
+    Decision, Reason, Settings, View, Window,
+    staffing::{Panic, ceil},
+};
 
 /// Seconds between two decisions.
 const TICK: f64 = 2.0;
 /// Seconds of the stable and of the panic window.
 const STABLE: u32 = 60;
-const PANIC: u32 = 6;
+const SHORT: u32 = 6;
 /// The share of its slots that a copy should have busy.
 const TARGET: f64 = 0.7;
 /// Panic begins when this many times the ready copies are wanted.
@@ -33,7 +36,7 @@ pub(super) fn decide(
 ) -> Decision {
     let at = now.as_secs_f64();
     let per_copy = f64::from(view.slots) * settings.utilisation().unwrap_or(TARGET);
-    let (stable, panic) = (window.concurrency(STABLE), window.concurrency(PANIC));
+    let (stable, panic) = (window.concurrency(STABLE), window.concurrency(SHORT));
     let why = |panics: bool| {
         let target = per_copy as f32;
         match panics {
@@ -70,14 +73,8 @@ pub(super) fn decide(
     let (wants_stable, wants_panic) = (stable / per_copy, panic / per_copy);
     let (most, least) = (ceil(ready * MAX_UP), (ready / MAX_DOWN).floor() as u32);
     let clamped = |wanted: f64| ceil(wanted).clamp(least, most);
-    if f64::from(ceil(wants_panic)) / ready >= PANIC_THRESHOLD {
-        if state.panic.since == 0.0 {
-            state.panic.most = 0;
-        }
-        state.panic.since = at;
-    } else if state.panic.since > 0.0 && state.panic.since + f64::from(STABLE) < at {
-        state.panic.since = 0.0;
-    }
+    let crossed = f64::from(ceil(wants_panic)) / ready >= PANIC_THRESHOLD;
+    state.panic.update(crossed, at);
     let mut copies = clamped(wants_stable);
     if state.panic.since > 0.0 {
         state.panic.most = state.panic.most.max(copies).max(clamped(wants_panic));
@@ -102,6 +99,20 @@ pub(super) fn decide(
         copies,
         why: why(panics),
         next,
+    }
+}
+
+impl Panic {
+    /// Entered or prolonged when the threshold is crossed, left when it was not for a stable window.
+    fn update(&mut self, crossed: bool, now: f64) {
+        if crossed {
+            if self.since == 0.0 {
+                self.most = 0;
+            }
+            self.since = now;
+        } else if self.since > 0.0 && self.since + f64::from(STABLE) < now {
+            self.since = 0.0;
+        }
     }
 }
 

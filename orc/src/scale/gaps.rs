@@ -19,6 +19,9 @@ impl Default for Gaps {
 impl Gaps {
     /// An event ended a time of so many seconds without work.
     pub(super) fn add(&mut self, seconds: f64) {
+        if seconds < FIRST {
+            return; // Too short for a stop to be thought of; there are many of them.
+        }
         let bin = ((seconds / FIRST).max(1.0).ln() / GROWTH.ln()) as usize;
         let place = bin.min(BINS - 1);
         if self.0[place] == u8::MAX {

@@ -16,6 +16,8 @@ mod staffing;
 mod times;
 pub mod window;
 
+use std::time::Duration;
+
 use edgeless_types::Timestamp;
 
 pub use reason::Reason;
@@ -93,6 +95,33 @@ pub fn decide(settings: &Settings, window: &mut Window, view: &View, now: Timest
     }
     decision
 }
+
+/// When a task that arrives at `due` will have been handled, as far as is known at `now`: what the next
+/// function of its order is told by [`Window::expect`].
+///
+/// Without copies one is started at once, so that a chain of cold functions waits for one start.
+pub fn leaves(
+    settings: &Settings,
+    window: &Window,
+    view: &View,
+    due: Timestamp,
+    now: Timestamp,
+) -> Timestamp {
+    let start = window.start_time();
+    let start = start.unwrap_or(settings.start_time.as_secs_f64());
+    let service = window.service().unwrap_or(UNKNOWN_SERVICE);
+    let slots = f64::from(view.ready) * f64::from(view.slots.max(1));
+    let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let begins = match view.ready {
+        0 => due.max(now + seconds(start)),
+        ready if view.busy < ready => due,
+        _ => due.max(now + seconds(f64::from(view.queued) * service / slots)),
+    };
+    begins + seconds(service)
+}
+
+/// Seconds of handling that are assumed before the first is measured.
+const UNKNOWN_SERVICE: f64 = 0.1;
 
 /// The wish within the bounds of the settings and of the nodes; the reason says which bound held.
 fn bounded(wish: Decision, settings: &Settings, view: &View) -> Decision {

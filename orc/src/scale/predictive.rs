@@ -12,18 +12,29 @@ use std::time::Duration;
 use edgeless_types::Timestamp;
 
 use super::{
-    Decision, Reason, Settings, Successor, View, Window,
+    Decision, Reason, Settings, Successor, UNKNOWN_SERVICE, View, Window,
     staffing::{Load, ceil},
 };
 
-/// Seconds of handling that are assumed before the first is measured.
-const UNKNOWN: f64 = 0.1;
-/// The share of busy slots that is aimed at where a smaller staff would wait too long.
+/// The share of a start that is added to the time of handling that is assumed before the first is measured.
+const UNKNOWN_SHARE: f64 = 0.1;
+/// How long one in a hundred may wait if the user says nothing, in times of handling.
+const WAIT: f64 = 1.45;
+/// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;
-/// How long one in a hundred may wait, as a share of the time of handling.
-const WAIT: f64 = 0.1;
+/// Square roots of the load to spare where starting a copy is hardly felt: the rest starts when it is needed.
+const SPARE: f64 = 0.6;
+/// Busy slots below which no copy is needed all the time: the rule for idle ones decides.
+const RARE: f64 = 0.02;
+/// Starts for whose time a peak of the need is held, and bounds of that time in seconds.
+const HOLD: f64 = 10.0;
+const SHORTEST_HOLD: f64 = 2.0;
+const LONGEST_HOLD: f64 = 50.0;
+/// A backlog is to be drained within that share of the time of a start, if that is longer than handling.
+const DRAIN: f64 = 0.2;
 /// A second of waiting costs as much as that many seconds of an idle copy.
-const WAIT_COST: f64 = 10.0;
+const WAIT_COST: f64 = 60.0;
+
 /// Standard deviations by which recent arrivals are off before they count as another rate.
 const SURPRISE: f64 = 2.5;
 /// Seconds in which a foreseen batch is to be handled.
@@ -114,7 +125,10 @@ impl Known {
         let start = window
             .start_time()
             .unwrap_or(settings.start_time.as_secs_f64());
-        let service = window.service().unwrap_or(UNKNOWN).max(1e-6);
+        let service = window
+            .service()
+            .unwrap_or(UNKNOWN_SERVICE + UNKNOWN_SHARE * start)
+            .max(1e-6);
         let (rate, settled) = rate(window, start, now);
         let peakedness = match settled {
             true => window.peakedness().unwrap_or(1.0).clamp(1.0, 16.0),
@@ -135,7 +149,7 @@ impl Known {
             },
             hold: match foreseen {
                 true => (1.5 * start).clamp(1.0, 20.0),
-                false => (10.0 * start).clamp(1.0, 60.0),
+                false => (HOLD * start).clamp(SHORTEST_HOLD, LONGEST_HOLD),
             },
         }
     }
@@ -180,11 +194,11 @@ fn base(settings: &Settings, known: &Known) -> Option<Need> {
     let copies = match (settings.utilisation(), settings.p99()) {
         (Some(share), _) => by_share(share),
         (None, Some(wait)) => by_wait(wait),
-        (None, None) if known.starts_at_once() => ceil(busy / known.slots),
-        (None, None) => by_wait(WAIT * known.service).min(by_share(TARGET)),
+        (None, None) if known.starts_at_once() => ceil((busy + SPARE * busy.sqrt()) / known.slots),
+        (None, None) => by_wait(WAIT * known.service).min(by_share(TARGET) + 1),
     };
     // Less than one event in a while: the idle rule keeps a copy, not the load.
-    let copies = if busy < 0.02 { 0 } else { copies };
+    let copies = if busy < RARE { 0 } else { copies };
     Some((copies, known.why()))
 }
 
@@ -201,10 +215,11 @@ impl Known {
 /// Copies for what waits and what is announced, beyond what those that run will have handled by the time
 /// that a copy started now is ready.
 fn backlog(settings: &Settings, window: &Window, view: &View, known: &Known) -> Option<Need> {
+    let patience = if known.starts_at_once() { 2.0 } else { 1.0 };
     let within = settings
         .p99()
-        .unwrap_or(known.service)
-        .max(0.5 * known.start);
+        .unwrap_or(patience * known.service)
+        .max(DRAIN * known.start);
     let ahead = known.start + known.service;
     let expected = window.expected_within(known.now + ahead);
     if view.queued == 0 && expected == 0 {

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
-use super::{Decision, Reason, Settings, Successor, View, Window, staffing::ceil};
+use super::{Decision, Reason, Settings, Successor, UNKNOWN_SERVICE, View, Window, staffing::ceil};
 
 /// Seconds in which a backlog is to be drained, if the user says nothing.
 const WITHIN: f64 = 5.0;
-/// Seconds of handling that are assumed before the first is measured.
-const UNKNOWN: f64 = 0.1;
 /// Seconds between two decisions while something runs.
 const TICK: f64 = 1.0;
 /// Seconds for which a need is held, so that nothing flaps.
@@ -32,7 +30,7 @@ pub(super) fn decide(
             next: None,
         };
     }
-    let service = window.service().unwrap_or(UNKNOWN) / f64::from(view.slots.max(1));
+    let service = window.service().unwrap_or(UNKNOWN_SERVICE) / f64::from(view.slots.max(1));
     let rate = window.rate(60, now);
     let within = settings.p99().unwrap_or(WITHIN);
     let backlog = f64::from(view.queued) * service / within;

@@ -1,0 +1,193 @@
+//! What plots show, in a fixed number of buckets of time.
+
+use edgeless_types::{LogicalId, NodeHealth, NodeId, SampleKind, Timestamp};
+use hdrhistogram::Histogram;
+
+use super::Shown;
+use crate::{
+    row::Row,
+    summary::{Span, Summary},
+};
+
+/// Points of a line.
+pub(super) const BUCKETS: usize = 240;
+/// Digits of times: a line in a plot is not read more precisely than to a twentieth.
+const DIGITS: u8 = 1;
+
+/// All lines.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    pub(super) span: Span,
+    pub(super) functions: Vec<FunctionLines>,
+    /// Executions of all other functions.
+    pub(super) others: Vec<u64>,
+    pub(super) nodes: Vec<NodeLines>,
+}
+
+/// The lines of a function.
+#[derive(Debug)]
+pub(super) struct FunctionLines {
+    pub(super) logical_id: LogicalId,
+    /// Executions, with those that were only summarised.
+    pub(super) executions: Vec<u64>,
+    pub(super) execution_times: Vec<Option<Histogram<u32>>>,
+    pub(super) transfer_times: Vec<Option<Histogram<u32>>>,
+    /// Most instances.
+    pub(super) instances: Vec<usize>,
+    /// The bucket up to which they are known, and how many there are from then on.
+    known: Option<(usize, usize)>,
+}
+
+/// The lines of a node.
+#[derive(Debug)]
+pub(super) struct NodeLines {
+    pub(super) node_id: NodeId,
+    pub(super) cpu: Vec<Mean>,
+    pub(super) mem_used: Vec<Mean>,
+}
+
+/// A mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mean {
+    sum: f64,
+    number: u32,
+}
+
+impl Mean {
+    fn add(&mut self, value: f64) {
+        self.sum += value;
+        self.number += 1;
+    }
+
+    /// None without values.
+    pub(super) fn value(self) -> Option<f64> {
+        (self.number > 0).then(|| self.sum / f64::from(self.number))
+    }
+}
+
+fn no_times() -> Vec<Option<Histogram<u32>>> {
+    std::iter::repeat_with(|| None).take(BUCKETS).collect()
+}
+
+impl Buckets {
+    pub(super) fn new(span: Span, shown: &Shown) -> Self {
+        let function = |&logical_id: &LogicalId| FunctionLines {
+            logical_id,
+            executions: vec![0; BUCKETS],
+            execution_times: no_times(),
+            transfer_times: no_times(),
+            instances: vec![0; BUCKETS],
+            known: None,
+        };
+        let node = |&node_id: &NodeId| NodeLines {
+            node_id,
+            cpu: vec![Mean::default(); BUCKETS],
+            mem_used: vec![Mean::default(); BUCKETS],
+        };
+        Self {
+            span,
+            functions: shown.functions.iter().map(function).collect(),
+            others: vec![0; BUCKETS],
+            nodes: shown.nodes.iter().map(node).collect(),
+        }
+    }
+
+    /// The length of a bucket in seconds; not zero.
+    pub(super) fn secs(&self) -> f64 {
+        (self.span.secs / BUCKETS as f64).max(1e-9)
+    }
+
+    fn bucket(&self, at: Timestamp) -> usize {
+        let since = at.since(self.span.first).as_secs_f64();
+        ((since / self.secs()) as usize).min(BUCKETS - 1)
+    }
+
+    /// Takes a row; `summary` knows whose instance it is of.
+    pub(super) fn take(&mut self, row: &Row, summary: &Summary) {
+        let bucket = self.bucket(row.at());
+        match row {
+            Row::Sample(sample) => {
+                let home = summary.home_of(sample.physical_id);
+                let is_execution = sample.kind == SampleKind::FunctionExecutionTime;
+                let Some(lines) = self.function(home.map(|(logical_id, _)| logical_id)) else {
+                    self.others[bucket] += u64::from(is_execution);
+                    return;
+                };
+                lines.executions[bucket] += u64::from(is_execution);
+                let times = match sample.kind {
+                    SampleKind::FunctionExecutionTime => &mut lines.execution_times,
+                    SampleKind::FunctionTransferTime => &mut lines.transfer_times,
+                };
+                let times = times[bucket].get_or_insert_with(|| {
+                    Histogram::new(DIGITS).expect("one digit is in the range that is allowed")
+                });
+                if times.record(sample.nanos).is_err() {
+                    times.saturating_record(sample.nanos);
+                }
+            }
+            Row::Summary { summary: one, .. } => {
+                if one.kind == SampleKind::FunctionTransferTime {
+                    return;
+                }
+                let home = summary.home_of(one.physical_id);
+                match self.function(home.map(|(logical_id, _)| logical_id)) {
+                    Some(lines) => lines.executions[bucket] += one.count,
+                    None => self.others[bucket] += one.count,
+                }
+            }
+            Row::Mapping {
+                logical_id,
+                instances,
+                ..
+            } => {
+                if let Some(lines) = self.function(Some(*logical_id)) {
+                    lines.placed(bucket, instances.len());
+                }
+            }
+            Row::Health {
+                node_id, health, ..
+            } => self.health(bucket, *node_id, health),
+            Row::Capabilities { .. } | Row::Log(_) => {}
+        }
+    }
+
+    fn function(&mut self, logical_id: Option<LogicalId>) -> Option<&mut FunctionLines> {
+        let logical_id = logical_id?;
+        let mut functions = self.functions.iter_mut();
+        functions.find(|lines| lines.logical_id == logical_id)
+    }
+
+    fn health(&mut self, bucket: usize, node_id: NodeId, health: &NodeHealth) {
+        let mut nodes = self.nodes.iter_mut();
+        if let Some(lines) = nodes.find(|lines| lines.node_id == node_id) {
+            lines.cpu[bucket].add(f64::from(health.proc_cpu_usage));
+            lines.mem_used[bucket].add(health.mem_used as f64);
+        }
+    }
+
+    /// Up to the end what is known last holds.
+    pub(super) fn end(&mut self) {
+        for lines in &mut self.functions {
+            lines.carry(BUCKETS);
+        }
+    }
+}
+
+impl FunctionLines {
+    fn placed(&mut self, bucket: usize, instances: usize) {
+        self.carry(bucket);
+        let before = self.known.map_or(0, |(_, number)| number);
+        let most = self.instances[bucket].max(before).max(instances);
+        self.instances[bucket] = most;
+        self.known = Some((bucket, instances));
+    }
+
+    /// Fills the buckets before `bucket`.
+    fn carry(&mut self, bucket: usize) {
+        if let Some((known, number)) = self.known
+            && let Some(unknown) = self.instances.get_mut(known + 1..bucket)
+        {
+            unknown.fill(number);
+        }
+    }
+}

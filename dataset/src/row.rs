@@ -1,0 +1,258 @@
+//! Rows as values: what the fields of each table must be.
+
+use std::str::FromStr;
+
+use edgeless_tables::Table;
+use edgeless_types::{
+    InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleKind,
+    SampleSummary, Timestamp,
+};
+
+use crate::{
+    fault::{Wrong, shown},
+    fields::Fields,
+    layout::Layout,
+};
+
+/// A row of any table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row {
+    /// Of `health_status.csv`.
+    Health {
+        /// When ε-ORC heard of it.
+        at: Timestamp,
+        /// The node.
+        node_id: NodeId,
+        /// How it is.
+        health: Box<NodeHealth>,
+    },
+    /// Of `capabilities.csv`.
+    Capabilities {
+        /// When ε-ORC heard of them.
+        at: Timestamp,
+        /// The node.
+        node_id: NodeId,
+        /// What it has.
+        capabilities: Box<NodeCapabilities>,
+    },
+    /// Of `mapping_to_instance_id.csv`.
+    Mapping {
+        /// Since when.
+        at: Timestamp,
+        /// The vertex.
+        logical_id: LogicalId,
+        /// Where it runs from then on; empty where it runs nowhere.
+        instances: Vec<InstanceId>,
+    },
+    /// Of `performance_samples.csv`.
+    Sample(Sample),
+    /// Of `application_logs.csv`.
+    Log(LogEntry),
+    /// Of `sample_summaries.csv`.
+    Summary {
+        /// When ε-ORC heard of it.
+        at: Timestamp,
+        /// What did not fit.
+        summary: SampleSummary,
+    },
+}
+
+/// Timestamps before the year 2000 come from clocks that were never set.
+const EARLIEST: Timestamp = Timestamp::from_nanos(946_684_800_000_000_000);
+
+impl Row {
+    /// Its timestamp.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::Health { at, .. }
+            | Self::Capabilities { at, .. }
+            | Self::Mapping { at, .. }
+            | Self::Summary { at, .. } => *at,
+            Self::Sample(sample) => sample.timestamp,
+            Self::Log(entry) => entry.timestamp,
+        }
+    }
+}
+
+/// The fields of a row under a header.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) fields: &'a Fields,
+    pub(crate) row: &'a [u8],
+    /// Later timestamps are in the future.
+    pub(crate) not_after: Timestamp,
+}
+
+impl Parts<'_> {
+    /// The row, whose number of fields fits.
+    pub(crate) fn parse(self, table: Table) -> Result<Row, Wrong> {
+        self.layout.fits(self.fields.len())?;
+        Ok(match table {
+            Table::HealthStatus => Row::Health {
+                at: self.timestamp(0)?,
+                node_id: self.id(1, "node_id")?,
+                health: Box::new(self.json(2, "node_health_status")?),
+            },
+            Table::Capabilities => Row::Capabilities {
+                at: self.timestamp(0)?,
+                node_id: self.id(1, "node_id")?,
+                capabilities: Box::new(self.json(2, "node_capabilities")?),
+            },
+            Table::MappingToInstanceId => Row::Mapping {
+                at: self.timestamp(0)?,
+                logical_id: self.id(1, "logical_id")?,
+                instances: self.instances()?,
+            },
+            Table::PerformanceSamples => Row::Sample(Sample {
+                kind: self.metric(0)?,
+                physical_id: self.id(1, "identifier")?,
+                nanos: self.nanos(2, "value")?,
+                timestamp: self.timestamp(3)?,
+            }),
+            Table::ApplicationLogs => Row::Log(LogEntry {
+                physical_id: self.id(0, "identifier")?,
+                target: self.text(1, "target")?.to_owned(),
+                value: self.text(2, "value")?.to_owned(),
+                timestamp: self.timestamp(3)?,
+            }),
+            Table::SampleSummaries => {
+                let summary = self.summary()?;
+                let at = self.timestamp(5)?;
+                Row::Summary { at, summary }
+            }
+        })
+    }
+
+    fn field(&self, column: usize) -> &[u8] {
+        self.fields.get(self.row, self.layout.fixed(column))
+    }
+
+    fn text(&self, column: usize, name: &'static str) -> Result<&str, Wrong> {
+        let field = self.field(column);
+        std::str::from_utf8(field).map_err(|_| Wrong::NotText {
+            column: name,
+            text: shown(field),
+        })
+    }
+
+    fn id<T: FromStr>(&self, column: usize, name: &'static str) -> Result<T, Wrong> {
+        parse_id(self.field(column), name)
+    }
+
+    fn timestamp(&self, column: usize) -> Result<Timestamp, Wrong> {
+        let field = self.field(column);
+        let wrong = || Wrong::Timestamp { text: shown(field) };
+        let text = std::str::from_utf8(field).map_err(|_| wrong())?;
+        // An empty field would be the epoch.
+        let has_digits = text.starts_with(|first: char| first.is_ascii_digit());
+        let at: Timestamp = text.parse().map_err(|_| wrong())?;
+        if !has_digits {
+            return Err(wrong());
+        }
+        if at < EARLIEST {
+            return Err(Wrong::Unset { text: shown(field) });
+        }
+        if at > self.not_after {
+            return Err(Wrong::Future { text: shown(field) });
+        }
+        Ok(at)
+    }
+
+    /// A time in seconds, as nanoseconds.
+    fn nanos(&self, column: usize, name: &'static str) -> Result<u64, Wrong> {
+        let field = self.field(column);
+        let text = || shown(field);
+        let number = std::str::from_utf8(field)
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok());
+        match number {
+            None => Err(Wrong::NotANumber {
+                column: name,
+                text: text(),
+            }),
+            Some(secs) if !secs.is_finite() => Err(Wrong::NotFinite {
+                column: name,
+                text: text(),
+            }),
+            Some(secs) if secs < 0.0 => Err(Wrong::Negative {
+                column: name,
+                text: text(),
+            }),
+            Some(secs) => Ok((secs * 1e9).round() as u64),
+        }
+    }
+
+    fn metric(&self, column: usize) -> Result<SampleKind, Wrong> {
+        let field = self.field(column);
+        [
+            SampleKind::FunctionExecutionTime,
+            SampleKind::FunctionTransferTime,
+        ]
+        .into_iter()
+        .find(|kind| kind.name().as_bytes() == field)
+        .ok_or_else(|| Wrong::Metric { text: shown(field) })
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(
+        &self,
+        column: usize,
+        name: &'static str,
+    ) -> Result<T, Wrong> {
+        serde_json::from_slice(self.field(column)).map_err(|error| Wrong::Json {
+            column: name,
+            error: error.to_string(),
+        })
+    }
+
+    fn instances(&self) -> Result<Vec<InstanceId>, Wrong> {
+        let mut places = self.layout.pairs(self.fields.len());
+        let mut instances = Vec::with_capacity(places.len() / 2);
+        while let (Some(node), Some(copy)) = (places.next(), places.next()) {
+            instances.push(InstanceId {
+                node_id: parse_id(self.fields.get(self.row, node), "node_id")?,
+                physical_id: parse_id(self.fields.get(self.row, copy), "physical_id")?,
+            });
+        }
+        Ok(instances)
+    }
+
+    fn summary(&self) -> Result<SampleSummary, Wrong> {
+        let field = self.field(2);
+        let count = std::str::from_utf8(field)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+            .ok_or_else(|| Wrong::NotANumber {
+                column: "count",
+                text: shown(field),
+            })?;
+        let summary = SampleSummary {
+            kind: self.metric(0)?,
+            physical_id: self.id(1, "identifier")?,
+            count,
+            sum_nanos: self.nanos(3, "sum")?,
+            max_nanos: self.nanos(4, "max")?,
+        };
+        let (sum, max) = (summary.sum_nanos as f64, summary.max_nanos as f64);
+        // Both are rounded as floats are.
+        let slack = 1.0 + 1e-9 * sum;
+        if count == 0 || max > sum + slack || sum > max * count as f64 + slack {
+            return Err(Wrong::Contradiction {
+                count,
+                sum: shown(self.field(3)),
+                max: shown(self.field(4)),
+            });
+        }
+        Ok(summary)
+    }
+}
+
+fn parse_id<T: FromStr>(field: &[u8], column: &'static str) -> Result<T, Wrong> {
+    std::str::from_utf8(field)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Wrong::Id {
+            column,
+            text: shown(field),
+        })
+}

@@ -1,0 +1,71 @@
+//! Whole outputs over datasets that are kept beside the tests: `small` is made up, `recorded` comes from a
+//! real run of three nodes. After a change that is meant, `UPDATE_GOLDEN=1` writes the outputs anew.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// A dataset that is kept.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    tests.join(name)
+}
+
+/// Compares a text with what is kept.
+fn compare(file: &Path, text: &str) {
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(file, text).unwrap();
+    }
+    let kept = fs::read_to_string(file).unwrap();
+    assert_eq!(text, kept, "{}", file.display());
+}
+
+fn check(name: &str, code: i32) {
+    let folder = folder(name);
+    for (file, arguments) in [
+        ("check.txt", vec!["check", "."]),
+        ("summary.txt", vec!["summary", "."]),
+        ("summary.json", vec!["summary", ".", "--json"]),
+    ] {
+        let output = run(&folder, &arguments);
+        compare(&folder.join(file), &stdout(&output));
+        if file == "check.txt" {
+            assert_eq!(output.status.code(), Some(code));
+        }
+    }
+}
+
+#[test]
+fn outputs_over_a_small_dataset_are_those_that_are_kept() {
+    check("small", 0);
+}
+
+#[test]
+fn outputs_over_a_recorded_dataset_are_those_that_are_kept() {
+    check("recorded", 0);
+}
+
+#[test]
+fn outputs_over_a_broken_dataset_are_those_that_are_kept() {
+    check("broken", 1);
+}
+
+#[test]
+fn the_page_needs_no_network_and_has_every_plot() {
+    for name in ["small", "recorded", "broken"] {
+        let out = tempfile::tempdir().unwrap();
+        let path = out.path().join("report.html");
+        let folder = folder(name);
+        let output = run(&folder, &["report", ".", "--out", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let page = fs::read_to_string(path).unwrap();
+        let addresses = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!addresses.contains("http"), "nothing is loaded");
+        assert!(!page.contains("<script") && !page.contains("src="));
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        if name != "broken" {
+            assert_eq!(page.matches("<svg").count(), 9, "{name}");
+        }
+        assert_eq!(page.contains("faults in the files"), name == "broken");
+    }
+}
