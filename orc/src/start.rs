@@ -266,7 +266,7 @@ fn make_domain(config: &Config, is_alone: bool) -> Domain {
         rebalancing: Rebalancing {
             every: config.baseline.rebalance_every,
         },
-        scaling: scale::Settings::default(),
+        scaling: scale::Settings::from(&config.scaling),
     };
     Domain::new(settings, is_alone)
 }
