@@ -112,3 +112,50 @@ fn an_order_announced_starts_the_function_it_will_need() {
     );
     assert_eq!(then.copies, 1, "{}", then.why);
 }
+
+#[test]
+fn tasks_on_their_way_in_the_order_book_start_the_function() {
+    let settings = Settings::default();
+    let mut window = Window::default();
+    window.demanded(Demand {
+        to_do: 3,
+        ..Demand::default()
+    });
+    let first = decide(&settings, &mut window, &view(0, 0), at(0.0));
+    assert!(first.copies >= 1, "{}", first.why);
+    assert_eq!(first.why.name(), "expected");
+    // They never come: what was started for them is stopped, and not started again.
+    let idle = settings.idle_after.as_secs_f64();
+    let (mut running, mut now, mut starts) = (first.copies, 0.0, 0);
+    while now < 3.0 * idle {
+        now += 1.0;
+        let next = decide(&settings, &mut window, &view(running, 0), at(now)).copies;
+        starts += u32::from(next > running);
+        running = next;
+    }
+    assert_eq!((running, starts), (0, 0));
+}
+
+#[test]
+fn the_next_function_hears_when_work_comes() {
+    let settings = Settings {
+        start_time: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let mut window = Window::default();
+    window.executed(Duration::from_secs(1));
+    let leaves =
+        |window: &Window, view: &View, due| leaves(&settings, window, view, at(due), at(0.0));
+    assert_eq!(leaves(&window, &view(0, 0), 0.0), at(3.0));
+    assert_eq!(
+        leaves(&window, &view(0, 0), 5.0),
+        at(6.0),
+        "started meanwhile"
+    );
+    assert_eq!(leaves(&window, &view(1, 0), 0.0), at(1.0));
+    assert_eq!(
+        leaves(&window, &view(2, 4), 0.0),
+        at(3.0),
+        "four wait for two copies"
+    );
+}
