@@ -266,10 +266,7 @@ fn make_domain(config: &Config, is_alone: bool) -> Domain {
         rebalancing: Rebalancing {
             every: config.baseline.rebalance_every,
         },
-        scaling: scale::Settings {
-            min_instances: 1,
-            ..scale::Settings::default()
-        },
+        scaling: scale::Settings::default(),
     };
     Domain::new(settings, is_alone)
 }

@@ -55,7 +55,11 @@ impl Recorded {
                 self.functions.extend(instances);
             }
             Row::Sample(sample) => self.sample(sample),
-            Row::Health { .. } | Row::Capabilities { .. } | Row::Log(_) | Row::Summary { .. } => {}
+            Row::Health { .. }
+            | Row::Capabilities { .. }
+            | Row::Log(_)
+            | Row::Summary { .. }
+            | Row::Scaling(_) => {}
         }
     }
 

@@ -177,8 +177,8 @@ fn pieces(values: &[Option<f64>]) -> Vec<Vec<(usize, f64)>> {
 }
 
 /// Joins values that are few gaps apart: what reports each second has no gap in a shorter bucket.
-pub(super) fn bridged(values: Vec<Option<f64>>, gap: usize) -> Vec<Option<f64>> {
-    let mut bridged = values.clone();
+pub(super) fn bridged(values: &[Option<f64>], gap: usize) -> Vec<Option<f64>> {
+    let mut bridged = values.to_vec();
     let mut last: Option<(usize, f64)> = None;
     for (index, value) in values.iter().enumerate() {
         let Some(value) = *value else {
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn lines_are_broken_where_there_is_nothing_for_long() {
         let values = [Some(1.0), None, Some(3.0), None, None, None, Some(5.0)];
-        let bridged = bridged(values.into(), 2);
+        let bridged = bridged(&values, 2);
         let lengths: Vec<usize> = pieces(&bridged).iter().map(Vec::len).collect();
         assert_eq!(lengths, [3, 1]);
         assert_eq!(bridged[1], Some(2.0));

@@ -61,7 +61,12 @@ impl Domain {
         let mut names = ASKS_FOR_IT.iter();
         let is_scaled =
             wants.may_sleep() || may_grow || names.any(|it| function.annotations.contains_key(*it));
-        let read = Settings::from_annotations(&function.annotations, &self.settings.scaling);
+        // Only who says so may be without any copy.
+        let defaults = Settings {
+            min_instances: 1,
+            ..self.settings.scaling
+        };
+        let read = Settings::from_annotations(&function.annotations, &defaults);
         let settings = read.ok().filter(|_| is_scaled);
         let (Some(settings), now) = (settings, self.now) else {
             return self.leave_scaling(key);

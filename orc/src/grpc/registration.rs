@@ -105,7 +105,7 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
     }
     let demand = update.demand.into_iter().map(demand_from_wire);
     let demand = demand.collect::<Result<Vec<_>, _>>()?;
-    let backlog = update.backlog.into_iter().map(backlog_from_wire);
+    let backlog = update.backlog.iter().map(backlog_from_wire);
     let backlog = backlog.collect::<Result<Vec<_>, _>>()?;
     Ok(NodeUpdate {
         node_id,
@@ -155,7 +155,7 @@ fn instances_from_wire(
     Ok(instances)
 }
 
-fn backlog_from_wire(backlog: v1::Backlog) -> Result<Backlog, ConvertError> {
+fn backlog_from_wire(backlog: &v1::Backlog) -> Result<Backlog, ConvertError> {
     Ok(Backlog {
         physical_id: id_from_wire(&backlog.physical_id, "backlog.physical_id")?,
         queued: backlog.queued,

@@ -23,6 +23,26 @@ fn sleepy(more: &Value) -> Value {
     })
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_annotations_of_scaling_are_refused_with_what_to_mend() {
+    let cluster = Cluster::start(plan(1, Mirror::Without)).await.unwrap();
+    cluster.rest.push("http_processor").await.unwrap();
+    for (key, value, expected) in [
+        ("scale_policy", "magic", "`predictive`"),
+        ("idle_after", "soon", "idle_after"),
+        ("target_utilisation", "7", "target_utilisation"),
+        ("min_instances", "-1", "min_instances"),
+    ] {
+        let document = sleepy(&json!({ key: value })).to_string();
+        let path = "/api/v1/workflows";
+        let sent = cluster.rest.send(reqwest::Method::POST, path, document);
+        let (status, body) = sent.await.unwrap();
+        assert!(status.is_client_error(), "{key}: {status} {body}");
+        assert!(body.to_string().contains(expected), "{key}: {body}");
+        assert_eq!(cluster.rest.get(path).await.unwrap(), json!([]), "{key}");
+    }
+}
+
 async fn copies(cluster: &Cluster, id: &str) -> anyhow::Result<usize> {
     let placed = cluster.rest.placed(id).await?;
     Ok(placed.iter().filter(|(name, ..)| name == "answer").count())
