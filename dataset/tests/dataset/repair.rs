@@ -121,6 +121,32 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn whatever_bytes_there_are_every_line_is_a_row_or_a_fault(
+        pieces in proptest::collection::vec(prop_oneof![
+            Just(b"\"".to_vec()), Just(b"\n".to_vec()), Just(b",".to_vec()),
+            Just(SAMPLES_HEADER.as_bytes().to_vec()),
+            Just(format!("function_execution_time,{COPY},1,1700000001.5\n").into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..6),
+        ], 0..40),
+        table in 0_usize..6,
+    ) {
+        let text = pieces.concat();
+        let table = edgeless_tables::Table::ALL[table];
+        let file = Path::new("file").into();
+        let mut reader = edgeless_dataset::reader::Reader::new(file, table, &text[..], NOW);
+        let mut items = 0;
+        while reader.read().unwrap().is_some() {
+            items += 1;
+        }
+        let lines = text.split(|&byte| byte == b'\n').count();
+        prop_assert!(items <= 2 * lines + 1);
+        prop_assert_eq!(items > 0 || reader.sections() == 1, !text.is_empty());
+        prop_assert_eq!(reader.offset(), text.len() as u64);
+    }
+}
+
 #[test]
 fn a_repair_says_what_it_did_and_leaves_other_faults() {
     let row = format!("function_execution_time,{COPY},0.002,1700000001.000000000\n");
