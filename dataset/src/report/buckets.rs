@@ -12,7 +12,7 @@ use crate::{
 /// Points of a line, at most.
 const MOST: usize = 240;
 /// Points of a line, at least.
-const LEAST: usize = 12;
+const LEAST: usize = 24;
 /// Events that a point stands for, at least: a rate of fewer is noise.
 const EVENTS: u64 = 20;
 /// Digits of times: a line in a plot is not read more precisely than to a twentieth.
@@ -216,8 +216,8 @@ mod tests {
             (86_400.0, 1_000_000, 240),
             (60.0, 1_000_000, 60),
             (86_400.0, 1_000, 50),
-            (3.0, 1_000, 12),
-            (86_400.0, 0, 12),
+            (3.0, 1_000, 24),
+            (86_400.0, 0, 24),
         ] {
             assert_eq!(points(secs, events), wanted, "{secs} s, {events} events");
         }

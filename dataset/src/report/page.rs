@@ -263,7 +263,7 @@ fn latencies(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String,
                 });
                 Line {
                     colour,
-                    values: plots::bridged(values.collect(), BRIDGE),
+                    values: plots::bridged(&values.collect::<Vec<_>>(), BRIDGE),
                 }
             };
             let lines: Vec<Line> = buckets.functions.iter().enumerate().map(line).collect();
@@ -303,10 +303,10 @@ fn nodes(buckets: &Buckets) -> Result<String, ReportError> {
                 "processors" => &node.cpu,
                 _ => &node.mem_used,
             };
-            let values = means.iter().map(|mean| mean.value()).collect();
+            let values: Vec<_> = means.iter().map(|mean| mean.value()).collect();
             Line {
                 colour,
-                values: plots::bridged(values, BRIDGE),
+                values: plots::bridged(&values, BRIDGE),
             }
         };
         let lines: Vec<Line> = buckets.nodes.iter().enumerate().map(line).collect();

@@ -92,7 +92,8 @@ pub(super) fn lines(
                 true => (lowest, highest),
                 false => (0.001, 1.0),
             };
-            let low = 10_f64.powf(low.log10().floor());
+            // A little below, so that the axis names its beginning.
+            let low = 10_f64.powf(low.log10().floor()) * 0.999;
             let high = 10_f64.powf(high.log10().ceil()).max(low * 10.0);
             draw(
                 &mut svg,
@@ -147,13 +148,20 @@ where
         .x_desc(format!("{name} since the beginning"))
         .draw()
         .map_err(|error| failed(&error))?;
-    let middle = |index: usize| (index as f64 + 0.5) * end / buckets.number() as f64;
+    let width = end / buckets.number() as f64;
+    // What holds for the whole of a bucket is drawn so; else its middle stands for it.
+    let places: &[f64] = match scale {
+        Scale::Whole => &[0.0, 1.0],
+        Scale::Linear | Scale::Logarithmic => &[0.5],
+    };
     for line in lines {
         let style = COLOURS[line.colour % COLOURS.len()].stroke_width(2);
         for piece in pieces(&line.values) {
-            let points = piece
-                .iter()
-                .map(|&(index, value)| (middle(index), value.max(floor)));
+            let points = piece.iter().flat_map(|&(index, value)| {
+                let value = value.max(floor);
+                let place = move |place: &f64| ((index as f64 + place) * width, value);
+                places.iter().map(place)
+            });
             let drawn = match piece.len() {
                 1 => {
                     let dot = points.map(|point| Circle::new(point, 2, style.filled()));
@@ -185,8 +193,8 @@ fn pieces(values: &[Option<f64>]) -> Vec<Vec<(usize, f64)>> {
 }
 
 /// Joins values that are few gaps apart: what reports each second has no gap in a shorter bucket.
-pub(super) fn bridged(values: Vec<Option<f64>>, gap: usize) -> Vec<Option<f64>> {
-    let mut bridged = values.clone();
+pub(super) fn bridged(values: &[Option<f64>], gap: usize) -> Vec<Option<f64>> {
+    let mut bridged = values.to_vec();
     let mut last: Option<(usize, f64)> = None;
     for (index, value) in values.iter().enumerate() {
         let Some(value) = *value else {
@@ -212,7 +220,7 @@ mod tests {
     #[test]
     fn lines_are_broken_where_there_is_nothing_for_long() {
         let values = [Some(1.0), None, Some(3.0), None, None, None, Some(5.0)];
-        let bridged = bridged(values.into(), 2);
+        let bridged = bridged(&values, 2);
         let lengths: Vec<usize> = pieces(&bridged).iter().map(Vec::len).collect();
         assert_eq!(lengths, [3, 1]);
         assert_eq!(bridged[1], Some(2.0));
