@@ -14,7 +14,7 @@ use std::{
 };
 
 use edgeless_tables::{Table, header};
-use edgeless_types::Timestamp;
+use edgeless_types::{InstanceId, LogicalId, Timestamp};
 use parquet::{
     basic::Compression,
     errors::ParquetError,
@@ -204,7 +204,7 @@ impl Sheet {
     }
 
     fn row(&mut self, row: &Row, reader: &Reader<File>) -> Result<(), ExportError> {
-        use Value::{Count, Moment, Optional, Secs, Text};
+        use Value::{Count, Moment, Secs, Text};
         let secs = |nanos: u64| Secs(nanos as f64 / 1e9);
         let failed = |error: serde_json::Error| ScanError::Read {
             path: self.path.clone(),
@@ -233,21 +233,7 @@ impl Sheet {
                 at,
                 logical_id,
                 instances,
-            } => {
-                let logical_id = logical_id.to_string();
-                let mut add = |node, copy| {
-                    let pair = [Optional(node), Optional(copy)];
-                    let [node, copy] = pair;
-                    self.add(&[Moment(*at), Text(&logical_id), node, copy], reader);
-                };
-                if instances.is_empty() {
-                    add(None, None);
-                }
-                for one in instances {
-                    let (node, copy) = (one.node_id.to_string(), one.physical_id.to_string());
-                    add(Some(node), Some(copy));
-                }
-            }
+            } => self.placed(*at, *logical_id, instances, reader),
             Row::Sample(sample) => {
                 let id = sample.physical_id.to_string();
                 let (kind, at) = (sample.kind.name(), sample.timestamp);
@@ -274,6 +260,27 @@ impl Sheet {
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             true => self.group(),
             false => Ok(()),
+        }
+    }
+
+    /// A row for each instance; one without any, where there is none.
+    fn placed(
+        &mut self,
+        at: Timestamp,
+        logical_id: LogicalId,
+        instances: &[InstanceId],
+        reader: &Reader<File>,
+    ) {
+        use Value::{Moment, Optional, Text};
+        let logical_id = logical_id.to_string();
+        let known = instances.iter().map(|one| {
+            let (node_id, physical_id) = (one.node_id.to_string(), one.physical_id.to_string());
+            (Some(node_id), Some(physical_id))
+        });
+        let none = instances.is_empty().then_some((None, None));
+        for (node, copy) in known.chain(none) {
+            let (node, copy) = (Optional(node), Optional(copy));
+            self.add(&[Moment(at), Text(&logical_id), node, copy], reader);
         }
     }
 
