@@ -295,6 +295,14 @@ mod tests {
                 (3, 14, "d", End::Line),
             ],
         );
+        // Two of them, so that the second closes what the first has opened.
+        check(
+            "a,\"torn\nb,\"torn\nc\n",
+            &[
+                (1, 0, "a,\"torn", End::Malformed),
+                (2, 8, "b,\"torn\nc", End::Open),
+            ],
+        );
     }
 
     #[test]

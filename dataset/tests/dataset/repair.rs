@@ -88,7 +88,7 @@ fn table() -> impl Strategy<Value = (&'static str, Vec<String>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn whatever_is_cut_off_all_whole_rows_stay((name, lines) in table(), share in 0.0..=1.0_f64) {
