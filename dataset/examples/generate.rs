@@ -32,6 +32,17 @@ impl Chance {
     }
 }
 
+/// A made-up domain.
+struct Domain {
+    node_ids: Vec<NodeId>,
+    logical_ids: Vec<LogicalId>,
+    /// Four for each function.
+    physical_ids: Vec<PhysicalId>,
+}
+
+/// The length of the recording in nanoseconds.
+const LENGTH: u64 = HOURS * 3_600_000_000_000;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().collect();
     let number = |index: usize, default: u64| {
@@ -46,89 +57,117 @@ fn main() -> Result<(), Box<dyn Error>> {
         additional: Additional::parse("", "")?,
     })?;
     let mut chance = Chance(42);
-    let length = HOURS * 3_600_000_000_000;
     let mut ids = || Uuid::from_u64_pair(chance.next(), chance.next());
-    let node_ids: Vec<NodeId> = (0..nodes).map(|_| NodeId::new(ids())).collect();
-    let logical_ids: Vec<LogicalId> = (0..functions).map(|_| LogicalId::new(ids())).collect();
-    let physical_ids: Vec<PhysicalId> =
-        (0..functions * 4).map(|_| PhysicalId::new(ids())).collect();
-    for (index, &node_id) in node_ids.iter().enumerate() {
-        let at = Timestamp::from_nanos(BEGIN + index as u64);
-        let capabilities = NodeCapabilities {
-            num_cores: 4,
-            ..NodeCapabilities::default()
-        };
-        dataset.capabilities(at, node_id, &capabilities)?;
-    }
-    // Each quarter of an hour some function has another number of instances.
-    for quarter in 0..HOURS * 4 {
-        let at = Timestamp::from_nanos(BEGIN + 1_000_000 + quarter * length / (HOURS * 4));
-        for (index, &logical_id) in logical_ids.iter().enumerate() {
-            let wanted = 1 + (quarter as usize * (index + 1) / 7) % 4;
-            if quarter == 0 || (quarter as usize).is_multiple_of(index % 5 + 1) {
-                let copies = physical_ids[index * 4..].iter().take(wanted).enumerate();
+    let domain = Domain {
+        node_ids: (0..nodes).map(|_| NodeId::new(ids())).collect(),
+        logical_ids: (0..functions).map(|_| LogicalId::new(ids())).collect(),
+        physical_ids: (0..functions * 4).map(|_| PhysicalId::new(ids())).collect(),
+    };
+    domain.placements(&mut dataset)?;
+    domain.health(&mut dataset, &mut chance)?;
+    domain.samples(&mut dataset, &mut chance, samples)?;
+    dataset.flush()?;
+    Ok(())
+}
+
+impl Domain {
+    /// Each quarter of an hour some function has another number of instances.
+    fn placements(&self, dataset: &mut Dataset) -> std::io::Result<()> {
+        for (index, &node_id) in self.node_ids.iter().enumerate() {
+            let at = Timestamp::from_nanos(BEGIN + index as u64);
+            let capabilities = NodeCapabilities {
+                num_cores: 4,
+                ..NodeCapabilities::default()
+            };
+            dataset.capabilities(at, node_id, &capabilities)?;
+        }
+        for quarter in 0..HOURS * 4 {
+            let at = Timestamp::from_nanos(BEGIN + 1_000_000 + quarter * LENGTH / (HOURS * 4));
+            let quarter = quarter as usize;
+            for (index, &logical_id) in self.logical_ids.iter().enumerate() {
+                let wanted = 1 + (quarter * (index + 1) / 7) % 4;
+                if quarter > 0 && !quarter.is_multiple_of(index % 5 + 1) {
+                    continue;
+                }
+                let copies = self.physical_ids[index * 4..].iter().take(wanted);
                 let instances: Vec<InstanceId> = copies
+                    .enumerate()
                     .map(|(copy, &physical_id)| InstanceId {
-                        node_id: node_ids[(index + copy) % node_ids.len()],
+                        node_id: self.node_ids[(index + copy) % self.node_ids.len()],
                         physical_id,
                     })
                     .collect();
                 dataset.mapping(at, logical_id, &instances)?;
             }
         }
+        Ok(())
     }
-    for second in (0..length / 1_000_000_000).step_by(10) {
-        let at = Timestamp::from_nanos(BEGIN + 2_000_000 + second * 1_000_000_000);
-        let day = (second as f64 / 7_200.0).sin() + 1.0;
-        for (index, &node_id) in node_ids.iter().enumerate() {
-            let load = 20.0 + 60.0 * day * (1.0 + index as f64 / 3.0) + 20.0 * chance.share();
-            let health = NodeHealth {
-                mem_used: 900 + index as u64 * 300 + second / 60,
-                mem_available: 3_000,
-                proc_cpu_usage: load as u32,
-                load_avg_1: (load * 1.5) as u32,
-                ..NodeHealth::default()
-            };
-            dataset.health(at, node_id, &health)?;
+
+    /// Nodes report every ten seconds.
+    fn health(&self, dataset: &mut Dataset, chance: &mut Chance) -> std::io::Result<()> {
+        for second in (0..LENGTH / 1_000_000_000).step_by(10) {
+            let at = Timestamp::from_nanos(BEGIN + 2_000_000 + second * 1_000_000_000);
+            let day = (second as f64 / 7_200.0).sin() + 1.0;
+            for (index, &node_id) in self.node_ids.iter().enumerate() {
+                let load = 20.0 + 60.0 * day * (1.0 + index as f64 / 3.0) + 20.0 * chance.share();
+                let health = NodeHealth {
+                    mem_used: 900 + index as u64 * 300 + second / 60,
+                    mem_available: 3_000,
+                    proc_cpu_usage: load as u32,
+                    load_avg_1: (load * 1.5) as u32,
+                    ..NodeHealth::default()
+                };
+                dataset.health(at, node_id, &health)?;
+            }
         }
+        Ok(())
     }
-    for sample in 0..samples {
-        let offset = (sample as f64 / samples as f64 * length as f64) as u64;
-        let popularity = chance.share() * chance.share();
-        let function = ((popularity * functions as f64) as u64).min(functions - 1);
-        let copy = chance.next() % 4;
-        let physical_id = physical_ids[(function * 4 + copy) as usize];
-        let slow = 1.0 + 4.0 * ((offset as f64 / length as f64) * 9.0).sin().max(0.0);
-        let base = 200_000.0 * (function + 1) as f64;
-        let nanos = base * slow * (1.0 - chance.share()).ln().abs();
-        let is_transfer = sample % 2 == 1;
-        dataset.sample(&Sample {
-            physical_id,
-            kind: match is_transfer {
-                true => SampleKind::FunctionTransferTime,
-                false => SampleKind::FunctionExecutionTime,
-            },
-            timestamp: Timestamp::from_nanos(BEGIN + 10_000_000 + offset),
-            nanos: if is_transfer { nanos * slow } else { nanos } as u64,
-        })?;
-        if sample % 1_000 == 999 {
-            let at = Timestamp::from_nanos(BEGIN + 10_000_000 + offset);
-            dataset.log(&LogEntry {
+
+    /// So many samples; with every thousandth an entry of the log and a summary.
+    fn samples(
+        &self,
+        dataset: &mut Dataset,
+        chance: &mut Chance,
+        samples: u64,
+    ) -> std::io::Result<()> {
+        let functions = self.logical_ids.len() as u64;
+        for sample in 0..samples {
+            let offset = (sample as f64 / samples as f64 * LENGTH as f64) as u64;
+            let timestamp = Timestamp::from_nanos(BEGIN + 10_000_000 + offset);
+            let popularity = chance.share() * chance.share();
+            let function = ((popularity * functions as f64) as u64).min(functions - 1);
+            let copy = chance.next() % 4;
+            let physical_id = self.physical_ids[(function * 4 + copy) as usize];
+            let slow = 1.0 + 4.0 * ((offset as f64 / LENGTH as f64) * 9.0).sin().max(0.0);
+            let base = 200_000.0 * (function + 1) as f64;
+            let nanos = base * slow * (1.0 - chance.share()).ln().abs();
+            let (kind, nanos) = match sample % 2 {
+                0 => (SampleKind::FunctionExecutionTime, nanos),
+                _ => (SampleKind::FunctionTransferTime, nanos * slow),
+            };
+            dataset.sample(&Sample {
                 physical_id,
-                target: "temperature".to_owned(),
-                value: format!("{:.1}, \"warm\"", 20.0 + chance.share()),
-                timestamp: at,
+                kind,
+                timestamp,
+                nanos: nanos as u64,
             })?;
-            let summary = SampleSummary {
-                physical_id,
-                kind: SampleKind::FunctionExecutionTime,
-                count: 10,
-                sum_nanos: 20_000_000,
-                max_nanos: 5_000_000,
-            };
-            dataset.summary(at, &summary)?;
+            if sample % 1_000 == 999 {
+                dataset.log(&LogEntry {
+                    physical_id,
+                    target: "temperature".to_owned(),
+                    value: format!("{:.1}, \"warm\"", 20.0 + chance.share()),
+                    timestamp,
+                })?;
+                let summary = SampleSummary {
+                    physical_id,
+                    kind: SampleKind::FunctionExecutionTime,
+                    count: 10,
+                    sum_nanos: 20_000_000,
+                    max_nanos: 5_000_000,
+                };
+                dataset.summary(timestamp, &summary)?;
+            }
         }
+        Ok(())
     }
-    dataset.flush()?;
-    Ok(())
 }

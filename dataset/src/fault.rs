@@ -45,7 +45,7 @@ pub enum Wrong {
         columns: String,
     },
     /// A header ends the part that could not be read.
-    #[error("{rows} rows were not read, as there is no usable header above them")]
+    #[error("rows not read from here on, as there is no usable header above them: {rows}")]
     Unread {
         /// How many.
         rows: u64,
@@ -279,15 +279,17 @@ impl Faults {
         self.kinds.values().map(|count| count.number).sum()
     }
 
-    /// The first of each kind and its number, by file.
-    pub fn kinds(&self) -> impl Iterator<Item = &Count> {
-        self.kinds.values()
+    /// The first of each kind and its number, by file and line.
+    pub fn kinds(&self) -> Vec<&Count> {
+        let mut kinds: Vec<&Count> = self.kinds.values().collect();
+        kinds.sort_by_key(|count| (&count.first.file, count.first.line));
+        kinds
     }
 }
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Count { first, number } in self.kinds.values() {
+        for Count { first, number } in self.kinds() {
             write!(f, "{first}")?;
             if *number > 1 {
                 let kind = first.wrong.kind();

@@ -117,7 +117,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 
 /// Faults as JSON: the first of each kind in each file, and their number.
 pub(crate) fn faults(faults: &Faults) -> Value {
-    let kinds = faults.kinds().map(|count| {
+    let kinds = faults.kinds().into_iter().map(|count| {
         json!({
             "file": count.first.file.display().to_string(),
             "line": count.first.line,

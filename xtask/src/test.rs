@@ -9,6 +9,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if let Err(error) = install::ensure("faketime", "faketime") {
         println!("{error}; the test that sets clocks is skipped");
     }
+    // The examples of `docs/datasets.md` run with it.
+    if let Err(error) = install::ensure_python("pandas", "python3-pandas") {
+        println!("{error}; the test that runs examples with it is skipped");
+    }
     println!("building the daemons, with which the tests run");
     process::run(process::cargo().args(["build", "--workspace", "--bins"]))?;
     process::run(process::cargo().args(["test", "--workspace"]))?;

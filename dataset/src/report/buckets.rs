@@ -1,4 +1,4 @@
-//! What plots show, in a fixed number of buckets of time.
+//! What plots show, in a bounded number of buckets of time.
 
 use edgeless_types::{LogicalId, NodeHealth, NodeId, SampleKind, Timestamp};
 use hdrhistogram::Histogram;
@@ -9,8 +9,12 @@ use crate::{
     summary::{Span, Summary},
 };
 
-/// Points of a line.
-pub(super) const BUCKETS: usize = 240;
+/// Points of a line, at most.
+const MOST: usize = 240;
+/// Points of a line, at least.
+const LEAST: usize = 24;
+/// Events that a point stands for, at least: a rate of fewer is noise.
+const EVENTS: u64 = 20;
 /// Digits of times: a line in a plot is not read more precisely than to a twentieth.
 const DIGITS: u8 = 1;
 
@@ -65,41 +69,51 @@ impl Mean {
     }
 }
 
-fn no_times() -> Vec<Option<Histogram<u32>>> {
-    std::iter::repeat_with(|| None).take(BUCKETS).collect()
+/// Points of lines over `secs` seconds with so many events: each is a second or longer, where there are
+/// enough of them.
+fn points(secs: f64, events: u64) -> usize {
+    let by_events = usize::try_from(events / EVENTS).unwrap_or(MOST);
+    by_events.min(secs as usize).clamp(LEAST, MOST)
 }
 
 impl Buckets {
-    pub(super) fn new(span: Span, shown: &Shown) -> Self {
+    pub(super) fn new(span: Span, events: u64, shown: &Shown) -> Self {
+        let number = points(span.secs, events);
+        let no_times = || vec![None; number];
         let function = |&logical_id: &LogicalId| FunctionLines {
             logical_id,
-            executions: vec![0; BUCKETS],
+            executions: vec![0; number],
             execution_times: no_times(),
             transfer_times: no_times(),
-            instances: vec![0; BUCKETS],
+            instances: vec![0; number],
             known: None,
         };
         let node = |&node_id: &NodeId| NodeLines {
             node_id,
-            cpu: vec![Mean::default(); BUCKETS],
-            mem_used: vec![Mean::default(); BUCKETS],
+            cpu: vec![Mean::default(); number],
+            mem_used: vec![Mean::default(); number],
         };
         Self {
             span,
             functions: shown.functions.iter().map(function).collect(),
-            others: vec![0; BUCKETS],
+            others: vec![0; number],
             nodes: shown.nodes.iter().map(node).collect(),
         }
     }
 
     /// The length of a bucket in seconds; not zero.
     pub(super) fn secs(&self) -> f64 {
-        (self.span.secs / BUCKETS as f64).max(1e-9)
+        (self.span.secs / self.number() as f64).max(1e-9)
+    }
+
+    /// How many buckets there are.
+    pub(super) fn number(&self) -> usize {
+        self.others.len()
     }
 
     fn bucket(&self, at: Timestamp) -> usize {
         let since = at.since(self.span.first).as_secs_f64();
-        ((since / self.secs()) as usize).min(BUCKETS - 1)
+        ((since / self.secs()) as usize).min(self.number() - 1)
     }
 
     /// Takes a row; `summary` knows whose instance it is of.
@@ -168,7 +182,7 @@ impl Buckets {
     /// Up to the end what is known last holds.
     pub(super) fn end(&mut self) {
         for lines in &mut self.functions {
-            lines.carry(BUCKETS);
+            lines.carry(lines.instances.len());
         }
     }
 }
@@ -188,6 +202,24 @@ impl FunctionLines {
             && let Some(unknown) = self.instances.get_mut(known + 1..bucket)
         {
             unknown.fill(number);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_seconds_or_longer_and_stand_for_enough_events() {
+        for (secs, events, wanted) in [
+            (86_400.0, 1_000_000, 240),
+            (60.0, 1_000_000, 60),
+            (86_400.0, 1_000, 50),
+            (3.0, 1_000, 24),
+            (86_400.0, 0, 24),
+        ] {
+            assert_eq!(points(secs, events), wanted, "{secs} s, {events} events");
         }
     }
 }

@@ -1,12 +1,14 @@
 //! One self-contained page about a dataset: plots over time, a table, and what was wrong.
 //!
 //! The dataset is read twice: the first pass says which functions and nodes matter and over which time,
-//! the second fills a fixed number of buckets for them. So the page has the same size for any dataset.
+//! the second fills a bounded number of buckets for them. So the page has about the same size for any dataset.
 
 mod buckets;
 mod gantt;
 mod page;
 mod plots;
+mod tables;
+mod text;
 
 use edgeless_types::{LogicalId, NodeId};
 
@@ -73,7 +75,8 @@ impl Report {
                 not_drawn: 0,
             });
         };
-        let mut buckets = Buckets::new(span, &shown);
+        let events = figures.functions.iter().map(|one| one.executions).sum();
+        let mut buckets = Buckets::new(span, events, &shown);
         let mut intervals = gantt::Longest::default();
         let mut placements = crate::summary::Placements::default();
         // They were told in the first pass.

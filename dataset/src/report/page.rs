@@ -1,76 +1,17 @@
 //! The page itself: HTML that needs no network.
 
-use std::fmt::{self, Write as _};
-
-use edgeless_types::Timestamp;
-
 use super::{
     Report, ReportError,
     buckets::{Buckets, FunctionLines, NodeLines},
     gantt::{self, short},
     plots::{self, COLOURS, GRID, INK, Line, Scale},
+    tables,
+    text::{Escaped, count, moment, number},
 };
-use crate::{
-    fault::Faults,
-    summary::{FunctionFigures, Quantiles},
-};
+use crate::fault::Faults;
 
-/// Rows of tables.
-const TABLE_ROWS: usize = 100;
 /// Buckets without a value over which a line is drawn.
 const BRIDGE: usize = 12;
-
-/// A text in HTML.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| match c {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            c => f.write_char(c),
-        })
-    }
-}
-
-/// A number that people read: three digits that count.
-fn number(value: f64) -> String {
-    let digits = match value.abs() {
-        size if size >= 100.0 || size == 0.0 => 0,
-        size if size >= 10.0 => 1,
-        size if size >= 1.0 => 2,
-        size if size >= 0.1 => 3,
-        size if size >= 0.01 => 4,
-        _ => 5,
-    };
-    format!("{value:.digits$}")
-}
-
-/// A count in groups of three digits.
-fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push('\u{202f}');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-fn millis(secs: Option<f64>) -> String {
-    secs.map_or("–".to_owned(), |secs| number(secs * 1e3))
-}
-
-fn moment(at: Timestamp) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).map_or_else(
-        |_| at.to_string(),
-        |moment| moment.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-    )
-}
 
 fn hex(colour: plotters::style::RGBColor) -> String {
     format!("#{:02X}{:02X}{:02X}", colour.0, colour.1, colour.2)
@@ -102,8 +43,8 @@ pub(super) fn page(report: &Report, title: &str, faults: &Faults) -> Result<Stri
     if let Some(buckets) = &report.buckets {
         body += &plots_section(report, buckets)?;
     }
-    body += &functions_table(report);
-    body += &nodes_table(report);
+    body += &tables::functions_table(report);
+    body += &tables::nodes_table(report);
     let css = include_str!("page.css");
     let colours = colours();
     let title = Escaped(title);
@@ -281,7 +222,7 @@ fn instances(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String,
                 .collect(),
         })
         .collect();
-    let svg = plots::lines("instances", buckets, &lines, Scale::Linear)?;
+    let svg = plots::lines("instances", buckets, &lines, Scale::Whole)?;
     Ok(section(
         "Instances",
         "How many copies of each function ran. Lines that lie on each other show the last of them.",
@@ -362,7 +303,7 @@ fn nodes(buckets: &Buckets) -> Result<String, ReportError> {
                 "processors" => &node.cpu,
                 _ => &node.mem_used,
             };
-            let values = means.iter().map(|mean| mean.value()).collect::<Vec<_>>();
+            let values: Vec<_> = means.iter().map(|mean| mean.value()).collect();
             Line {
                 colour,
                 values: plots::bridged(&values, BRIDGE),
@@ -374,98 +315,4 @@ fn nodes(buckets: &Buckets) -> Result<String, ReportError> {
         html += &section(heading, says, &legend(&names), svg, none);
     }
     Ok(html)
-}
-
-fn functions_table(report: &Report) -> String {
-    let all = &report.figures.functions;
-    if all.is_empty() {
-        return String::new();
-    }
-    let mut rows = String::new();
-    for one in all.iter().take(TABLE_ROWS) {
-        rows += &function_row(one);
-    }
-    let more = match all.len().saturating_sub(TABLE_ROWS) {
-        0 => String::new(),
-        more => format!("<p class=\"soft\">{more} further rows are not shown.</p>"),
-    };
-    format!(
-        "<h2>Functions by node</h2>\n<p class=\"soft\">Times in milliseconds, over the whole dataset: half, nine of \
-         ten, and 99 of a hundred events took less.</p>\n<div class=\"wide\"><table>\n<tr><th>function</th>\
-         <th class=\"name\">node</th><th>events</th><th>per second</th><th>execution p50</th><th>p90</th><th>p99</th>\
-         <th>transfer p50</th><th>p90</th><th>p99</th><th>without sample</th></tr>\n{rows}</table></div>{more}\n"
-    )
-}
-
-fn function_row(one: &FunctionFigures) -> String {
-    let name = match one.logical_id {
-        Some(logical_id) => short(logical_id),
-        None => one.group.to_owned(),
-    };
-    let node = one.node_id.map_or("–".to_owned(), short);
-    let of = |quantiles: Option<Quantiles>| {
-        let at = |choose: fn(Quantiles) -> Option<f64>| millis(quantiles.and_then(choose));
-        format!(
-            "<td>{}</td><td>{}</td><td>{}</td>",
-            at(|q| q.p50),
-            at(|q| q.p90),
-            at(|q| q.p99)
-        )
-    };
-    format!(
-        "<tr><td><code>{name}</code></td><td class=\"name\"><code>{node}</code></td><td>{}</td><td>{}</td>{}{}<td>{}</td></tr>\n",
-        count(one.executions),
-        one.rate.map_or("–".to_owned(), number),
-        of(one.execution),
-        of(one.transfer),
-        count(one.executions_summarised),
-    )
-}
-
-fn nodes_table(report: &Report) -> String {
-    let all = &report.figures.nodes;
-    if all.is_empty() {
-        return String::new();
-    }
-    let mut rows = String::new();
-    for node in all.iter().take(TABLE_ROWS) {
-        let or_dash = |value: Option<String>| value.unwrap_or_else(|| "–".to_owned());
-        rows += &format!(
-            "<tr><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            short(node.node_id),
-            or_dash(node.cores.map(|cores| cores.to_string())),
-            count(node.reports),
-            number(node.longest_silence_secs),
-            or_dash(node.cpu_mean.map(number)),
-            node.cpu_max,
-            count(node.mem_used_max_mib),
-            number(node.load_max),
-        );
-    }
-    let more = match all.len().saturating_sub(TABLE_ROWS) {
-        0 => String::new(),
-        more => format!("<p class=\"soft\">{more} further nodes are not shown.</p>"),
-    };
-    format!(
-        "<h2>Nodes</h2>\n<p class=\"soft\">Processor use in percent of one core; the longest silence is the longest \
-         time between two reports.</p>\n<div class=\"wide\"><table>\n<tr><th>node</th><th>cores</th><th>reports</th>\
-         <th>longest silence, s</th><th>processor mean</th><th>most</th><th>memory most, MiB</th>\
-         <th>load most</th></tr>\n{rows}</table></div>{more}\n"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn texts_are_escaped_and_numbers_are_short() {
-        assert_eq!(
-            Escaped("<a&\"b\">").to_string(),
-            "&lt;a&amp;&quot;b&quot;&gt;"
-        );
-        assert_eq!(count(1_234_567), "1\u{202f}234\u{202f}567");
-        assert_eq!(number(0.012_345), "0.0123");
-        assert_eq!(number(1_234.5), "1234");
-    }
 }

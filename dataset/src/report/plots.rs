@@ -2,10 +2,7 @@
 
 use plotters::{coord::ranged1d::ValueFormatter, prelude::*};
 
-use super::{
-    ReportError,
-    buckets::{BUCKETS, Buckets},
-};
+use super::{ReportError, buckets::Buckets};
 
 /// Colours of lines, told apart also by the colour-blind: M. Okabe and K. Ito, "Color Universal
 /// Design", with a grey for the eighth.
@@ -43,6 +40,8 @@ pub(super) struct Line {
 pub(super) enum Scale {
     /// From zero.
     Linear,
+    /// From zero, in whole numbers.
+    Whole,
     /// Each line of the grid ten times the last.
     Logarithmic,
 }
@@ -84,31 +83,38 @@ pub(super) fn lines(
     let lowest = lowest.fold(f64::INFINITY, f64::min);
     let mut svg = String::new();
     let drawn = match scale {
-        Scale::Linear => {
+        Scale::Linear | Scale::Whole => {
             let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-            draw(&mut svg, buckets, lines, 0.0..top, 0.0)
+            draw(&mut svg, buckets, lines, 0.0..top, (scale, 0.0))
         }
         Scale::Logarithmic => {
             let (low, high) = match lowest.is_finite() {
                 true => (lowest, highest),
                 false => (0.001, 1.0),
             };
-            let low = 10_f64.powf(low.log10().floor());
+            // A little below, so that the axis names its beginning.
+            let low = 10_f64.powf(low.log10().floor()) * 0.999;
             let high = 10_f64.powf(high.log10().ceil()).max(low * 10.0);
-            draw(&mut svg, buckets, lines, (low..high).log_scale(), low)
+            draw(
+                &mut svg,
+                buckets,
+                lines,
+                (low..high).log_scale(),
+                (scale, low),
+            )
         }
     };
     drawn.map_err(|text| ReportError::Plot { plot, text })?;
     Ok(Some(svg))
 }
 
-/// Draws axes and lines; values are `floor` or more.
+/// Draws axes and lines; values are drawn as `floor` where they are less.
 fn draw<Y>(
     svg: &mut String,
     buckets: &Buckets,
     lines: &[Line],
     y: Y,
-    floor: f64,
+    (scale, floor): (Scale, f64),
 ) -> Result<(), String>
 where
     Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
@@ -116,7 +122,7 @@ where
 {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let (name, unit) = unit(buckets.span.secs);
-    let end = (buckets.secs() * BUCKETS as f64 / unit).max(1e-9);
+    let end = (buckets.secs() * buckets.number() as f64 / unit).max(1e-9);
     let root = SVGBackend::with_string(svg, (WIDTH, HEIGHT)).into_drawing_area();
     let mut chart = ChartBuilder::on(&root)
         .margin(6)
@@ -134,18 +140,28 @@ where
         .x_labels(9)
         .y_labels(5)
         .x_label_formatter(&|value| label(*value))
-        .y_label_formatter(&|value| label(*value))
+        .y_label_formatter(&|value| match scale {
+            Scale::Whole if value.fract() != 0.0 => String::new(),
+            Scale::Linear | Scale::Whole | Scale::Logarithmic => label(*value),
+        })
         .label_style(text)
         .x_desc(format!("{name} since the beginning"))
         .draw()
         .map_err(|error| failed(&error))?;
-    let middle = |index: usize| (index as f64 + 0.5) * end / BUCKETS as f64;
+    let width = end / buckets.number() as f64;
+    // What holds for the whole of a bucket is drawn so; else its middle stands for it.
+    let places: &[f64] = match scale {
+        Scale::Whole => &[0.0, 1.0],
+        Scale::Linear | Scale::Logarithmic => &[0.5],
+    };
     for line in lines {
         let style = COLOURS[line.colour % COLOURS.len()].stroke_width(2);
         for piece in pieces(&line.values) {
-            let points = piece
-                .iter()
-                .map(|&(index, value)| (middle(index), value.max(floor)));
+            let points = piece.iter().flat_map(|&(index, value)| {
+                let value = value.max(floor);
+                let place = move |place: &f64| ((index as f64 + place) * width, value);
+                places.iter().map(place)
+            });
             let drawn = match piece.len() {
                 1 => {
                     let dot = points.map(|point| Circle::new(point, 2, style.filled()));

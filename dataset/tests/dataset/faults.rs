@@ -168,7 +168,7 @@ fn headers_that_lack_columns_end_reading_up_to_the_next() {
         &text,
         &[
             "1: the header lacks `timestamp`; rows under it are not read",
-            "2: 2 rows were not read, as there is no usable header above them",
+            "2: rows not read from here on, as there is no usable header above them: 2",
         ],
         1,
     );
@@ -177,7 +177,7 @@ fn headers_that_lack_columns_end_reading_up_to_the_next() {
         &format!("{}{}", sample(1), sample(2)),
         &[
             "1: there is no header: expected `metric,identifier,value,timestamp`; rows are not read up to the next header",
-            "1: 2 rows were not read, as there is no usable header above them",
+            "1: rows not read from here on, as there is no usable header above them: 2",
         ],
         0,
     );
@@ -241,9 +241,9 @@ fn torn_lines_are_told_wherever_they_are() {
 
 #[test]
 fn rows_without_end_are_passed_over() {
-    let long = "x".repeat(3 << 20);
+    let long = "x".repeat(9 << 20);
     let text = format!("{SAMPLES_HEADER}{long}\n{}", sample(2));
-    let fault = "2: the row is longer than 1048576 bytes";
+    let fault = "2: the row is longer than 8388608 bytes";
     check(SAMPLES, &text, &[fault], 1);
 }
 

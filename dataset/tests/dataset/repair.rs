@@ -88,7 +88,7 @@ fn table() -> impl Strategy<Value = (&'static str, Vec<String>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn whatever_is_cut_off_all_whole_rows_stay((name, lines) in table(), share in 0.0..=1.0_f64) {
@@ -118,6 +118,32 @@ proptest! {
         // There is nothing left to do.
         let again = repaired(folder.path());
         prop_assert_eq!(again.faults, 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_bytes_there_are_every_line_is_a_row_or_a_fault(
+        pieces in proptest::collection::vec(prop_oneof![
+            Just(b"\"".to_vec()), Just(b"\n".to_vec()), Just(b",".to_vec()),
+            Just(SAMPLES_HEADER.as_bytes().to_vec()),
+            Just(format!("function_execution_time,{COPY},1,1700000001.5\n").into_bytes()),
+            proptest::collection::vec(any::<u8>(), 0..6),
+        ], 0..40),
+        table in 0_usize..6,
+    ) {
+        let text = pieces.concat();
+        let table = edgeless_tables::Table::ALL[table];
+        let file = Path::new("file").into();
+        let mut reader = edgeless_dataset::reader::Reader::new(file, table, &text[..], NOW);
+        let mut items = 0;
+        while reader.read().unwrap().is_some() {
+            items += 1;
+        }
+        let lines = text.split(|&byte| byte == b'\n').count();
+        prop_assert!(items <= 2 * lines + 1);
+        prop_assert_eq!(items > 0 || reader.sections() == 1, !text.is_empty());
+        prop_assert_eq!(reader.offset(), text.len() as u64);
     }
 }
 

@@ -4,6 +4,7 @@
 mod bad_nodes;
 mod clock;
 mod configuration;
+mod datasets;
 mod delegation;
 mod disk;
 mod domains;

@@ -4,6 +4,8 @@
 //! instance, and one without node and instance where a function runs nowhere. Where a file has another
 //! header in the middle, a further Parquet file begins.
 
+mod column;
+
 use std::{
     fs::{self, File},
     io,
@@ -12,15 +14,11 @@ use std::{
 };
 
 use edgeless_tables::{Table, header};
-use edgeless_types::Timestamp;
+use edgeless_types::{InstanceId, LogicalId, Timestamp};
 use parquet::{
-    basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical},
-    data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type},
+    basic::Compression,
     errors::ParquetError,
-    file::{
-        properties::WriterProperties,
-        writer::{SerializedFileWriter, SerializedRowGroupWriter},
-    },
+    file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::types::{Type, TypePtr},
 };
 
@@ -32,6 +30,8 @@ use crate::{
     row::Row,
     scan::ScanError,
 };
+
+use self::column::{Column, Kind, Value};
 
 /// Rows of a row group.
 const GROUP_ROWS: usize = 1 << 17;
@@ -69,27 +69,6 @@ pub struct Written {
     pub path: PathBuf,
     /// Its rows.
     pub rows: u64,
-}
-
-/// Values of one column of a row group.
-enum Column {
-    /// Moments and counts.
-    Int(Vec<i64>),
-    /// Seconds.
-    Float(Vec<f64>),
-    Text(Vec<ByteArray>),
-    /// Texts that may be absent: those that are there, and which are.
-    Optional(Vec<ByteArray>, Vec<i16>),
-}
-
-/// One value.
-enum Value<'a> {
-    Moment(Timestamp),
-    Count(u64),
-    Secs(f64),
-    Text(&'a str),
-    Bytes(&'a [u8]),
-    Optional(Option<String>),
 }
 
 /// One Parquet file.
@@ -181,49 +160,6 @@ fn columns(table: Table) -> Vec<(&'static str, Kind)> {
     }
 }
 
-/// What a column has.
-#[derive(Clone, Copy)]
-enum Kind {
-    Moment,
-    Count,
-    Secs,
-    Text,
-    Optional,
-}
-
-impl Kind {
-    fn field(self, name: &str) -> Result<TypePtr, ParquetError> {
-        let (physical, logical) = match self {
-            Self::Moment => {
-                let unit = TimeUnit::NANOS;
-                let moment = LogicalType::timestamp(true, unit);
-                (Physical::INT64, Some(moment))
-            }
-            Self::Count => (Physical::INT64, None),
-            Self::Secs => (Physical::DOUBLE, None),
-            Self::Text | Self::Optional => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-        };
-        let repetition = match self {
-            Self::Optional => Repetition::OPTIONAL,
-            Self::Moment | Self::Count | Self::Secs | Self::Text => Repetition::REQUIRED,
-        };
-        let builder = Type::primitive_type_builder(name, physical);
-        let builder = builder
-            .with_repetition(repetition)
-            .with_logical_type(logical);
-        Ok(Arc::new(builder.build()?))
-    }
-
-    fn empty(self) -> Column {
-        match self {
-            Self::Moment | Self::Count => Column::Int(Vec::new()),
-            Self::Secs => Column::Float(Vec::new()),
-            Self::Text => Column::Text(Vec::new()),
-            Self::Optional => Column::Optional(Vec::new(), Vec::new()),
-        }
-    }
-}
-
 impl Sheet {
     fn create(
         folder: &Path,
@@ -269,7 +205,7 @@ impl Sheet {
     }
 
     fn row(&mut self, row: &Row, reader: &Reader<File>) -> Result<(), ExportError> {
-        use Value::{Count, Moment, Optional, Secs, Text};
+        use Value::{Count, Moment, Secs, Text};
         let secs = |nanos: u64| Secs(nanos as f64 / 1e9);
         let failed = |error: serde_json::Error| ScanError::Read {
             path: self.path.clone(),
@@ -298,21 +234,7 @@ impl Sheet {
                 at,
                 logical_id,
                 instances,
-            } => {
-                let logical_id = logical_id.to_string();
-                let mut add = |node, copy| {
-                    let pair = [Optional(node), Optional(copy)];
-                    let [node, copy] = pair;
-                    self.add(&[Moment(*at), Text(&logical_id), node, copy], reader);
-                };
-                if instances.is_empty() {
-                    add(None, None);
-                }
-                for one in instances {
-                    let (node, copy) = (one.node_id.to_string(), one.physical_id.to_string());
-                    add(Some(node), Some(copy));
-                }
-            }
+            } => self.placed(*at, *logical_id, instances, reader),
             Row::Sample(sample) => {
                 let id = sample.physical_id.to_string();
                 let (kind, at) = (sample.kind.name(), sample.timestamp);
@@ -347,6 +269,27 @@ impl Sheet {
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             true => self.group(),
             false => Ok(()),
+        }
+    }
+
+    /// A row for each instance; one without any, where there is none.
+    fn placed(
+        &mut self,
+        at: Timestamp,
+        logical_id: LogicalId,
+        instances: &[InstanceId],
+        reader: &Reader<File>,
+    ) {
+        use Value::{Moment, Optional, Text};
+        let logical_id = logical_id.to_string();
+        let known = instances.iter().map(|one| {
+            let (node_id, physical_id) = (one.node_id.to_string(), one.physical_id.to_string());
+            (Some(node_id), Some(physical_id))
+        });
+        let none = instances.is_empty().then_some((None, None));
+        for (node, copy) in known.chain(none) {
+            let (node, copy) = (Optional(node), Optional(copy));
+            self.add(&[Moment(at), Text(&logical_id), node, copy], reader);
         }
     }
 
@@ -392,73 +335,6 @@ impl Sheet {
                 rows: self.written,
             }),
             Err(source) => Err(ExportError::Write { path, source }),
-        }
-    }
-}
-
-impl Column {
-    /// Adds a value; how many bytes it takes.
-    fn push(&mut self, value: &Value<'_>) -> usize {
-        let text = |bytes: &[u8]| ByteArray::from(String::from_utf8_lossy(bytes).as_ref());
-        match (self, value) {
-            (Self::Int(values), Value::Moment(at)) => {
-                values.push(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX));
-            }
-            (Self::Int(values), Value::Count(count)) => {
-                values.push(i64::try_from(*count).unwrap_or(i64::MAX));
-            }
-            (Self::Float(values), Value::Secs(secs)) => values.push(*secs),
-            (Self::Text(values), Value::Text(value)) => {
-                values.push(ByteArray::from(*value));
-                return value.len();
-            }
-            (Self::Text(values), Value::Bytes(value)) => {
-                values.push(text(value));
-                return value.len();
-            }
-            (Self::Optional(values, defined), Value::Optional(value)) => {
-                defined.push(i16::from(value.is_some()));
-                values.extend(value.as_deref().map(ByteArray::from));
-            }
-            (Self::Int(_) | Self::Float(_) | Self::Text(_) | Self::Optional(..), _) => {
-                debug_assert!(false, "the kind of each column is that of its values");
-            }
-        }
-        size_of::<ByteArray>()
-    }
-
-    fn write(&self, group: &mut SerializedRowGroupWriter<'_, File>) -> Result<(), ParquetError> {
-        let Some(mut column) = group.next_column()? else {
-            return Err(ParquetError::General("a column too many".to_owned()));
-        };
-        match self {
-            Self::Int(values) => column
-                .typed::<Int64Type>()
-                .write_batch(values, None, None)?,
-            Self::Float(values) => column
-                .typed::<DoubleType>()
-                .write_batch(values, None, None)?,
-            Self::Text(values) => column
-                .typed::<ByteArrayType>()
-                .write_batch(values, None, None)?,
-            Self::Optional(values, defined) => {
-                column
-                    .typed::<ByteArrayType>()
-                    .write_batch(values, Some(defined), None)?
-            }
-        };
-        column.close()
-    }
-
-    fn clear(&mut self) {
-        match self {
-            Self::Int(values) => values.clear(),
-            Self::Float(values) => values.clear(),
-            Self::Text(values) => values.clear(),
-            Self::Optional(values, defined) => {
-                values.clear();
-                defined.clear();
-            }
         }
     }
 }
