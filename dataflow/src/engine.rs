@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_types::{
-    Demand, Generation, NodeId, PhysicalId, Samples, Timestamp,
+    Backlog, Demand, Generation, NodeId, PhysicalId, Samples, Timestamp,
     message::{Message, Signal, Upward},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -299,6 +299,22 @@ impl Engine {
         all
     }
 
+    /// What waits in inboxes now.
+    pub async fn backlog(&self) -> Vec<Backlog> {
+        let mut all = Vec::new();
+        if self.shared.waiting.load(Relaxed) == 0 {
+            return all; // No shard is woken to say so.
+        }
+        for shard in &self.shared.shards {
+            let (done, backlog) = oneshot::channel();
+            let look = Inject::Look(Look::Backlog(done));
+            if shard.send(look).await.is_ok() {
+                all.append(&mut backlog.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
     /// Takes what was measured since the last time.
     pub async fn drain_samples(&self) -> Samples {
         let mut all = Samples::default();
@@ -319,6 +335,11 @@ impl Engine {
     /// Waits until an instance has ended by itself since the last time that this was waited for.
     pub async fn failed(&self) {
         self.shared.failed.notified().await;
+    }
+
+    /// Waits until something has begun to wait for an output that leads to no instance; see [`Engine::demand`].
+    pub async fn wanted(&self) {
+        self.shared.wanted.notified().await;
     }
 
     /// Takes the instances that ended by themselves since the last time.

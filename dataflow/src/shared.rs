@@ -90,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) failures: Mutex<Vec<Failure>>,
     /// Rings when there is one more.
     pub(crate) failed: Notify,
+    /// Rings when something is wanted of a vertex without instances.
+    pub(crate) wanted: Notify,
     pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
     pub(crate) remote: Arc<dyn Remote>,
     /// How much waits in all inboxes, and in those of each group.
@@ -119,6 +121,7 @@ impl Shared {
             data,
             failures: Mutex::default(),
             failed: Notify::new(),
+            wanted: Notify::new(),
             states: Mutex::default(),
             waiting: AtomicUsize::new(0),
             held: AtomicUsize::new(0),

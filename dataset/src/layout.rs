@@ -40,7 +40,8 @@ fn fixed_columns(table: Table) -> &'static [&'static str] {
         | Table::Capabilities
         | Table::PerformanceSamples
         | Table::ApplicationLogs
-        | Table::SampleSummaries => header(table),
+        | Table::SampleSummaries
+        | Table::ScalingDecisions => header(table),
     }
 }
 
@@ -69,8 +70,8 @@ impl Layout {
         match self.table {
             // Closed quotes around JSON.
             Table::HealthStatus | Table::Capabilities => is_last(2) && row.ends_with(b"\""),
-            // Further pairs might have followed.
-            Table::MappingToInstanceId => false,
+            // Further pairs, or more of the text, might have followed.
+            Table::MappingToInstanceId | Table::ScalingDecisions => false,
             Table::PerformanceSamples | Table::ApplicationLogs => is_last(3) && nine_digits,
             Table::SampleSummaries => is_last(5) && nine_digits,
         }
@@ -119,7 +120,8 @@ impl Layout {
             | Table::Capabilities
             | Table::PerformanceSamples
             | Table::ApplicationLogs
-            | Table::SampleSummaries => names.len(),
+            | Table::SampleSummaries
+            | Table::ScalingDecisions => names.len(),
         };
         let is_schema = |index: usize, name: &str| {
             fixed.contains(&index) || (table == Table::MappingToInstanceId && is_pair(name))
@@ -165,7 +167,8 @@ impl Layout {
             | Table::Capabilities
             | Table::PerformanceSamples
             | Table::ApplicationLogs
-            | Table::SampleSummaries => match found == expected {
+            | Table::SampleSummaries
+            | Table::ScalingDecisions => match found == expected {
                 true => Ok(()),
                 false => Err(Wrong::Columns { found, expected }),
             },

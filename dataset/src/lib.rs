@@ -2,7 +2,8 @@
 //!
 //! Everything streams: memory is bounded by named limits, for any number of rows. What is wrong in a
 //! file is a [`fault::Fault`] with its line, and never passed over without a word. Files and columns
-//! are those of `edgeless_tables`; `docs/datasets.md` describes them.
+//! are those of `edgeless_tables`; `docs/datasets.md` describes them. [`replay`] runs load, recorded or made
+//! up by [`synth`], through the scaling policies of ε-ORC; `docs/scaling.md` shows what came out.
 
 pub mod check;
 #[cfg(feature = "parquet")]
@@ -14,10 +15,12 @@ mod layout;
 pub mod progress;
 pub mod reader;
 mod records;
+pub mod replay;
 pub mod report;
 mod row;
 pub mod scan;
 pub mod summary;
+pub mod synth;
 
 pub use layout::Layout;
 pub use row::Row;

@@ -58,7 +58,8 @@ pub const fn tolerated_disorder(table: Table) -> Duration {
         Table::HealthStatus
         | Table::Capabilities
         | Table::MappingToInstanceId
-        | Table::SampleSummaries => Duration::from_secs(1),
+        | Table::SampleSummaries
+        | Table::ScalingDecisions => Duration::from_secs(1),
         Table::PerformanceSamples | Table::ApplicationLogs => Duration::from_secs(300),
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use edgeless_tables::Table;
 use edgeless_types::{
     InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleKind,
-    SampleSummary, Timestamp,
+    SampleSummary, Timestamp, mirror::ScalingDecision,
 };
 
 use crate::{
@@ -55,6 +55,8 @@ pub enum Row {
         /// What did not fit.
         summary: SampleSummary,
     },
+    /// Of `scaling_decisions.csv`.
+    Scaling(ScalingDecision),
 }
 
 /// Timestamps before the year 2000 come from clocks that were never set.
@@ -70,6 +72,7 @@ impl Row {
             | Self::Summary { at, .. } => *at,
             Self::Sample(sample) => sample.timestamp,
             Self::Log(entry) => entry.timestamp,
+            Self::Scaling(decision) => decision.timestamp,
         }
     }
 }
@@ -121,6 +124,14 @@ impl Parts<'_> {
                 let at = self.timestamp(5)?;
                 Row::Summary { at, summary }
             }
+            Table::ScalingDecisions => Row::Scaling(ScalingDecision {
+                timestamp: self.timestamp(0)?,
+                logical_id: self.id(1, "logical_id")?,
+                policy: self.text(2, "policy")?.to_owned(),
+                before: self.number(3, "before")?,
+                copies: self.number(4, "copies")?,
+                reason: self.text(5, "reason")?.to_owned(),
+            }),
         })
     }
 
@@ -183,6 +194,16 @@ impl Parts<'_> {
         }
     }
 
+    fn number<T: FromStr>(&self, column: usize, name: &'static str) -> Result<T, Wrong> {
+        let field = self.field(column);
+        let text = std::str::from_utf8(field).ok();
+        let number = text.and_then(|text| text.parse().ok());
+        number.ok_or_else(|| Wrong::NotANumber {
+            column: name,
+            text: shown(field),
+        })
+    }
+
     fn metric(&self, column: usize) -> Result<SampleKind, Wrong> {
         let field = self.field(column);
         [
@@ -218,14 +239,7 @@ impl Parts<'_> {
     }
 
     fn summary(&self) -> Result<SampleSummary, Wrong> {
-        let field = self.field(2);
-        let count = std::str::from_utf8(field)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-            .ok_or_else(|| Wrong::NotANumber {
-                column: "count",
-                text: shown(field),
-            })?;
+        let count = self.number(2, "count")?;
         let summary = SampleSummary {
             kind: self.metric(0)?,
             physical_id: self.id(1, "identifier")?,

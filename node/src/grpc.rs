@@ -4,6 +4,7 @@ mod tap;
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use edgeless_daemon::code::{CodeStore, PutError};
 use edgeless_proto::{
     convert::{ConvertError, digest_from_wire, id_from_wire, required, spec_from_wire},
     v1::{self, node_agent_server, step_outcome},
@@ -13,10 +14,7 @@ use futures_util::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{
-    agent::{Agent, Host, Outcome, Output, Patch, Start, Step, Stop},
-    code::{CodeStore, PutError},
-};
+use crate::agent::{Agent, Host, Outcome, Output, Patch, Start, Step, Stop};
 
 /// The longest message taken: code of 64 MiB and what is around it.
 pub const MAX_MESSAGE_BYTES: usize = (64 << 20) + (1 << 16);

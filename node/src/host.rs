@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use edgeless_daemon::code::CodeStore;
 use edgeless_dataflow::{Delivery, Engine, Factory, Outputs, Place, Spawn, TapPlan, Tapped};
 use edgeless_types::{
     PhysicalId,
@@ -17,7 +18,6 @@ use tokio::sync::mpsc;
 
 use crate::{
     agent::{self, Output, Patch, Start, StartError},
-    code::CodeStore,
     resource::Resources,
     runtime::{Kind, Runtime, Runtimes, component, wasm},
 };

@@ -2,10 +2,10 @@
 
 use std::{
     fs::{File, TryLockError},
-    io::Write,
     path::{Path, PathBuf},
 };
 
+use edgeless_daemon::file::write_whole;
 use edgeless_types::NodeId;
 use rand::RngCore;
 
@@ -78,21 +78,6 @@ pub fn node_id(data_dir: &Path, rng: &mut impl RngCore) -> Result<NodeId, Identi
         }
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Writes a file so that it is there whole or not at all, also after a power cut.
-pub(crate) fn write_whole(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let unfinished = path.with_extension(format!("{:x}.part", rand::rng().next_u64()));
-    let write = || {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)
-    };
-    write().inspect_err(|_| {
-        // What was begun is of no use; that it could not be removed adds nothing to the error.
-        std::fs::remove_file(&unfinished).ok();
-    })
 }
 
 #[cfg(test)]

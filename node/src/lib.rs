@@ -2,7 +2,6 @@
 
 pub mod agent;
 pub mod capabilities;
-pub mod code;
 pub mod config;
 pub mod dataplane;
 pub mod grpc;

@@ -57,6 +57,7 @@ impl Source for NodeSource {
             changes: self.agent.take_changes(),
             states,
             demand: engine.demand().await,
+            backlog: engine.backlog().await,
         }
     }
 
@@ -74,6 +75,7 @@ impl Source for NodeSource {
         tokio::select! {
             () = look => {}
             () = self.agent.urgent() => {}
+            () = self.agent.host().engine.wanted() => {}
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
+    code::CodeStore,
     net::{BindError, Bound, Listen, PeerUrl},
     status::Readiness,
 };
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agent::Agent,
     capabilities,
-    code::CodeStore,
     config::{self, Config, announced},
     dataplane::{DataPlane, Tls, TlsError},
     health::HealthReader,

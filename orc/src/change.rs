@@ -6,7 +6,7 @@ use edgeless_types::{
     DomainId, LogicalId, NodeCapabilities, NodeHealth, NodeId, ProviderId, ResourceProvider,
     Samples, Timestamp,
     intent::IntentOutcome,
-    mirror::{ActiveInstance, Dependencies},
+    mirror::{ActiveInstance, Dependencies, ScalingDecision},
 };
 
 /// One change and when it happened.
@@ -35,7 +35,8 @@ impl Change {
             | What::InstanceGone(_)
             | What::Dependencies(..)
             | What::DependenciesGone(_)
-            | What::Intent(_) => 4,
+            | What::Intent(_)
+            | What::Scaling(_) => 4,
         }
     }
 }
@@ -65,6 +66,8 @@ pub enum What {
     DependenciesGone(LogicalId),
     /// What a node measured.
     Samples(NodeId, Arc<Samples>),
+    /// Another number of copies of a function was decided.
+    Scaling(Box<ScalingDecision>),
     /// What became of an intent.
     Intent(IntentOutcome),
 }

@@ -3,10 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use edgeless_daemon::{net::Listen, ranges};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::plan::strategy::StrategyKind;
+use crate::{
+    plan::strategy::StrategyKind,
+    scale::{Policy, Settings},
+};
 
 /// All settings.
 #[derive(Clone, Debug, Deserialize)]
@@ -17,6 +20,9 @@ pub struct Config {
     /// How nodes are chosen.
     #[serde(default)]
     pub baseline: Baseline,
+    /// How many copies functions have that may be multiplied or switched off, as far as they do not say.
+    #[serde(default)]
+    pub scaling: Scaling,
     /// Mirror and datasets.
     #[serde(default)]
     pub proxy: Proxy,
@@ -199,6 +205,48 @@ pub enum ProxyType {
     Redis,
 }
 
+/// How functions are scaled that may be, as far as they do not say.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scaling {
+    /// Which policy decides.
+    #[serde(deserialize_with = "policy")]
+    pub policy: Policy,
+    /// The longest time that the last copy is kept without work.
+    #[serde(deserialize_with = "ranges::millis::<_, 10, 86_400_000>")]
+    pub idle_after: Duration,
+    /// Never more copies.
+    #[serde(deserialize_with = "ranges::count::<_, 1, 1000>")]
+    pub max_instances: usize,
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        let defaults = Settings::default();
+        Self {
+            policy: defaults.policy,
+            idle_after: defaults.idle_after,
+            max_instances: defaults.max_instances as usize,
+        }
+    }
+}
+
+impl From<&Scaling> for Settings {
+    fn from(scaling: &Scaling) -> Self {
+        Self {
+            policy: scaling.policy,
+            idle_after: scaling.idle_after,
+            max_instances: u32::try_from(scaling.max_instances).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+}
+
+fn policy<'de, D: Deserializer<'de>>(de: D) -> Result<Policy, D::Error> {
+    let name = String::deserialize(de)?;
+    name.parse().map_err(serde::de::Error::custom)
+}
+
 /// Where datasets go.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -286,6 +334,33 @@ mod tests {
         assert_eq!(fault_of("BinPack", "0s"), None);
         assert_eq!(fault_of("Spread", "10s"), None);
         assert!(fault_of("BinPack", "10s").unwrap().contains("BinPack"));
+    }
+
+    #[test]
+    fn the_scaling_of_the_template_is_the_default_and_what_is_wrong_is_named() {
+        let text = include_str!("../../configs/orchestrator.toml");
+        let path = std::path::Path::new("orchestrator.toml");
+        let parse = |text: &str| -> Result<Config, _> {
+            edgeless_daemon::config::parse(text, path, Default::default())
+        };
+        let config = parse(text).unwrap();
+        assert_eq!(Settings::from(&config.scaling), Settings::default());
+        for (line, expected) in [
+            ("policy = \"magic\"", "`predictive`"),
+            ("idle_after = \"3 days\"", "idle_after"),
+            ("max_instances = 0", "max_instances"),
+        ] {
+            let key = line.split(' ').next().unwrap();
+            let kept: Vec<_> = text
+                .lines()
+                .filter(|it| !it.starts_with(&format!("{key} =")))
+                .collect();
+            let text = kept
+                .join("\n")
+                .replace("[scaling]", &format!("[scaling]\n{line}"));
+            let fault = parse(&text).unwrap_err().to_string();
+            assert!(fault.contains(expected), "{line}: {fault}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod orchestrator;
 pub mod plan;
 mod recent;
 pub mod record;
+pub mod scale;
 mod start;
 pub mod status;
 

@@ -61,6 +61,7 @@ mod tests {
                 failures: Vec::new(),
                 states: Vec::new(),
                 demand: Vec::new(),
+                backlog: Vec::new(),
                 leaving: false,
             })
         };

@@ -58,7 +58,8 @@ impl Recent {
                 | What::Instance(_)
                 | What::InstanceGone(_)
                 | What::Dependencies(..)
-                | What::DependenciesGone(_) => {}
+                | What::DependenciesGone(_)
+                | What::Scaling(_) => {}
             }
         }
     }

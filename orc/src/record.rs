@@ -99,6 +99,9 @@ fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
                 let mut summaries = samples.summaries.iter();
                 summaries.try_for_each(|summary| dataset.summary(at, summary))?;
             }
+            What::Scaling(it) => {
+                dataset.scaling(it)?;
+            }
             What::Reset(_)
             | What::NodeGone(_)
             | What::Provider(_)

@@ -28,7 +28,7 @@ use crate::{
     orchestrator::Orchestrator,
     plan::fleet::Overcommit,
     recent::Recent,
-    record,
+    record, scale,
     status::{Shown, router},
 };
 
@@ -266,6 +266,7 @@ fn make_domain(config: &Config, is_alone: bool) -> Domain {
         rebalancing: Rebalancing {
             every: config.baseline.rebalance_every,
         },
+        scaling: scale::Settings::from(&config.scaling),
     };
     Domain::new(settings, is_alone)
 }

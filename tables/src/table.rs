@@ -15,17 +15,20 @@ pub enum Table {
     ApplicationLogs,
     /// Samples that did not fit into a refresh, summarised by physical id, in seconds.
     SampleSummaries,
+    /// Numbers of copies of functions that were decided, and why.
+    ScalingDecisions,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::HealthStatus,
         Self::Capabilities,
         Self::MappingToInstanceId,
         Self::PerformanceSamples,
         Self::ApplicationLogs,
         Self::SampleSummaries,
+        Self::ScalingDecisions,
     ];
 
     /// The name of its file.
@@ -37,6 +40,7 @@ impl Table {
             Self::PerformanceSamples => "performance_samples.csv",
             Self::ApplicationLogs => "application_logs.csv",
             Self::SampleSummaries => "sample_summaries.csv",
+            Self::ScalingDecisions => "scaling_decisions.csv",
         }
     }
 }
@@ -52,5 +56,13 @@ pub const fn header(table: Table) -> &'static [&'static str] {
         Table::PerformanceSamples => &["metric", "identifier", "value", "timestamp"],
         Table::ApplicationLogs => &["identifier", "target", "value", "timestamp"],
         Table::SampleSummaries => &["metric", "identifier", "count", "sum", "max", "timestamp"],
+        Table::ScalingDecisions => &[
+            "timestamp",
+            "logical_id",
+            "policy",
+            "before",
+            "copies",
+            "reason",
+        ],
     }
 }

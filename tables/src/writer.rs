@@ -8,7 +8,7 @@ use std::{
 
 use edgeless_types::{
     InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleSummary,
-    Timestamp,
+    Timestamp, mirror::ScalingDecision,
 };
 
 use crate::{Table, header, sheet::Sheet};
@@ -213,6 +213,22 @@ impl Dataset {
             &at.to_string(),
         ];
         self.row(Table::SampleSummaries, &fields)
+    }
+
+    /// Another number of copies of a function was decided.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn scaling(&mut self, decision: &ScalingDecision) -> io::Result<()> {
+        let fields = [
+            &decision.timestamp.to_string(),
+            &decision.logical_id.to_string(),
+            &decision.policy,
+            &decision.before.to_string(),
+            &decision.copies.to_string(),
+            &decision.reason,
+        ];
+        self.row(Table::ScalingDecisions, &fields.map(String::as_str))
     }
 
     /// Writes everything to the files.

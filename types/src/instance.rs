@@ -56,6 +56,17 @@ pub struct Demand {
     pub waiting: u64,
 }
 
+/// What waits in the inbox of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Whose inbox.
+    pub physical_id: PhysicalId,
+    /// Messages, at least 1.
+    pub queued: u64,
+    /// How long ago the first of them was sent.
+    pub oldest: std::time::Duration,
+}
+
 /// What orders want of a function that is a service, as ε-CON knows from the lists of tasks of all active orders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OrderDemand {

@@ -30,7 +30,9 @@ pub use health::NodeHealth;
 pub use id::{
     DomainId, InstanceId, LogicalId, NodeId, OrderId, PhysicalId, ProviderId, WorkflowId,
 };
-pub use instance::{Demand, Generation, OrderDemand, RunningInstance, STATE_BYTES, WaitReason};
+pub use instance::{
+    Backlog, Demand, Generation, OrderDemand, RunningInstance, STATE_BYTES, WaitReason,
+};
 pub use requirement::{Presence, RequirementError, Requirements};
 pub use sample::{LogEntry, Sample, SampleKind, SampleSummary, Samples};
 pub use secs::Secs;

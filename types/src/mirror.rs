@@ -16,6 +16,7 @@
 //! | `performance:function_transfer_time:<pid>` | sorted set of `timestamp:value`, seconds |
 //! | `performance:<target>:<value>` | sorted set of `timestamp:value`, custom log entries |
 //! | `performance:<target>:<pid>` | the same entries by the instance that wrote them (ours) |
+//! | `scaling:decisions` | list of JSON [`ScalingDecision`], the newest first (ours) |
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -37,6 +38,9 @@ pub const PROVIDER_LAST_UPDATE: &str = "provider:last_update";
 pub const INSTANCE_LAST_UPDATE: &str = "instance:last_update";
 /// Updated with any dependency.
 pub const DEPENDENCY_LAST_UPDATE: &str = "dependency:last_update";
+
+/// Decisions about numbers of copies, the newest first.
+pub const SCALING_DECISIONS: &str = "scaling:decisions";
 
 /// The key of a node's capabilities.
 pub fn capabilities_key(node_id: NodeId) -> String {
@@ -146,6 +150,23 @@ pub type Dependencies = OutputMapping;
 
 /// All dependencies of a domain, by vertex.
 pub type DependencyTable = BTreeMap<LogicalId, Dependencies>;
+
+/// Another number of copies of a function was decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScalingDecision {
+    /// When.
+    pub timestamp: Timestamp,
+    /// Of which function.
+    pub logical_id: LogicalId,
+    /// By which policy.
+    pub policy: String,
+    /// How many copies there were to be before.
+    pub before: u32,
+    /// How many there are to be.
+    pub copies: u32,
+    /// Why, in words and numbers.
+    pub reason: String,
+}
 
 /// The element of a node's health set: `<timestamp> <json>` would not be JSON, and two equal
 /// health reports would be one element; so the JSON object carries its timestamp as a field.

@@ -32,8 +32,9 @@ pub struct Requirements {
     pub tee: Presence,
     /// `tpm`: a trusted platform module is present.
     pub tpm: Presence,
-    /// `min_instances`: never fewer copies than this are desired, at most 1,000; none: 1.
-    pub min_instances: Option<NonZeroU32>,
+    /// `min_instances`: never fewer copies than this are desired, at most 1,000; none: 1. With 0 it starts with one copy,
+    /// which goes when it is idle and comes back when somebody wants it.
+    pub min_instances: Option<u32>,
     /// `max_instances`: never more running copies than this.
     pub max_instances: Option<NonZeroU32>,
     /// `cpu_millis`: thousandths of a core that each copy has for itself.
@@ -72,8 +73,12 @@ pub struct RequirementError {
 }
 
 /// Annotations that are read elsewhere than here.
-const OTHER_ANNOTATIONS: [&str; 11] = [
+const OTHER_ANNOTATIONS: [&str; 15] = [
     "init-payload",
+    "scale_policy",
+    "target_p99_ms",
+    "target_utilisation",
+    "idle_after",
     crate::workflow::AT_LEAST_ONCE,
     crate::delivery::ACK,
     crate::delivery::DEADLINE_MS,
@@ -117,7 +122,7 @@ impl Requirements {
                 "tee" => requirements.tee = presence(value).map_err(error)?,
                 "tpm" => requirements.tpm = presence(value).map_err(error)?,
                 "min_instances" => {
-                    requirements.min_instances = Some(copies(value).map_err(error)?);
+                    requirements.min_instances = Some(least(value).map_err(error)?);
                 }
                 "max_instances" => {
                     requirements.max_instances = Some(number(value).map_err(error)?);
@@ -140,7 +145,7 @@ impl Requirements {
             }
         }
         if let (Some(least), Some(most)) = (requirements.min_instances, requirements.max_instances)
-            && least > most
+            && least > most.get()
         {
             return Err(RequirementError {
                 key: "min_instances".to_owned(),
@@ -150,9 +155,14 @@ impl Requirements {
         Ok(requirements)
     }
 
-    /// How many copies are desired when nobody asks for more.
+    /// How many copies are desired at the start, when nobody asks for more; at least 1.
     pub fn least_instances(&self) -> u32 {
-        self.min_instances.map_or(1, NonZeroU32::get)
+        self.min_instances.unwrap_or(1).max(1)
+    }
+
+    /// Whether it may be without any copy while nobody wants it.
+    pub fn may_sleep(&self) -> bool {
+        self.min_instances == Some(0)
     }
 }
 
@@ -172,12 +182,10 @@ fn number(value: &str) -> Result<NonZeroU32, String> {
     number.map_err(|_| format!("`{value}` is not a whole number of at least 1"))
 }
 
-fn copies(value: &str) -> Result<NonZeroU32, String> {
-    let copies = number(value)?;
-    match copies.get() <= MOST_COPIES {
-        true => Ok(copies),
-        false => Err(format!("`{value}` is more than {MOST_COPIES}")),
-    }
+fn least(value: &str) -> Result<u32, String> {
+    let least = value.trim().parse::<u32>().ok();
+    let least = least.filter(|it| *it <= MOST_COPIES);
+    least.ok_or_else(|| format!("`{value}` is not a whole number from 0 to {MOST_COPIES}"))
 }
 
 fn priority(value: &str) -> Result<i32, String> {
@@ -249,7 +257,7 @@ mod tests {
             ("tpm", ""),
             ("max_instances", "0"),
             ("max_instances", "-1"),
-            ("min_instances", "0"),
+            ("min_instances", "-1"),
             ("min_instances", "1001"),
             ("priority", "1001"),
             ("priority", "high"),

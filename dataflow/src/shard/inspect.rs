@@ -1,6 +1,6 @@
 //! What operators do at the moment, for whoever looks; and their pauses.
 
-use edgeless_types::{Demand, PhysicalId, message::Budget};
+use edgeless_types::{Backlog, Demand, PhysicalId, Timestamp, message::Budget};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Shard, slot::Slot};
@@ -15,6 +15,8 @@ pub(crate) enum Look {
     All(oneshot::Sender<Vec<OperatorView>>),
     /// What waits for outputs that lead to no instance.
     Demand(oneshot::Sender<Vec<Demand>>),
+    /// What waits in inboxes.
+    Backlog(oneshot::Sender<Vec<Backlog>>),
     /// One is paused, or goes on; whether it runs here.
     Pause(PhysicalId, bool, oneshot::Sender<bool>),
     /// The messages of one, if it runs here.
@@ -30,6 +32,7 @@ impl Shard {
         let waited = match look {
             Look::All(done) => done.send(self.inspect()).is_ok(),
             Look::Demand(done) => done.send(self.demand()).is_ok(),
+            Look::Backlog(done) => done.send(self.backlog()).is_ok(),
             Look::Pause(id, paused, done) => done.send(self.set_paused(id, paused)).is_ok(),
             Look::Tap(id, plan, done) => done.send(self.tap(id, plan)).is_ok(),
         };
@@ -42,6 +45,12 @@ impl Shard {
     fn inspect(&self) -> Vec<OperatorView> {
         let slots = self.slots.iter();
         slots.map(|(_, slot)| slot.view(self.index)).collect()
+    }
+
+    fn backlog(&self) -> Vec<Backlog> {
+        let now = (self.clock)();
+        let slots = self.slots.iter().map(|(_, slot)| slot);
+        slots.filter_map(|slot| slot.backlog(now)).collect()
     }
 
     fn demand(&self) -> Vec<Demand> {
@@ -105,6 +114,16 @@ impl Slot {
         } else {
             Phase::Running
         }
+    }
+
+    /// What waits in its inbox, if anything does.
+    fn backlog(&self, now: Timestamp) -> Option<Backlog> {
+        let first = self.inbox.front()?;
+        Some(Backlog {
+            physical_id: self.me.physical_id,
+            queued: self.inbox.len() as u64,
+            oldest: now.since(first.message.envelope.created),
+        })
     }
 
     fn view(&self, shard: usize) -> OperatorView {

@@ -80,7 +80,10 @@ impl Shard {
         self.shared.held.fetch_add(1, Relaxed);
         match slot.held.iter_mut().find(|(other, _)| other == name) {
             Some((_, messages)) => messages.push_back(parked),
-            None => slot.held.push((name.clone(), [parked].into())),
+            None => {
+                slot.held.push((name.clone(), [parked].into()));
+                self.shared.wanted.notify_one();
+            }
         }
         Ok(())
     }

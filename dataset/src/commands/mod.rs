@@ -3,6 +3,7 @@
 pub(crate) mod check;
 #[cfg(feature = "parquet")]
 pub(crate) mod export;
+pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod summary;
 
@@ -46,6 +47,9 @@ pub(crate) enum CommandError {
     /// The page cannot be made.
     #[error(transparent)]
     Report(#[from] edgeless_dataset::report::ReportError),
+    /// There is nothing to replay.
+    #[error(transparent)]
+    Replay(#[from] edgeless_dataset::replay::NothingRecorded),
     /// The tables cannot be exported.
     #[cfg(feature = "parquet")]
     #[error(transparent)]

@@ -137,7 +137,7 @@ fn columns(table: Table) -> Vec<(&'static str, Kind)> {
     let kind = |&name: &&'static str| {
         let kind = match name {
             "timestamp" => Kind::Moment,
-            "count" => Kind::Count,
+            "count" | "before" | "copies" => Kind::Count,
             "sum" | "max" => Kind::Secs,
             "value" if table == Table::PerformanceSamples => Kind::Secs,
             _ => Kind::Text,
@@ -155,7 +155,8 @@ fn columns(table: Table) -> Vec<(&'static str, Kind)> {
         | Table::Capabilities
         | Table::PerformanceSamples
         | Table::ApplicationLogs
-        | Table::SampleSummaries => header(table).iter().map(kind).collect(),
+        | Table::SampleSummaries
+        | Table::ScalingDecisions => header(table).iter().map(kind).collect(),
     }
 }
 
@@ -255,6 +256,14 @@ impl Sheet {
                     &[Text(kind), Text(&id), count, sum, max, Moment(*at)],
                     reader,
                 );
+            }
+            Row::Scaling(decision) => {
+                let id = decision.logical_id.to_string();
+                let [before, copies] =
+                    [decision.before, decision.copies].map(|it| Count(u64::from(it)));
+                let (policy, reason) = (Text(&decision.policy), Text(&decision.reason));
+                let at = Moment(decision.timestamp);
+                self.add(&[at, Text(&id), policy, before, copies, reason], reader);
             }
         }
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {

@@ -26,13 +26,14 @@ pub const MAX_GROUPS: usize = 2_048;
 pub const MAX_NAMED: usize = 1 << 16;
 
 /// The order in which the tables are wanted: the mapping says whose the samples are.
-pub const ORDER: [Table; 6] = [
+pub const ORDER: [Table; 7] = [
     Table::MappingToInstanceId,
     Table::Capabilities,
     Table::HealthStatus,
     Table::PerformanceSamples,
     Table::SampleSummaries,
     Table::ApplicationLogs,
+    Table::ScalingDecisions,
 ];
 
 /// Whose times these are.
@@ -58,7 +59,7 @@ pub struct Summary {
     rows_of_others: u64,
     placements: Placements,
     nodes: Nodes,
-    rows: [u64; 6],
+    rows: [u64; Table::ALL.len()],
     first: Option<Timestamp>,
     last: Timestamp,
     first_sample: Option<Timestamp>,
@@ -101,6 +102,7 @@ impl Summary {
             }
             Row::Summary { summary, .. } => self.times(summary.physical_id).summarised(summary),
             Row::Log(entry) => self.times(entry.physical_id).logs += 1,
+            Row::Scaling(_) => {}
         }
     }
 
@@ -171,6 +173,7 @@ fn table(row: &Row) -> Table {
         Row::Sample(_) => Table::PerformanceSamples,
         Row::Log(_) => Table::ApplicationLogs,
         Row::Summary { .. } => Table::SampleSummaries,
+        Row::Scaling(_) => Table::ScalingDecisions,
     }
 }
 

@@ -17,7 +17,7 @@ use edgeless_proto::{
     v1::{self, node_registration_client::NodeRegistrationClient},
 };
 use edgeless_types::{
-    Demand, NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance,
+    Backlog, Demand, NodeCapabilities, NodeHealth, NodeId, ResourceProvider, RunningInstance,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -169,18 +169,19 @@ impl<S: Source> Registration<S> {
                 }
                 Err(_) => backoff.next().unwrap_or(self.pace.interval),
             };
-            self.pause(wait, leave).await;
+            self.pause(wait, begun, leave).await;
         }
     }
 
-    /// Waits until the next update is due, or something is urgent and ε-ORC answers.
-    async fn pause(&self, wait: Duration, leave: &CancellationToken) {
+    /// Waits until the next update is due, or something is urgent, ε-ORC answers, and the last one began a while ago.
+    async fn pause(&self, wait: Duration, begun: Instant, leave: &CancellationToken) {
         let urgent = async {
             if self.report.repeats() {
                 std::future::pending::<()>().await;
             }
             self.source.urgent().await;
-            tokio::time::sleep(URGENT_INTERVAL).await;
+            let early = URGENT_INTERVAL.saturating_sub(begun.elapsed());
+            tokio::time::sleep(early).await;
         };
         let mut urgent = pin!(urgent);
         tokio::select! {
@@ -281,6 +282,11 @@ impl<S: Source> Registration<S> {
             physical_id: id_bytes(&failure.physical_id),
             message: failure.message,
         };
+        let backlog = |backlog: Backlog| v1::Backlog {
+            physical_id: id_bytes(&backlog.physical_id),
+            queued: backlog.queued,
+            oldest_ms: u64::try_from(backlog.oldest.as_millis()).unwrap_or(u64::MAX),
+        };
         let demand = |demand: Demand| v1::Demand {
             physical_id: id_bytes(&demand.physical_id),
             channel: demand.channel,
@@ -311,6 +317,7 @@ impl<S: Source> Registration<S> {
                 })
                 .collect(),
             demand: news.demand.into_iter().map(demand).collect(),
+            backlog: news.backlog.into_iter().map(backlog).collect(),
             started: (!started.is_empty()).then(|| v1::RunningSet {
                 instances: started.into_iter().map(Into::into).collect(),
             }),

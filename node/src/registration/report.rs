@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use edgeless_types::{Demand, PhysicalId, Samples};
+use edgeless_types::{Backlog, Demand, PhysicalId, Samples};
 
 use crate::agent::{Changes, Failure};
 
@@ -28,6 +28,8 @@ pub struct News {
     pub states: BTreeMap<PhysicalId, Bytes>,
     /// What waits for outputs that lead to no instance, as it was last seen.
     pub demand: Vec<Demand>,
+    /// What waits in inboxes, as it was last seen.
+    pub backlog: Vec<Backlog>,
 }
 
 /// What an update says besides the state of the node itself.
@@ -152,6 +154,7 @@ impl Report {
             changes: std::mem::take(&mut self.waiting.changes),
             states,
             demand: std::mem::take(&mut self.waiting.demand),
+            backlog: std::mem::take(&mut self.waiting.backlog),
         }
     }
 }
@@ -168,6 +171,7 @@ fn merge(into: &mut News, news: News) {
     into.changes.extend(news.changes);
     into.states.extend(news.states);
     into.demand = news.demand;
+    into.backlog = news.backlog;
 }
 
 #[cfg(test)]

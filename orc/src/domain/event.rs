@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
-    CodeDigest, Demand, Generation, InstanceId, LogicalId, NodeCapabilities, NodeHealth, NodeId,
-    PhysicalId, ResourceProvider, RunningInstance, Samples, WorkflowId,
+    Backlog, CodeDigest, Demand, Generation, InstanceId, LogicalId, NodeCapabilities, NodeHealth,
+    NodeId, PhysicalId, ResourceProvider, RunningInstance, Samples, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 
@@ -115,6 +115,8 @@ pub struct NodeUpdate {
     pub states: Vec<(PhysicalId, Bytes)>,
     /// What waits there for outputs that lead to no instance.
     pub demand: Vec<Demand>,
+    /// What waits there in inboxes.
+    pub backlog: Vec<Backlog>,
     /// It goes.
     pub leaving: bool,
 }

@@ -23,6 +23,7 @@ mod progress;
 mod rebalance;
 mod retiring;
 mod room;
+mod scaling;
 mod totals;
 mod update;
 mod vertices;
@@ -66,6 +67,7 @@ pub use progress::{Progress, VertexReport};
 pub use rebalance::Rebalancing;
 use retiring::Retiring;
 use room::Reserved;
+use scaling::Scaled;
 pub use totals::{Things, Totals};
 use vertices::PendingTicket;
 use waiting::Waiting;
@@ -96,6 +98,8 @@ pub struct Settings {
     pub flapping: Flapping,
     /// When instances move to emptier nodes by themselves.
     pub rebalancing: Rebalancing,
+    /// How functions are scaled that may be, as far as they do not say.
+    pub scaling: crate::scale::Settings,
 }
 
 /// Desired and observed state of a domain.
@@ -133,6 +137,9 @@ pub struct Domain {
     drains: BTreeMap<NodeId, Drain>,
     /// What orders want of vertices that are services, as ε-CON said last.
     order_demand: BTreeMap<LogicalId, OrderDemand>,
+    /// Functions that are scaled, and when each is looked at.
+    scaled: FxHashMap<VertexKey, Box<Scaled>>,
+    looks: BTreeSet<(Timestamp, VertexKey)>,
     /// Of those, the ones that have come further.
     drained: BTreeSet<NodeId>,
     /// Reported by nodes, not desired as far as is known.
@@ -185,6 +192,8 @@ impl Domain {
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             order_demand: BTreeMap::new(),
+            scaled: FxHashMap::default(),
+            looks: BTreeSet::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
             retiring: Retiring::default(),
@@ -257,6 +266,7 @@ impl Domain {
         self.retry_room();
         self.relieve_overfull();
         self.rebalance_by_itself();
+        self.scale_due();
         self.paused = false;
     }
 

@@ -11,16 +11,20 @@ mod parts;
 use std::sync::Arc;
 
 use edgeless_types::{
-    Generation, LogicalId, PhysicalId, Requirements, Timestamp, WaitReason, WorkflowId,
+    Generation, LogicalId, PhysicalId, RequirementError, Requirements, Timestamp, WaitReason,
+    WorkflowId,
     workflow::{OutputMapping, VertexSpec},
 };
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::plan::{
-    Ask,
-    fleet::{Fleet, Kind},
+use crate::{
+    plan::{
+        Ask,
+        fleet::{Fleet, Kind},
+    },
+    scale::Settings,
 };
 pub(super) use parts::{
     Class, ClassKey, Instance, Outputs, Phase, Replica, ReplicaKey, Vertex, VertexKey,
@@ -51,13 +55,18 @@ impl Model {
         &mut self,
         spec: VertexSpec,
         fleet: &mut Fleet,
-    ) -> Result<ClassKey, edgeless_types::RequirementError> {
+    ) -> Result<ClassKey, RequirementError> {
         if let Some(&key) = self.by_spec.get(&spec) {
             self.classes[key.0].users += 1;
             return Ok(key);
         }
         let requirements = match &spec {
             VertexSpec::Function(function) => {
+                let read = Settings::from_annotations(&function.annotations, &Settings::default());
+                read.map_err(|error| RequirementError {
+                    key: error.key.to_owned(),
+                    problem: error.problem,
+                })?;
                 Requirements::from_annotations(&function.annotations)?
             }
             VertexSpec::Resource(_) => Requirements::default(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
-    Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
+    Backlog, Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
 };
 use rustc_hash::FxHashMap;
 
@@ -31,6 +31,7 @@ pub(super) struct Node {
     /// Its copies, and what they are of.
     pub(super) instances: FxHashMap<PhysicalId, ClassKey>,
     pub(super) demand: Vec<Demand>,
+    pub(super) backlog: Vec<Backlog>,
 }
 
 #[cfg(test)]
@@ -119,6 +120,7 @@ impl Domain {
                 leaving: false,
                 instances: FxHashMap::default(),
                 demand: Vec::new(),
+                backlog: Vec::new(),
             },
         );
         self.effects.push(Effect::Meet { node_id, agent_url });
@@ -171,6 +173,7 @@ impl Domain {
         }
         if let Some(node) = self.nodes.get_mut(&node_id) {
             node.demand = update.demand;
+            node.backlog = update.backlog;
         }
         self.recheck_closed(node_id);
         if let Some(health) = update.health {
@@ -180,6 +183,7 @@ impl Domain {
             }
             self.change(What::Health(node_id, health));
         }
+        self.note_work(node_id, update.samples.as_deref());
         if let Some(samples) = update.samples {
             if self.settings.strategy == StrategyKind::Affine {
                 self.note_transfer(node_id, &samples);
@@ -192,6 +196,7 @@ impl Domain {
         if let Some(running) = update.running {
             self.on_running(node_id, running);
         }
+        self.wake_wanted(node_id);
         for instance in update.started {
             self.adopt(node_id, instance);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use edgeless_types::{
-    DomainId, LogicalId, NodeHealth, NodeId, OrderDemand, Timestamp, WorkflowId,
+    Demand, DomainId, LogicalId, NodeHealth, NodeId, OrderDemand, Timestamp, WorkflowId,
     mirror::{ActiveInstance, RunningSince, Waiting},
     workflow::VertexSpec,
 };
@@ -141,6 +141,7 @@ impl Domain {
     pub fn tell_demand(&mut self, mut demand: BTreeMap<LogicalId, OrderDemand>) {
         demand.retain(|logical_id, _| self.model.key_of(*logical_id).is_some());
         self.order_demand = demand;
+        self.note_order_demand();
     }
 
     /// What orders want of services, as ε-CON said last.
@@ -152,16 +153,20 @@ impl Domain {
     pub fn demand(&self) -> BTreeMap<LogicalId, u64> {
         let mut all = BTreeMap::<LogicalId, u64>::new();
         for demand in self.nodes().values().flat_map(|node| &node.demand) {
-            let Some(sender) = self.model.replica_of(demand.physical_id) else {
-                continue;
-            };
-            let vertex = self.model.vertex(self.model.replica(sender).vertex);
-            let mut outputs = vertex.outputs.iter();
-            if let Some((_, target)) = outputs.find(|(channel, _)| **channel == *demand.channel) {
-                *all.entry(*target).or_default() += demand.waiting;
+            if let Some(target) = self.target_of(demand) {
+                *all.entry(target).or_default() += demand.waiting;
             }
         }
         all
+    }
+
+    /// The vertex for which something waits.
+    pub(super) fn target_of(&self, demand: &Demand) -> Option<LogicalId> {
+        let sender = self.model.replica_of(demand.physical_id)?;
+        let vertex = self.model.vertex(self.model.replica(sender).vertex);
+        let mut outputs = vertex.outputs.iter();
+        let output = outputs.find(|(channel, _)| **channel == *demand.channel);
+        output.map(|(_, target)| *target)
     }
 
     /// A vertex as the mirror shows it; none: it is not desired.

@@ -69,6 +69,7 @@ impl Domain {
             }
         }
         let vertex = replica.vertex;
+        self.note_start(vertex, now.since(before.since));
         self.end_healing(before);
         self.touch(vertex);
         if predecessors.is_empty() {

@@ -128,6 +128,7 @@ pub(super) fn settings(life: u64) -> Settings {
             ..super::Flapping::default()
         },
         rebalancing: super::Rebalancing::default(),
+        scaling: crate::scale::Settings::default(),
     }
 }
 

@@ -7,6 +7,7 @@ mod late;
 mod operations;
 mod overfull;
 mod replaced;
+mod scaling;
 mod states;
 mod tickets;
 

@@ -91,6 +91,7 @@ impl Domain {
         for _ in 0..self.model.class(class).requirements.least_instances() {
             self.add_replica(key, not_before);
         }
+        self.enter_scaling(key);
         self.touch(key);
     }
 
@@ -221,6 +222,7 @@ impl Domain {
             self.model.leave_class(update.before, &mut self.fleet);
         }
         self.updating.remove(&key);
+        self.leave_scaling(key);
         let logical_id = vertex.logical_id;
         self.given_up.remove(&logical_id);
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));
@@ -275,7 +277,10 @@ impl Domain {
             return;
         };
         let requirements = &self.model.class(self.model.vertex(key).class).requirements;
-        let least = requirements.least_instances();
+        let least = match requirements.may_sleep() {
+            true => 0,
+            false => requirements.least_instances(),
+        };
         let most = requirements.max_instances.map_or(u32::MAX, |it| it.get());
         let wanted = copies.clamp(least, most.max(least)) as usize;
         let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();

@@ -8,7 +8,7 @@ use edgeless_proto::{
     v1::{self, node_registration_server::NodeRegistration},
 };
 use edgeless_types::{
-    Demand, Generation, NodeHealth, NodeId, RunningInstance, STATE_BYTES, Samples,
+    Backlog, Demand, Generation, NodeHealth, NodeId, RunningInstance, STATE_BYTES, Samples,
 };
 use tonic::{Request, Response, Status};
 
@@ -105,6 +105,8 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
     }
     let demand = update.demand.into_iter().map(demand_from_wire);
     let demand = demand.collect::<Result<Vec<_>, _>>()?;
+    let backlog = update.backlog.iter().map(backlog_from_wire);
+    let backlog = backlog.collect::<Result<Vec<_>, _>>()?;
     Ok(NodeUpdate {
         node_id,
         nonce: update.nonce,
@@ -119,6 +121,7 @@ fn update_from_wire(update: v1::UpdateNodeRequest) -> Result<NodeUpdate, Convert
         failures,
         states,
         demand,
+        backlog,
         leaving: update.leaving,
     })
 }
@@ -150,6 +153,14 @@ fn instances_from_wire(
         }
     }
     Ok(instances)
+}
+
+fn backlog_from_wire(backlog: &v1::Backlog) -> Result<Backlog, ConvertError> {
+    Ok(Backlog {
+        physical_id: id_from_wire(&backlog.physical_id, "backlog.physical_id")?,
+        queued: backlog.queued,
+        oldest: Duration::from_millis(backlog.oldest_ms),
+    })
 }
 
 fn demand_from_wire(demand: v1::Demand) -> Result<Demand, ConvertError> {

@@ -97,6 +97,12 @@ pub fn of_change(change: &Change) -> Vec<Write> {
                 json(outcome),
             )]
         }
+        What::Scaling(decision) => {
+            vec![Write::Push(
+                mirror::SCALING_DECISIONS.to_owned(),
+                json(decision),
+            )]
+        }
     }
 }
 
@@ -162,7 +168,11 @@ fn slot(what: &What) -> Option<Slot<'_>> {
         What::Dependencies(logical_id, _) | What::DependenciesGone(logical_id) => {
             Slot::Dependencies(*logical_id)
         }
-        What::Reset(_) | What::Health(..) | What::Samples(..) | What::Intent(_) => return None,
+        What::Reset(_)
+        | What::Health(..)
+        | What::Samples(..)
+        | What::Intent(_)
+        | What::Scaling(_) => return None,
     })
 }
 

@@ -164,6 +164,7 @@ fn place(strategy: StrategyKind, nodes: u128, instances: u128) -> anyhow::Result
         healing_per_node: 64,
         flapping: Flapping::default(),
         rebalancing: Rebalancing::default(),
+        scaling: edgeless_orc::scale::Settings::default(),
     };
     let own = std::process::id();
     let before = rss_mib(own).unwrap_or_default();
@@ -263,6 +264,7 @@ fn update(number: u128, joins: bool) -> NodeUpdate {
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),
+        backlog: Vec::new(),
         leaving: false,
     }
 }

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use edgeless_tests::bench::{
-    Options, domain_suite, engine_suite, instructions, machine, main_suite, orders_suite, table,
+    Options, domain_suite, engine_suite, instructions, machine, main_suite, orders_suite,
+    scaling_suite, table,
 };
 
 /// Measures the real daemons and prints what it found.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The suite: `main`, `engine`, `domain`, `orders` or `instructions` (needs valgrind)
+    /// The suite: `main`, `engine`, `domain`, `orders`, `scaling` or `instructions` (needs valgrind)
     #[arg(
         default_value = "main",
-        value_parser = ["main", "engine", "domain", "orders", "instructions"]
+        value_parser = ["main", "engine", "domain", "orders", "scaling", "instructions"]
     )]
     suite: String,
     /// One short run of each, to see that all works
@@ -49,6 +50,7 @@ async fn main() -> anyhow::Result<()> {
         "engine" => engine_suite::run(&options).await?,
         "domain" => domain_suite::run(&options).await?,
         "orders" => orders_suite::run(&options).await?,
+        "scaling" => scaling_suite::run(&options).await?,
         "instructions" => instructions::run(&options)?,
         _ => main_suite::run(&options).await?,
     };

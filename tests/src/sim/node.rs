@@ -221,6 +221,7 @@ impl Node {
             failures: failures.map(|it| (it.physical_id, it.message)).collect(),
             states: update.news.states.into_iter().collect(),
             demand: Vec::new(),
+            backlog: Vec::new(),
             leaving: false,
         };
         if update.full {

@@ -134,6 +134,7 @@ impl Orc {
                 false => flapping,
             },
             rebalancing: Rebalancing::default(),
+            scaling: edgeless_orc::scale::Settings::default(),
         };
         let ahead = self.ahead;
         let reset = Change {

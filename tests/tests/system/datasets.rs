@@ -37,7 +37,10 @@ fn figures(files: &[TableFile]) -> (Figures, Faults) {
 /// Executions of a vertex over all nodes.
 fn executions(figures: &Figures, logical_id: &str) -> u64 {
     let all = figures.functions.iter();
-    let of = all.filter(|one| one.logical_id.is_some_and(|id| id.to_string() == logical_id));
+    let of = all.filter(|one| {
+        one.logical_id
+            .is_some_and(|id| id.to_string() == logical_id)
+    });
     of.map(|one| one.executions).sum()
 }
 

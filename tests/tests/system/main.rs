@@ -31,6 +31,7 @@ mod orders;
 mod partition;
 mod places;
 mod placing;
+mod scaling;
 mod slow;
 mod story;
 mod updates;

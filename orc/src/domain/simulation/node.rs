@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
-    NodeCapabilities, NodeId, PhysicalId, ProviderId, ResourceProvider, RunningInstance,
-    workflow::VertexSpec,
+    Backlog, NodeCapabilities, NodeId, PhysicalId, ProviderId, ResourceProvider, RunningInstance,
+    Samples, workflow::VertexSpec,
 };
 
 use super::BAD;
@@ -30,6 +30,9 @@ pub(in crate::domain) struct SimulatedNode {
     pub(super) states: Vec<(PhysicalId, Bytes)>,
     /// Its labels are others than at first.
     pub(super) changed: bool,
+    /// What it has measured since it refreshed, and what waits in its inboxes.
+    pub(in crate::domain) samples: Option<Arc<Samples>>,
+    pub(in crate::domain) backlog: Vec<Backlog>,
 }
 
 /// Each of them can bring tasks to functions.
@@ -66,13 +69,14 @@ impl SimulatedNode {
             refresh_deadline: Duration::from_secs(1),
             profile: full.then_some(profile),
             health: None,
-            samples: None,
+            samples: self.samples.take(),
             running: full.then(|| self.running.values().copied().collect()),
             started: Vec::new(),
             stopped: Vec::new(),
             failures: std::mem::take(&mut self.failures),
             states: std::mem::take(&mut self.states),
             demand: Vec::new(),
+            backlog: self.backlog.clone(),
             leaving: self.leaving,
         }
     }

@@ -29,6 +29,7 @@ pub(super) fn domain(reconciled: bool) -> Domain {
         healing_per_node: 64,
         flapping: Flapping::default(),
         rebalancing: Rebalancing::default(),
+        scaling: crate::scale::Settings::default(),
     };
     Domain::new(settings, reconciled)
 }
@@ -63,6 +64,7 @@ pub(super) fn update(
         failures: Vec::new(),
         states: Vec::new(),
         demand: Vec::new(),
+        backlog: Vec::new(),
         leaving: false,
     }
 }

@@ -1,0 +1,23 @@
+//! Load replayed through the scaling policies of ε-ORC in simulated time.
+
+mod compare;
+mod oracle;
+mod outcome;
+mod recorded;
+mod world;
+
+pub use compare::{Comparison, FELT, Line, compare};
+pub use oracle::instance_seconds;
+pub use outcome::Outcome;
+pub use recorded::{NothingRecorded, Recorded};
+pub use world::Setup;
+
+use crate::synth::Trace;
+
+/// Runs a trace; the same trace and setup give the same outcome.
+pub fn run(trace: &Trace, setup: Setup) -> Outcome {
+    world::World::new(trace, setup).run()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! How many copies there are: functions that may be multiplied or switched off have a policy of [`crate::scale`],
+//! which is asked when something changes for them; others are left as they are.
+//!
+//! Of copies that are not needed any more only such go as had nothing to do when their nodes last said so, and these
+//! drain first.
+
+use std::time::Duration;
+
+use edgeless_types::{
+    Demand, NodeId, PhysicalId, SampleKind, Samples, Timestamp, mirror::ScalingDecision,
+    workflow::VertexSpec,
+};
+use rustc_hash::FxHashMap;
+
+use super::{
+    Domain,
+    model::{ReplicaKey, VertexKey},
+};
+use crate::{
+    change::What,
+    scale::{self, Decision, Settings, Successor, View, Window},
+};
+
+/// Annotations that make a function one that is scaled, beside `min_instances` of 0 and a `max_instances` that is
+/// more than it has at least.
+const ASKS_FOR_IT: [&str; 4] = [
+    "scale_policy",
+    "target_p99_ms",
+    "target_utilisation",
+    "idle_after",
+];
+/// Between two decisions about one function for which nothing new is known.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is kept of a function that is scaled.
+#[derive(Debug)]
+pub(super) struct Scaled {
+    settings: Settings,
+    window: Window,
+    /// When it is looked at again, if nothing comes before.
+    next: Option<Timestamp>,
+    /// Messages that waited for it while it had no copy.
+    wanted: u64,
+    /// The copies that were decided last.
+    copies: u32,
+    /// When its copies last had something to do, as far as nodes have said.
+    worked: FxHashMap<PhysicalId, Timestamp>,
+}
+
+impl Domain {
+    /// A vertex is new, or another version of itself: whether it is scaled, and how.
+    pub(super) fn enter_scaling(&mut self, key: VertexKey) {
+        let class = self.model.class(self.model.vertex(key).class);
+        let VertexSpec::Function(function) = &*class.spec else {
+            return;
+        };
+        let wants = &class.requirements;
+        let may_grow = wants
+            .max_instances
+            .is_some_and(|most| most.get() > wants.least_instances());
+        let mut names = ASKS_FOR_IT.iter();
+        let is_scaled =
+            wants.may_sleep() || may_grow || names.any(|it| function.annotations.contains_key(*it));
+        // Only who says so may be without any copy.
+        let defaults = Settings {
+            min_instances: 1,
+            ..self.settings.scaling
+        };
+        let read = Settings::from_annotations(&function.annotations, &defaults);
+        let settings = read.ok().filter(|_| is_scaled);
+        let (Some(settings), now) = (settings, self.now) else {
+            return self.leave_scaling(key);
+        };
+        let copies = self.copies_of(key);
+        let scaled = self.scaled.entry(key).or_insert_with(|| {
+            Box::new(Scaled {
+                settings,
+                window: Window::default(),
+                next: None,
+                wanted: 0,
+                copies,
+                worked: FxHashMap::default(),
+            })
+        });
+        scaled.settings = settings;
+        self.look_at(key, Some(now + AGAIN));
+    }
+
+    /// A vertex is not there any more, or not scaled any more.
+    pub(super) fn leave_scaling(&mut self, key: VertexKey) {
+        if let Some(scaled) = self.scaled.remove(&key)
+            && let Some(next) = scaled.next
+        {
+            self.looks.remove(&(next, key));
+        }
+    }
+
+    /// A function is looked at then, if nothing comes before.
+    fn look_at(&mut self, key: VertexKey, next: Option<Timestamp>) {
+        let Some(scaled) = self.scaled.get_mut(&key) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut scaled.next, next) {
+            self.looks.remove(&(before, key));
+        }
+        if let Some(next) = next {
+            self.looks.insert((next, key));
+        }
+    }
+
+    /// What a node has said of what it does counts for the functions that are scaled.
+    pub(super) fn note_work(&mut self, node_id: NodeId, samples: Option<&Samples>) {
+        if self.scaled.is_empty() {
+            return;
+        }
+        let mut arrived = FxHashMap::<VertexKey, u32>::default();
+        for sample in samples.into_iter().flat_map(|it| &it.times) {
+            let Some(key) = self.scaled_by(sample.physical_id) else {
+                continue;
+            };
+            let Some(scaled) = self.scaled.get_mut(&key) else {
+                continue;
+            };
+            let took = Duration::from_nanos(sample.nanos);
+            match sample.kind {
+                SampleKind::FunctionExecutionTime => {
+                    scaled.window.executed(took);
+                    scaled.worked.insert(sample.physical_id, self.now);
+                    *arrived.entry(key).or_default() += 1;
+                }
+                SampleKind::FunctionTransferTime => scaled.window.transferred(took),
+            }
+        }
+        for summary in samples.into_iter().flat_map(|it| &it.summaries) {
+            if summary.kind == SampleKind::FunctionExecutionTime
+                && let Some(key) = self.scaled_by(summary.physical_id)
+            {
+                let count = u32::try_from(summary.count).unwrap_or(u32::MAX);
+                let number = arrived.entry(key).or_default();
+                *number = number.saturating_add(count);
+            }
+        }
+        let mut changed: Vec<VertexKey> = arrived.keys().copied().collect();
+        for (key, count) in arrived {
+            if let Some(scaled) = self.scaled.get_mut(&key) {
+                scaled.window.arrived(count, self.now);
+            }
+        }
+        let backlog = self.nodes.get(&node_id).map(|node| node.backlog.clone());
+        for waits in backlog.unwrap_or_default() {
+            if let Some(key) = self.scaled_by(waits.physical_id)
+                && let Some(scaled) = self.scaled.get_mut(&key)
+            {
+                scaled.window.waits(waits.oldest);
+                scaled.worked.insert(waits.physical_id, self.now);
+                changed.push(key);
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        for key in changed {
+            self.decide_copies(key);
+        }
+    }
+
+    /// The function that is scaled of which this is a copy.
+    fn scaled_by(&self, physical_id: PhysicalId) -> Option<VertexKey> {
+        let key = self.model.replica_of(physical_id)?;
+        let vertex = self.model.replica(key).vertex;
+        self.scaled.contains_key(&vertex).then_some(vertex)
+    }
+
+    /// Functions that have no copy, and for which something waits on a node, get one.
+    pub(super) fn wake_wanted(&mut self, node_id: NodeId) {
+        let Some(node) = self.nodes.get(&node_id) else {
+            return;
+        };
+        let demand: Vec<Demand> = node.demand.clone();
+        for demand in demand {
+            let target = self.target_of(&demand).and_then(|it| self.model.key_of(it));
+            let Some(key) = target.filter(|it| self.copies_of(*it) == 0) else {
+                continue;
+            };
+            if let Some(scaled) = self.scaled.get_mut(&key) {
+                let count = u32::try_from(demand.waiting).unwrap_or(u32::MAX);
+                scaled.window.arrived(count, self.now);
+                scaled.wanted = demand.waiting.max(1);
+                self.decide_copies(key);
+            } else {
+                let logical_id = self.model.vertex(key).logical_id;
+                self.scale(logical_id, 1);
+            }
+        }
+    }
+
+    /// What orders want of services counts for those that are scaled.
+    pub(super) fn note_order_demand(&mut self) {
+        let keys: Vec<VertexKey> = self.scaled.keys().copied().collect();
+        for key in keys {
+            let logical_id = self.model.vertex(key).logical_id;
+            let of_orders = self.order_demand.get(&logical_id);
+            let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            let demand = of_orders.map_or(scale::Demand::default(), |it| scale::Demand {
+                to_do: count(it.tasks_to_do),
+                waiting: count(it.waiting),
+                in_flight: count(it.in_flight),
+            });
+            let Some(scaled) = self.scaled.get_mut(&key) else {
+                continue;
+            };
+            if scaled.window.demand() != demand {
+                scaled.window.demanded(demand);
+                self.decide_copies(key);
+            }
+        }
+    }
+
+    /// A copy took so long to start.
+    pub(super) fn note_start(&mut self, key: VertexKey, took: Duration) {
+        if let Some(scaled) = self.scaled.get_mut(&key) {
+            scaled.window.started(took);
+            scaled.wanted = 0;
+        }
+    }
+
+    /// Looks at the functions whose time has come.
+    pub(super) fn scale_due(&mut self) {
+        while let Some(&(due, key)) = self.looks.first() {
+            if due > self.now {
+                return;
+            }
+            self.looks.pop_first();
+            if let Some(scaled) = self.scaled.get_mut(&key) {
+                scaled.next = None;
+            }
+            self.decide_copies(key);
+        }
+    }
+
+    /// Asks the policy of a function, and does what it says.
+    fn decide_copies(&mut self, key: VertexKey) {
+        let view = self.view_of(key);
+        let now = self.now;
+        let Some(scaled) = self.scaled.get_mut(&key) else {
+            return;
+        };
+        let Decision { copies, why, next } =
+            scale::decide(&scaled.settings, &mut scaled.window, &view, now);
+        let policy = scaled.settings.policy.name();
+        let before = std::mem::replace(&mut scaled.copies, copies);
+        let next = next.map(|next| next.max(now + AGAIN.mul_f64(0.02)));
+        self.look_at(key, next);
+        let there = self.copies_of(key);
+        if copies != before || (copies == 0 && there > 0) || copies > there {
+            let logical_id = self.model.vertex(key).logical_id;
+            if copies != before {
+                let why = why.to_string();
+                tracing::info!(%logical_id, before, copies, why, "copies");
+                self.change(What::Scaling(Box::new(ScalingDecision {
+                    timestamp: now,
+                    logical_id,
+                    policy: policy.to_owned(),
+                    before,
+                    copies,
+                    reason: why,
+                })));
+            }
+            if copies > there {
+                self.scale(logical_id, copies);
+            }
+        }
+        if copies < there {
+            self.stop_idle(key, there - copies);
+        }
+    }
+
+    /// What is true of a function now.
+    fn view_of(&self, key: VertexKey) -> View {
+        let vertex = self.model.vertex(key);
+        let (mut ready, mut starting, mut busy, mut queued) = (0, 0, 0, 0_u64);
+        for &replica in &vertex.replicas {
+            let replica = self.model.replica(replica);
+            if replica.is_superfluous() {
+                continue;
+            }
+            match replica.running() {
+                None => starting += 1,
+                Some(instance) => {
+                    ready += 1;
+                    let node = self.nodes.get(&instance.node_id);
+                    let mut backlog = node.iter().flat_map(|it| &it.backlog);
+                    let waits = backlog.find(|it| it.physical_id == instance.physical_id);
+                    if let Some(waits) = waits {
+                        busy += 1;
+                        queued += waits.queued;
+                    }
+                }
+            }
+        }
+        let scaled = self.scaled.get(&key);
+        let orders = scaled.map_or(scale::Demand::default(), |it| it.window.demand());
+        let wanted = scaled.map_or(0, |it| it.wanted);
+        let queued = queued + u64::from(orders.waiting) + wanted;
+        let busy = busy.max(orders.in_flight.min(ready));
+        let class = self.model.class(vertex.class);
+        let most = class
+            .requirements
+            .max_instances
+            .map_or(u32::MAX, |it| it.get());
+        View {
+            ready,
+            starting,
+            busy,
+            queued: u32::try_from(queued).unwrap_or(u32::MAX),
+            in_flight: busy.max(orders.in_flight),
+            room: most.saturating_sub(ready + starting),
+            slots: 1,
+            successor: Successor::Free,
+        }
+    }
+
+    /// So many copies fewer are needed: those go that do not run yet, then those that have had nothing to do since
+    /// their nodes last said something; the others stay until they have.
+    fn stop_idle(&mut self, key: VertexKey, number: u32) {
+        let now = self.now;
+        let scaled = self.scaled.get(&key);
+        let is_idle = |it: &ReplicaKey| {
+            let replica = self.model.replica(*it);
+            if replica.is_superfluous() {
+                return false;
+            }
+            let Some(instance) = replica.instance else {
+                return true;
+            };
+            let worked = scaled.and_then(|it| it.worked.get(&instance.physical_id));
+            let node = self.nodes.get(&instance.node_id);
+            let said = node.map_or(now, |node| node.last_update);
+            let mut backlog = node.iter().flat_map(|it| &it.backlog);
+            let waits = backlog.any(|it| it.physical_id == instance.physical_id);
+            !waits && worked.is_none_or(|worked| *worked < said)
+        };
+        let replicas = &self.model.vertex(key).replicas;
+        let mut idle: Vec<ReplicaKey> = replicas.iter().copied().filter(is_idle).collect();
+        idle.sort_by_key(|&it| self.model.replica(it).running().is_some());
+        let least = self.copies_of(key).saturating_sub(number);
+        for replica in idle.into_iter().take(number as usize) {
+            if let Some(instance) = self.model.replica(replica).instance
+                && let Some(scaled) = self.scaled.get_mut(&key)
+            {
+                scaled.worked.remove(&instance.physical_id);
+            }
+            self.make_superfluous(replica);
+        }
+        if self.copies_of(key) > least {
+            self.look_at(key, Some(now + AGAIN));
+        }
+        self.touch(key);
+    }
+}

@@ -1,0 +1,208 @@
+//! What is learnt of the silence between events: how long it lasts, and whether it is regular.
+
+/// Idle times in bins that grow by a quarter: from a quarter of a second to seven hours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gaps([u8; BINS]);
+
+const BINS: usize = 46;
+const FIRST: f64 = 0.25;
+const GROWTH: f64 = 1.28;
+/// Gaps that have to be known before they are believed.
+const ENOUGH: u32 = 5;
+
+impl Default for Gaps {
+    fn default() -> Self {
+        Self([0; BINS])
+    }
+}
+
+impl Gaps {
+    /// An event ended a time of so many seconds without work.
+    pub(super) fn add(&mut self, seconds: f64) {
+        if seconds < FIRST {
+            return; // Too short for a stop to be thought of; there are many of them.
+        }
+        let bin = ((seconds / FIRST).max(1.0).ln() / GROWTH.ln()) as usize;
+        let place = bin.min(BINS - 1);
+        if self.0[place] == u8::MAX {
+            self.0.iter_mut().for_each(|count| *count /= 2);
+        }
+        self.0[place] += 1;
+    }
+
+    /// For how many seconds the last copy is best kept without work, if a start when work comes costs as
+    /// much as `start_cost` seconds of an idle copy; at most `longest`.
+    ///
+    /// With few known gaps: as long as a start costs, which is at most twice the best for any arrivals
+    /// (ski rental). Else the time that would have cost least over the known gaps, as the histogram policy
+    /// of "Serverless in the Wild" (Shahrad et al., ATC 2020) learns it per function.
+    pub(super) fn keep(&self, start_cost: f64, longest: f64) -> f64 {
+        let known: u32 = self.0.iter().map(|&count| u32::from(count)).sum();
+        let plain = start_cost.min(longest);
+        if known < ENOUGH {
+            return plain;
+        }
+        // For each upper edge: gaps below it cost their length, longer ones the edge and a start.
+        let (mut below, mut below_cost) = (0, 0.0);
+        let (mut best, mut least) = (0.0, f64::from(known) * start_cost);
+        let mut edge = FIRST;
+        for &count in &self.0 {
+            let upper = edge * GROWTH;
+            below += u32::from(count);
+            below_cost += f64::from(count) * (edge * upper).sqrt();
+            let cost = below_cost + f64::from(known - below) * (upper + start_cost);
+            if upper <= longest && cost < least {
+                (best, least) = (upper, cost);
+            }
+            edge = upper;
+        }
+        best
+    }
+}
+
+/// Trains of events with silence between them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bursts {
+    /// Seconds since the epoch at which the one that runs began; 0: none was seen.
+    began: f64,
+    /// Events of the one that runs.
+    count: u32,
+    /// Events of its first second.
+    first: u32,
+    /// Mean of the events of the first second.
+    batch: f32,
+    /// Mean of the events per second of those that lasted.
+    rate: f32,
+    /// Mean seconds from one begin to the next, and how far it is off.
+    period: f32,
+    jitter: f32,
+    /// Intervals in a row that were about as long as the others.
+    regular: u8,
+}
+
+/// Seconds of silence that part two bursts.
+pub(super) const QUIET: f64 = 5.0;
+/// Regular intervals that are believed.
+const BELIEVED: u8 = 2;
+
+/// When the next burst is expected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Next {
+    /// The earliest moment, in seconds since the epoch.
+    pub(super) from: f64,
+    /// From here on it comes no more.
+    pub(super) until: f64,
+    /// The interval.
+    pub(super) period: f64,
+}
+
+impl Bursts {
+    pub(super) fn arrived(&mut self, count: u32, last: Option<f64>, now: f64) {
+        if last.is_none_or(|last| now - last > QUIET) {
+            if let (Some(last), true) = (last, self.count > 0) {
+                self.close(last, now);
+            }
+            (self.began, self.count, self.first) = (now, 0, 0);
+        }
+        self.count = self.count.saturating_add(count);
+        if now - self.began <= 1.0 {
+            self.first = self.first.saturating_add(count);
+        }
+    }
+
+    fn close(&mut self, last: f64, now: f64) {
+        let follow = |mean: &mut f32, value: f32| {
+            *mean = if *mean == 0.0 {
+                value
+            } else {
+                0.5 * (*mean + value)
+            };
+        };
+        follow(&mut self.batch, self.first as f32);
+        let lasted = last - self.began;
+        if lasted >= 2.0 {
+            follow(&mut self.rate, (f64::from(self.count) / lasted) as f32);
+        }
+        let interval = (now - self.began) as f32;
+        let off = (interval - self.period).abs();
+        if self.period > 0.0 && off < 0.2 * self.period {
+            self.regular = self.regular.saturating_add(1);
+            self.jitter = if self.regular == 1 {
+                off
+            } else {
+                0.7 * self.jitter + 0.3 * off
+            };
+            self.period += 0.3 * (interval - self.period);
+        } else {
+            (self.period, self.jitter, self.regular) = (interval, 0.0, 0);
+        }
+    }
+
+    /// Events of the first second of past bursts.
+    pub(super) fn batch(&self) -> f64 {
+        f64::from(self.batch)
+    }
+
+    /// Events per second of past bursts that lasted.
+    pub(super) fn rate(&self) -> f64 {
+        f64::from(self.rate)
+    }
+
+    /// Seconds since the one that runs began.
+    pub(super) fn age(&self, now: f64) -> f64 {
+        now - self.began
+    }
+
+    /// When the next begins, if they are regular.
+    pub(super) fn next(&self) -> Option<Next> {
+        let (period, jitter) = (f64::from(self.period), f64::from(self.jitter));
+        (self.regular >= BELIEVED).then(|| {
+            let expected = self.began + period;
+            // A moment of its own is never exact: what measures it has a resolution.
+            let margin = 2.0 * jitter + 0.002 * period;
+            Next {
+                from: expected - margin,
+                until: expected + margin + 1.0,
+                period,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_gaps_are_not_believed_and_short_ones_are_bridged() {
+        let mut gaps = Gaps::default();
+        gaps.add(5.0);
+        assert!((gaps.keep(20.0, 60.0) - 20.0).abs() < 1e-9);
+        (0..20).for_each(|_| gaps.add(5.0));
+        let keep = gaps.keep(20.0, 60.0);
+        assert!((5.0..8.0).contains(&keep), "{keep}");
+        (0..200).for_each(|_| gaps.add(1_000.0));
+        assert!(gaps.keep(20.0, 60.0) < 1.0, "long gaps are not bridged");
+    }
+
+    #[test]
+    fn regular_bursts_are_foreseen_and_irregular_ones_are_not() {
+        let check = |gaps: &[f64]| {
+            let (mut bursts, mut now, mut last) = (Bursts::default(), 1_000.0, None);
+            for gap in gaps {
+                bursts.arrived(7, last, now);
+                last = Some(now);
+                now += gap;
+            }
+            (bursts.next(), now, bursts.batch())
+        };
+        let (next, now, batch) = check(&[300.0, 301.0, 300.0, 299.0, 300.0]);
+        let next = next.unwrap();
+        assert!(
+            next.from < now && now < next.until && next.until - next.from < 20.0,
+            "{next:?}"
+        );
+        assert!((batch - 7.0).abs() < 1e-6);
+        assert_eq!(check(&[300.0, 20.0, 600.0, 77.0, 300.0]).0, None);
+    }
+}

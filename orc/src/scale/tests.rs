@@ -1,0 +1,114 @@
+//! The policies as a whole: bounds, calm, and reasons.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn view(ready: u32, queued: u32) -> View {
+    View {
+        ready,
+        starting: 0,
+        busy: ready.min(queued),
+        queued,
+        in_flight: ready.min(queued),
+        room: 64,
+        slots: 1,
+        successor: Successor::Free,
+    }
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_unix(Duration::from_secs_f64(1_000_000.0 + seconds))
+}
+
+proptest! {
+    #[test]
+    fn bounds_are_never_violated(
+        policy in 0..4_usize,
+        least in 0..5_u32,
+        more in 0..10_u32,
+        steps in prop::collection::vec((0.0..20.0_f64, 0..40_u32, 0..30_u32, 0..9_u32, 0..3_u32), 1..60),
+    ) {
+        let settings = Settings {
+            policy: Policy::ALL[policy],
+            min_instances: least,
+            max_instances: (least + more).max(1),
+            ..Settings::default()
+        };
+        let (mut window, mut now) = (Window::default(), 0.0);
+        for (pause, arrivals, queued, ready, room) in steps {
+            now += pause;
+            if arrivals > 0 {
+                window.arrived(arrivals, at(now));
+                window.executed(Duration::from_millis(200));
+                window.expect(arrivals / 2, at(now + 1.0));
+            }
+            let ready = ready.min(settings.max_instances);
+            let now_view = View { room, ..view(ready, queued) };
+            let decision = decide(&settings, &mut window, &now_view, at(now));
+            prop_assert!(decision.copies >= settings.min_instances);
+            prop_assert!(decision.copies <= settings.max_instances);
+            prop_assert!(decision.copies <= (ready + room).max(settings.min_instances));
+            prop_assert!(decision.next.is_none_or(|next| next > at(now)));
+            prop_assert!(!decision.why.to_string().is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_bottleneck_behind_holds_what_stands_before_it() {
+    for policy in [Policy::Queue, Policy::Predictive] {
+        let settings = Settings {
+            policy,
+            ..Settings::default()
+        };
+        let mut window = Window::default();
+        window.arrived(500, at(0.0));
+        window.executed(Duration::from_secs(1));
+        let stuck = View {
+            successor: Successor::Stuck,
+            ..view(2, 500)
+        };
+        let decision = decide(&settings, &mut window, &stuck, at(0.5));
+        assert_eq!(decision.copies, 2, "{}", decision.why);
+        assert_eq!(decision.why.name(), "next_limits");
+    }
+}
+
+#[test]
+fn a_function_at_rest_asks_for_nothing() {
+    for policy in [Policy::Concurrency, Policy::Queue, Policy::Predictive] {
+        let settings = Settings {
+            policy,
+            ..Settings::default()
+        };
+        let mut window = Window::default();
+        let decision = decide(&settings, &mut window, &view(0, 0), at(0.0));
+        assert_eq!((decision.copies, decision.next), (0, None));
+        assert!(!window.is_active());
+        window.arrived(1, at(1.0));
+        assert!(decide(&settings, &mut window, &view(0, 1), at(1.0)).copies >= 1);
+    }
+}
+
+#[test]
+fn an_order_announced_starts_the_function_it_will_need() {
+    let settings = Settings {
+        start_time: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let mut window = Window::default();
+    window.expect(1, at(10.0));
+    let early = decide(&settings, &mut window, &view(0, 0), at(0.0));
+    assert_eq!(early.copies, 0);
+    let next = early.next.unwrap();
+    let then = decide(
+        &settings,
+        &mut window,
+        &view(0, 0),
+        next + Duration::from_millis(1),
+    );
+    assert_eq!(then.copies, 1, "{}", then.why);
+}

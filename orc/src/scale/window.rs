@@ -1,0 +1,398 @@
+//! All signals of one function in bounded memory: what policies decide by.
+//!
+//! What is learnt stays inline, below 256 bytes; what only a function with traffic needs is boxed and
+//! given back when it comes to rest. Nothing keeps samples, every signal costs constant time.
+
+use std::time::Duration;
+
+use edgeless_types::Timestamp;
+
+use super::{
+    View,
+    gaps::{Bursts, Gaps},
+    times::{Day, Quantiles, Seconds, Spread},
+};
+
+/// What the order book says of the tasks of a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Tasks of accepted orders that are still to do, here or on their way here.
+    pub to_do: u32,
+    /// Those that wait here.
+    pub waiting: u32,
+    /// Those that are being done.
+    pub in_flight: u32,
+}
+
+/// The signals of one function.
+#[derive(Clone, Debug, Default)]
+pub struct Window {
+    /// When the last event arrived.
+    last: Option<Timestamp>,
+    /// Since when there is no work.
+    idle: Option<Timestamp>,
+    service: Spread,
+    transfer: Spread,
+    start: Spread,
+    demand: Demand,
+    pub(super) gaps: Gaps,
+    pub(super) bursts: Bursts,
+    day: Day,
+    active: Option<Box<Active>>,
+}
+
+/// What only a function with traffic needs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Active {
+    seconds: Seconds,
+    service: Quantiles,
+    transfer: Quantiles,
+    /// Age in seconds of the oldest event that waits, as last reported.
+    oldest: f32,
+    expected: [Expected; PLACES],
+    pub(super) policy: super::staffing::State,
+}
+
+/// Tasks that are on their way here.
+#[derive(Clone, Copy, Debug, Default)]
+struct Expected {
+    at: f64,
+    tasks: u32,
+}
+
+/// Moments at which tasks are expected; nearer ones are taken together.
+const PLACES: usize = 8;
+/// Seconds after which a task that was expected counts no more.
+const OVERDUE: f64 = 30.0;
+
+impl Window {
+    /// Events arrived.
+    pub fn arrived(&mut self, count: u32, now: Timestamp) {
+        let at = now.as_secs_f64();
+        if let Some(since) = self.idle.take() {
+            self.gaps.add(now.since(since).as_secs_f64());
+        }
+        self.bursts
+            .arrived(count, self.last.map(Timestamp::as_secs_f64), at);
+        self.day.arrived(count, at);
+        self.last = Some(now);
+        let active = self.active.get_or_insert_default();
+        active.seconds.arrived(count, at);
+        active.took(count);
+    }
+
+    /// An event was handled, which took so long without waiting.
+    pub fn executed(&mut self, took: Duration) {
+        let seconds = took.as_secs_f32();
+        self.service.add(seconds);
+        if let Some(active) = &mut self.active {
+            self.service.p95 = active.service.add(seconds);
+        }
+    }
+
+    /// An event took so long from its creation to the start of its handling.
+    pub fn transferred(&mut self, took: Duration) {
+        let seconds = took.as_secs_f32();
+        self.transfer.add(seconds);
+        if let Some(active) = &mut self.active {
+            self.transfer.p95 = active.transfer.add(seconds);
+        }
+    }
+
+    /// A copy became ready so long after the decision to start it.
+    pub fn started(&mut self, took: Duration) {
+        self.start.add(took.as_secs_f32());
+    }
+
+    /// The age of the oldest event that waits.
+    pub fn waits(&mut self, oldest: Duration) {
+        if let Some(active) = &mut self.active {
+            active.oldest = oldest.as_secs_f32();
+        }
+    }
+
+    /// Tasks of an accepted order will arrive here at `at`, or a little later.
+    pub fn expect(&mut self, tasks: u32, at: Timestamp) {
+        let active = self.active.get_or_insert_default();
+        active.expect(tasks, at.as_secs_f64());
+    }
+
+    /// What the order book says now.
+    pub fn demanded(&mut self, demand: Demand) {
+        self.demand = demand;
+    }
+
+    /// What the order book said last.
+    pub fn demand(&self) -> Demand {
+        self.demand
+    }
+
+    /// Levels as they are now; [`super::decide`] calls this itself.
+    pub fn observe(&mut self, view: &View, now: Timestamp) {
+        let level = view.in_flight.saturating_add(view.queued);
+        if level > 0 {
+            self.idle = None;
+        } else if self.idle.is_none() && (view.copies() > 0 || self.last.is_some()) {
+            self.idle = Some(now);
+        }
+        if level > 0 || view.copies() > 0 {
+            self.active.get_or_insert_default();
+        }
+        if let Some(active) = &mut self.active {
+            let at = now.as_secs_f64();
+            active.seconds.level(f64::from(level), at);
+            active.forget(at);
+        }
+    }
+
+    /// Gives back what only a function with traffic needs.
+    pub fn rest(&mut self, _now: Timestamp) {
+        if self.expected_within(f64::INFINITY) == 0 {
+            self.active = None;
+        }
+    }
+
+    /// Whether there is, or was a short while ago, something to do.
+    pub fn is_active(&self) -> bool {
+        self.active.is_some()
+    }
+
+    /// Arrivals per second over the last `window` seconds, up to 60.
+    pub fn rate(&self, window: u32, now: Timestamp) -> f64 {
+        self.of_active(|it| it.seconds.rate(window, now.as_secs_f64()))
+    }
+
+    /// Arrivals in the last `window` seconds, up to 60, with the second that runs.
+    pub fn arrivals(&self, window: u32) -> u32 {
+        self.active
+            .as_ref()
+            .map_or(0, |it| it.seconds.arrivals(window))
+    }
+
+    /// Variance over mean of the arrivals per second; 1 for Poisson arrivals, none as long as too few
+    /// seconds were seen.
+    pub fn peakedness(&self) -> Option<f64> {
+        self.active.as_ref().and_then(|it| it.seconds.peakedness())
+    }
+
+    /// Mean of events handled and waiting over the last `window` seconds, up to 60.
+    pub fn concurrency(&self, window: u32) -> f64 {
+        self.of_active(|it| it.seconds.concurrency(window))
+    }
+
+    /// Mean time in seconds that one event is handled; none before the first.
+    pub fn service(&self) -> Option<f64> {
+        self.service.mean()
+    }
+
+    /// Standard deviation over mean of the execution time; 1 as long as it is not known.
+    pub fn service_variation(&self) -> f64 {
+        self.service.variation().unwrap_or(1.0)
+    }
+
+    /// The 95th percentile of execution time in seconds, to a fifth.
+    pub fn service_p95(&self) -> Option<f64> {
+        self.service.mean().map(|_| f64::from(self.service.p95))
+    }
+
+    /// Mean transfer time in seconds; none before the first.
+    pub fn transfer(&self) -> Option<f64> {
+        self.transfer.mean()
+    }
+
+    /// The 95th percentile of transfer time in seconds, to a fifth.
+    pub fn transfer_p95(&self) -> Option<f64> {
+        self.transfer.mean().map(|_| f64::from(self.transfer.p95))
+    }
+
+    /// Mean time in seconds until a copy is ready; none before the first.
+    pub fn start_time(&self) -> Option<f64> {
+        self.start.mean()
+    }
+
+    /// Age in seconds of the oldest event that waits, as last reported.
+    pub fn oldest(&self) -> f64 {
+        self.of_active(|it| f64::from(it.oldest))
+    }
+
+    /// Seconds without work; none while there is some, or before the first.
+    pub fn idle(&self, now: Timestamp) -> Option<f64> {
+        self.idle.map(|since| now.since(since).as_secs_f64())
+    }
+
+    /// Since when there is no work.
+    pub fn idle_since(&self) -> Option<Timestamp> {
+        self.idle
+    }
+
+    /// A copy was started before its work: its time without work begins now.
+    pub(super) fn restart_idle(&mut self, now: Timestamp) {
+        if self.idle.is_some() {
+            self.idle = Some(now);
+        }
+    }
+
+    /// Tasks of orders that are due until `until` (seconds since the epoch).
+    pub fn expected_within(&self, until: f64) -> u32 {
+        let due = |it: &&Expected| it.at <= until;
+        self.active.as_ref().map_or(0, |active| {
+            let due = active.expected.iter().filter(due);
+            due.fold(0, |sum: u32, it| sum.saturating_add(it.tasks))
+        })
+    }
+
+    /// When the next task of an order is due, in seconds since the epoch.
+    pub fn next_expected(&self) -> Option<f64> {
+        let active = self.active.as_ref()?;
+        let moments = active
+            .expected
+            .iter()
+            .filter(|it| it.tasks > 0)
+            .map(|it| it.at);
+        moments.reduce(f64::min)
+    }
+
+    /// Arrivals per second at this time of day on past days; none before the second day.
+    pub fn usual_rate(&self, at: Timestamp) -> Option<f64> {
+        self.day.rate(at.as_secs_f64())
+    }
+
+    /// What the policies remember; at rest a fresh one.
+    pub(super) fn state(&mut self) -> &mut super::staffing::State {
+        &mut self.active.get_or_insert_default().policy
+    }
+
+    /// Bytes that this window takes, those of its box included.
+    pub fn bytes(&self) -> usize {
+        let boxed = self.active.as_ref().map_or(0, |_| size_of::<Active>());
+        size_of::<Self>() + boxed
+    }
+
+    fn of_active(&self, read: impl FnOnce(&Active) -> f64) -> f64 {
+        self.active.as_deref().map_or(0.0, read)
+    }
+}
+
+impl Active {
+    /// Into a free place, else into the nearest one.
+    fn expect(&mut self, tasks: u32, at: f64) {
+        let distance = |it: &Expected| match it.tasks {
+            // The same moment is better than a free place, a free place better than another moment.
+            0 => 0.05,
+            _ => (it.at - at).abs(),
+        };
+        let nearest = self
+            .expected
+            .iter_mut()
+            .min_by(|a, b| distance(a).total_cmp(&distance(b)));
+        if let Some(place) = nearest {
+            place.at = match place.tasks {
+                0 => at,
+                _ => place.at.min(at),
+            };
+            place.tasks = place.tasks.saturating_add(tasks);
+        }
+    }
+
+    /// Tasks that were expected have arrived: the earliest first.
+    fn took(&mut self, mut count: u32) {
+        while count > 0 {
+            let left = self.expected.iter_mut().filter(|it| it.tasks > 0);
+            let Some(first) = left.min_by(|a, b| a.at.total_cmp(&b.at)) else {
+                return;
+            };
+            let taken = first.tasks.min(count);
+            first.tasks -= taken;
+            count -= taken;
+        }
+    }
+
+    fn forget(&mut self, now: f64) {
+        for place in &mut self.expected {
+            if place.at + OVERDUE < now {
+                place.tasks = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: f64) -> Timestamp {
+        Timestamp::from_unix(Duration::from_secs_f64(1_000_000.0 + seconds))
+    }
+
+    #[test]
+    fn a_window_is_small_and_smaller_at_rest() {
+        let mut window = Window::default();
+        assert!(window.bytes() <= 256, "{} bytes at rest", window.bytes());
+        window.arrived(1, at(0.0));
+        assert!(window.bytes() <= 2048, "{} bytes", window.bytes());
+        window.rest(at(100.0));
+        assert!(!window.is_active());
+    }
+
+    #[test]
+    fn rates_are_those_of_the_last_seconds() {
+        let mut window = Window::default();
+        for step in 0..600 {
+            window.arrived(1, at(f64::from(step) * 0.1));
+        }
+        let now = at(60.0);
+        assert!((window.rate(60, now) - 10.0).abs() < 0.5);
+        assert!((window.rate(5, now) - 10.0).abs() < 1.0);
+        assert!(window.rate(5, at(70.0)) < 0.1, "nothing came since");
+    }
+
+    #[test]
+    fn tasks_on_their_way_count_until_they_arrive_or_are_long_overdue() {
+        let mut window = Window::default();
+        for task in 0..20 {
+            window.expect(1, at(f64::from(task)));
+        }
+        let all = at(100.0).as_secs_f64();
+        assert_eq!(window.expected_within(all), 20);
+        window.arrived(5, at(0.0));
+        assert_eq!(window.expected_within(all), 15);
+        let view = View {
+            ready: 1,
+            starting: 0,
+            busy: 0,
+            queued: 0,
+            in_flight: 0,
+            room: 1,
+            slots: 1,
+            successor: super::super::Successor::Free,
+        };
+        window.observe(&view, at(100.0));
+        assert_eq!(window.expected_within(all), 0);
+    }
+
+    #[test]
+    fn concurrency_is_a_mean_over_time() {
+        let mut window = Window::default();
+        let mut view = View {
+            ready: 4,
+            starting: 0,
+            busy: 4,
+            queued: 2,
+            in_flight: 4,
+            room: 1,
+            slots: 1,
+            successor: super::super::Successor::Free,
+        };
+        window.observe(&view, at(0.0));
+        window.observe(&view, at(3.0));
+        (view.in_flight, view.queued) = (0, 0);
+        window.observe(&view, at(3.0));
+        window.observe(&view, at(6.0));
+        assert!(
+            (window.concurrency(6) - 3.0).abs() < 0.6,
+            "{}",
+            window.concurrency(6)
+        );
+        assert_eq!(window.idle(at(7.0)), Some(4.0));
+    }
+}
