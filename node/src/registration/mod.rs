@@ -28,7 +28,9 @@ use crate::agent::Failure;
 /// Answers are small.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// When something is urgent, updates are at least this far apart.
-const URGENT_INTERVAL: Duration = Duration::from_millis(20);
+const URGENT_INTERVAL: Duration = Duration::from_millis(5);
+/// An answer may take so long at least.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(20);
 /// While the node leaves, it asks this often whether it may.
 const LEAVING_INTERVAL: Duration = Duration::from_millis(200);
 /// A node that leaves gives up on an ε-ORC that fails so many times in a row.
@@ -103,7 +105,7 @@ pub struct AddressError {
 /// The address is none.
 pub fn endpoint(url: &str, pace: Pace) -> Result<Endpoint, AddressError> {
     // An answer that is lost leaves time for another try before the node counts as lost.
-    let timeout = (pace.deadline / 2).clamp(URGENT_INTERVAL, Duration::from_secs(5));
+    let timeout = (pace.deadline / 2).clamp(SHORTEST_TIMEOUT, Duration::from_secs(5));
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|source| AddressError {
         url: url.to_owned(),
         source,

@@ -8,7 +8,7 @@ const BINS: usize = 46;
 const FIRST: f64 = 0.25;
 const GROWTH: f64 = 1.28;
 /// Gaps that have to be known before they are believed.
-const ENOUGH: u32 = 5;
+const ENOUGH: u32 = 20;
 
 impl Default for Gaps {
     fn default() -> Self {
@@ -50,9 +50,13 @@ impl Gaps {
             let upper = edge * GROWTH;
             below += u32::from(count);
             below_cost += f64::from(count) * (edge * upper).sqrt();
-            let cost = below_cost + f64::from(known - below) * (upper + start_cost);
-            if upper <= longest && cost < least {
-                (best, least) = (upper, cost);
+            let kept = upper.min(longest);
+            let cost = below_cost + f64::from(known - below) * (kept + start_cost);
+            if cost < least {
+                (best, least) = (kept, cost);
+            }
+            if upper >= longest {
+                break;
             }
             edge = upper;
         }

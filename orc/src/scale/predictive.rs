@@ -19,7 +19,7 @@ use super::{
 /// The share of a start that is added to the time of handling that is assumed before the first is measured.
 const UNKNOWN_SHARE: f64 = 0.1;
 /// How long one in a hundred may wait if the user says nothing, in times of handling.
-const WAIT: f64 = 1.45;
+const WAIT: f64 = 1.6;
 /// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;
 /// Square roots of the load to spare where starting a copy is hardly felt: the rest starts when it is needed.
@@ -35,6 +35,8 @@ const DRAIN: f64 = 0.2;
 /// A second of waiting costs as much as that many seconds of an idle copy.
 const WAIT_COST: f64 = 60.0;
 
+/// A copy is given up when as many times the load would not need it either.
+const DEAD_BAND: f64 = 1.05;
 /// Standard deviations by which recent arrivals are off before they count as another rate.
 const SURPRISE: f64 = 2.5;
 /// Seconds in which a foreseen batch is to be handled.
@@ -63,7 +65,7 @@ pub(super) fn decide(
 ) -> Decision {
     let known = Known::of(settings, window, view, now);
     let needs = [
-        base(settings, &known),
+        steady(settings, view, &known),
         backlog(settings, window, view, &known),
         burst(settings, window, &known),
         prewarm(window, &known),
@@ -183,7 +185,17 @@ fn rate(window: &Window, start: f64, now: Timestamp) -> (f64, bool) {
     (long * growth, true)
 }
 
-/// Copies for what arrives.
+/// Copies for what arrives; none is given up for a change of the load that may be chance.
+fn steady(settings: &Settings, view: &View, known: &Known) -> Option<Need> {
+    let (copies, why) = base(settings, known)?;
+    if copies >= view.copies() {
+        return Some((copies, why));
+    }
+    let (more, _) = base(settings, &known.with_rate(known.rate * DEAD_BAND))?;
+    Some((copies.max(more.min(view.copies())), why))
+}
+
+/// Copies for a load.
 fn base(settings: &Settings, known: &Known) -> Option<Need> {
     let busy = known.load.busy;
     let by_share = |share: f64| ceil(busy / share / known.slots);
@@ -203,6 +215,15 @@ fn base(settings: &Settings, known: &Known) -> Option<Need> {
 }
 
 impl Known {
+    fn with_rate(&self, rate: f64) -> Self {
+        let busy = rate * self.service;
+        Self {
+            rate,
+            load: Load { busy, ..self.load },
+            ..*self
+        }
+    }
+
     fn why(&self) -> Reason {
         Reason::Load {
             rate: self.rate as f32,
@@ -271,13 +292,7 @@ fn burst(settings: &Settings, window: &Window, known: &Known) -> Option<Need> {
     if !new || rate <= known.rate || known.starts_at_once() {
         return None;
     }
-    let busy = rate * known.service;
-    let again = Known {
-        rate,
-        load: Load { busy, ..known.load },
-        ..*known
-    };
-    base(settings, &again)
+    base(settings, &known.with_rate(rate))
 }
 
 /// Copies for regular arrivals that are near.

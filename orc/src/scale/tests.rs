@@ -112,3 +112,116 @@ fn an_order_announced_starts_the_function_it_will_need() {
     );
     assert_eq!(then.copies, 1, "{}", then.why);
 }
+
+#[test]
+fn tasks_on_their_way_in_the_order_book_start_the_function() {
+    let settings = Settings::default();
+    let mut window = Window::default();
+    window.demanded(Demand {
+        to_do: 3,
+        ..Demand::default()
+    });
+    let first = decide(&settings, &mut window, &view(0, 0), at(0.0));
+    assert!(first.copies >= 1, "{}", first.why);
+    assert_eq!(first.why.name(), "expected");
+    // They never come: what was started for them is stopped, and not started again.
+    let idle = settings.idle_after.as_secs_f64();
+    let (mut running, mut now, mut starts) = (first.copies, 0.0, 0);
+    while now < 3.0 * idle {
+        now += 1.0;
+        let next = decide(&settings, &mut window, &view(running, 0), at(now)).copies;
+        starts += u32::from(next > running);
+        running = next;
+    }
+    assert_eq!((running, starts), (0, 0));
+}
+
+#[test]
+fn the_next_function_hears_when_work_comes() {
+    let settings = Settings {
+        start_time: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let mut window = Window::default();
+    window.executed(Duration::from_secs(1));
+    let leaves =
+        |window: &Window, view: &View, due| leaves(&settings, window, view, at(due), at(0.0));
+    assert_eq!(leaves(&window, &view(0, 0), 0.0), at(3.0));
+    assert_eq!(
+        leaves(&window, &view(0, 0), 5.0),
+        at(6.0),
+        "started meanwhile"
+    );
+    assert_eq!(leaves(&window, &view(1, 0), 0.0), at(1.0));
+    assert_eq!(
+        leaves(&window, &view(2, 4), 0.0),
+        at(3.0),
+        "four wait for two copies"
+    );
+}
+
+#[test]
+fn what_was_started_for_an_order_waits_for_it() {
+    let settings = Settings {
+        start_time: Duration::from_secs(2),
+        ..Settings::default()
+    };
+    let mut window = Window::default();
+    window.arrived(1, at(0.0));
+    decide(&settings, &mut window, &view(1, 1), at(0.0));
+    decide(&settings, &mut window, &view(1, 0), at(1.0));
+    decide(&settings, &mut window, &view(0, 0), at(500.0));
+    window.expect(1, at(512.0));
+    let started = decide(&settings, &mut window, &view(0, 0), at(510.5));
+    assert_eq!(started.copies, 1, "{}", started.why);
+    let ready = decide(&settings, &mut window, &view(1, 0), at(512.5));
+    assert_eq!(ready.copies, 1, "idle since it was started: {}", ready.why);
+}
+
+/// Changes of the number of copies once a second of arrivals at one rate was seen.
+fn changes(policy: Policy, rate: f64, service: f64, start: f64) -> u32 {
+    let settings = Settings {
+        policy,
+        start_time: Duration::from_secs_f64(start),
+        ..Settings::default()
+    };
+    let mut window = Window::default();
+    let load = (rate * service).ceil() as u32;
+    let (mut copies, mut changes, mut next, mut number) = (0, 0, 0.0, 0_u32);
+    while next < 600.0 {
+        while f64::from(number) / rate <= next {
+            window.arrived(1, at(f64::from(number) / rate));
+            window.executed(Duration::from_secs_f64(service));
+            number += 1;
+        }
+        let seen = match copies {
+            0 => view(0, 1),
+            _ => View {
+                busy: load.min(copies),
+                in_flight: load.min(copies),
+                ..view(copies, 0)
+            },
+        };
+        let decision = decide(&settings, &mut window, &seen, at(next));
+        changes += u32::from(next > 1.0 && decision.copies != copies);
+        copies = decision.copies;
+        let asked = decision.next.map(|it| it.since(at(0.0)).as_secs_f64());
+        next = asked.unwrap_or(f64::INFINITY).max(next + 0.01);
+    }
+    changes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn constant_load_leads_to_a_constant_number_after_two_decisions(
+        rate in 1.0..40.0_f64,
+        service in 0.02..1.0_f64,
+        start in 0.02..10.0_f64,
+    ) {
+        for policy in [Policy::Queue, Policy::Predictive] {
+            let changes = changes(policy, rate, service, start);
+            prop_assert!(changes <= 2, "{policy:?} changes {changes} times");
+        }
+    }
+}

@@ -24,6 +24,14 @@ pub struct Demand {
     pub in_flight: u32,
 }
 
+impl Demand {
+    /// Tasks that have not arrived here yet.
+    fn on_their_way(&self) -> u32 {
+        let here = self.waiting.saturating_add(self.in_flight);
+        self.to_do.saturating_sub(here)
+    }
+}
+
 /// The signals of one function.
 #[derive(Clone, Debug, Default)]
 pub struct Window {
@@ -35,6 +43,8 @@ pub struct Window {
     transfer: Spread,
     start: Spread,
     demand: Demand,
+    /// Tasks on their way here that the order book counts more than before, until the next look.
+    announced: u32,
     pub(super) gaps: Gaps,
     pub(super) bursts: Bursts,
     day: Day,
@@ -117,8 +127,13 @@ impl Window {
         active.expect(tasks, at.as_secs_f64());
     }
 
-    /// What the order book says now.
+    /// What the order book says now. Tasks on their way that are new count as expected from now on; who
+    /// knows when they come calls [`Self::expect`] instead.
     pub fn demanded(&mut self, demand: Demand) {
+        let more = demand
+            .on_their_way()
+            .saturating_sub(self.demand.on_their_way());
+        self.announced = self.announced.saturating_add(more);
         self.demand = demand;
     }
 
@@ -137,6 +152,10 @@ impl Window {
         }
         if level > 0 || view.copies() > 0 {
             self.active.get_or_insert_default();
+        }
+        let announced = std::mem::take(&mut self.announced);
+        if announced > 0 {
+            self.expect(announced, now);
         }
         if let Some(active) = &mut self.active {
             let at = now.as_secs_f64();
