@@ -28,6 +28,7 @@ fn every_row_is_exported_with_its_types() {
         ("capabilities", 2),
         ("application_logs", 2),
         ("sample_summaries", 2),
+        ("scaling_decisions", 1),
         // One of five rows has two instances.
         ("mapping_to_instance_id", 6),
     ] {

@@ -141,6 +141,17 @@ fn names_and_ids_that_are_unknown_are_told() {
 }
 
 #[test]
+fn decisions_of_scaling_have_whole_numbers() {
+    let header = "timestamp,logical_id,policy,before,copies,reason\n";
+    let row = |copies: &str| {
+        format!("1700000001.000000000,{FUNCTION},queue,1,{copies},\"10 wait, 2 a second\"\n")
+    };
+    let text = format!("{header}{}{}", row("2"), row("2.5"));
+    let fault = "3: `copies` is not a number: `2.5`";
+    check("scaling_decisions.csv", &text, &[fault], 1);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut text = b"identifier,target,value,timestamp\n".to_vec();

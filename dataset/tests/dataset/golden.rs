@@ -17,7 +17,11 @@ fn compare(file: &Path, text: &str) {
         fs::write(file, text).unwrap();
     }
     let kept = fs::read_to_string(file).unwrap();
-    assert_eq!(text, kept, "{}", file.display());
+    let lines = text.lines().zip(kept.lines()).enumerate();
+    for (number, (found, wanted)) in lines {
+        assert_eq!(found, wanted, "{}:{}", file.display(), number + 1);
+    }
+    assert_eq!(text.len(), kept.len(), "{}", file.display());
 }
 
 fn check(name: &str, code: i32) {

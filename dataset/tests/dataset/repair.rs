@@ -130,7 +130,7 @@ proptest! {
             Just(format!("function_execution_time,{COPY},1,1700000001.5\n").into_bytes()),
             proptest::collection::vec(any::<u8>(), 0..6),
         ], 0..40),
-        table in 0_usize..6,
+        table in 0..edgeless_tables::Table::ALL.len(),
     ) {
         let text = pieces.concat();
         let table = edgeless_tables::Table::ALL[table];
