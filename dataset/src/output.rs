@@ -129,6 +129,12 @@ pub(crate) fn faults(faults: &Faults) -> Value {
     Value::Array(kinds.collect())
 }
 
+/// A JSON document as it is printed: keys in the order of the alphabet, whatever the program was built with.
+pub(crate) fn document(mut document: Value) -> String {
+    document.sort_all_objects();
+    format!("{document:#}\n")
+}
+
 /// Writes to the standard output; a reader that has seen enough is no error.
 ///
 /// # Errors

@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     }
     drop(progress);
     let text = match arguments.json {
-        true => format!("{:#}\n", as_json(&all, &faults)),
+        true => crate::output::document(as_json(&all, &faults)),
         false => as_text(&all),
     };
     print(&text).map_err(CommandError::Output)?;

@@ -116,7 +116,7 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
         }
     }
     let text = match arguments.json {
-        true => format!("{:#}\n", json!(lines)),
+        true => crate::output::document(json!(lines)),
         false => as_text(&lines, Form::choose()),
     };
     print(&text).map_err(CommandError::Output)?;

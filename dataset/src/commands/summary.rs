@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     let text = if arguments.json {
         let mut document = json!(figures);
         document["faults"] = crate::output::faults(&faults);
-        format!("{document:#}\n")
+        crate::output::document(document)
     } else {
         as_text(&figures, Form::choose())
     };
