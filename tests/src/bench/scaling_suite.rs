@@ -62,7 +62,15 @@ async fn from_zero(options: &Options) -> anyhow::Result<[f64; 2]> {
                 .collect::<Vec<_>>(),
         )
     };
-    let (http, url) = (reqwest::Client::new(), &cluster.nodes[0].ingress_url);
+    let placed = cluster.rest.placed(&id).await?;
+    let entry = placed.iter().find(|(name, ..)| name == "entry");
+    let (_, home, _) = entry.context("the entry runs")?;
+    let mut nodes = cluster.nodes.iter();
+    let home = nodes.find(|node| node.node_id == *home);
+    let (http, url) = (
+        reqwest::Client::new(),
+        &home.context("its node")?.ingress_url,
+    );
     let (mut took, mut woken) = (Vec::new(), Vec::new());
     for round in 0..if options.quick { 20 } else { 200 } {
         until("it is switched off", async || {
