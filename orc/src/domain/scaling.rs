@@ -31,6 +31,8 @@ const ASKS_FOR_IT: [&str; 4] = [
 ];
 /// Between two decisions about one function for which nothing new is known.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A policy is not asked again sooner, unless something happens.
+const SOONEST: Duration = Duration::from_millis(20);
 
 /// What is kept of a function that is scaled.
 #[derive(Debug)]
@@ -246,28 +248,30 @@ impl Domain {
         };
         let Decision { copies, why, next } =
             scale::decide(&scaled.settings, &mut scaled.window, &view, now);
+        let model = &self.model;
+        scaled
+            .worked
+            .retain(|it, _| model.replica_of(*it).is_some());
         let policy = scaled.settings.policy.name();
         let before = std::mem::replace(&mut scaled.copies, copies);
-        let next = next.map(|next| next.max(now + AGAIN.mul_f64(0.02)));
+        let next = next.map(|next| next.max(now + SOONEST));
         self.look_at(key, next);
         let there = self.copies_of(key);
-        if copies != before || (copies == 0 && there > 0) || copies > there {
-            let logical_id = self.model.vertex(key).logical_id;
-            if copies != before {
-                let why = why.to_string();
-                tracing::info!(%logical_id, before, copies, why, "copies");
-                self.change(What::Scaling(Box::new(ScalingDecision {
-                    timestamp: now,
-                    logical_id,
-                    policy: policy.to_owned(),
-                    before,
-                    copies,
-                    reason: why,
-                })));
-            }
-            if copies > there {
-                self.scale(logical_id, copies);
-            }
+        let logical_id = self.model.vertex(key).logical_id;
+        if copies != before {
+            let reason = why.to_string();
+            tracing::info!(%logical_id, before, copies, reason, "copies");
+            self.change(What::Scaling(Box::new(ScalingDecision {
+                timestamp: now,
+                logical_id,
+                policy: policy.to_owned(),
+                before,
+                copies,
+                reason,
+            })));
+        }
+        if copies > there {
+            self.scale(logical_id, copies);
         }
         if copies < there {
             self.stop_idle(key, there - copies);
@@ -344,11 +348,6 @@ impl Domain {
         idle.sort_by_key(|&it| self.model.replica(it).running().is_some());
         let least = self.copies_of(key).saturating_sub(number);
         for replica in idle.into_iter().take(number as usize) {
-            if let Some(instance) = self.model.replica(replica).instance
-                && let Some(scaled) = self.scaled.get_mut(&key)
-            {
-                scaled.worked.remove(&instance.physical_id);
-            }
             self.make_superfluous(replica);
         }
         if self.copies_of(key) > least {
