@@ -1,6 +1,7 @@
 //! Load replayed through the scaling policies of ε-ORC in simulated time.
 
 mod compare;
+pub mod daemons;
 mod oracle;
 mod outcome;
 mod recorded;
@@ -9,8 +10,8 @@ mod world;
 pub use compare::{Comparison, FELT, Line, compare};
 pub use oracle::instance_seconds;
 pub use outcome::Outcome;
-pub use recorded::{NothingRecorded, Recorded};
-pub use world::Setup;
+pub use recorded::{NothingRecorded, Recorded, Recording};
+pub use world::{Setup, service as handling};
 
 use crate::synth::Trace;
 

@@ -1,11 +1,14 @@
 //! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Measured, Options, main_suite::nodes, quantile};
+use super::{Measured, Options, main_suite::nodes, quantile, scaling::validation};
 use crate::{
     client::{function, resource},
     cluster::{Cluster, Mirror, Plan},
@@ -31,10 +34,17 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     }
     let results = NAMES.into_iter().zip(found);
     let results = results.filter_map(|(name, values)| Measured::of(SUITE, name, "ms", values));
-    let results: Vec<_> = results.collect();
+    let mut results: Vec<_> = results.collect();
     for Measured { name, value, .. } in &results {
         eprintln!("{name} {value:.2} ms");
     }
+    let mut ratios = BTreeMap::<_, Vec<f64>>::new();
+    validation::validate(options, |name, ratio| {
+        ratios.entry(name).or_default().push(ratio);
+    })
+    .await?;
+    let ratios = ratios.into_iter();
+    results.extend(ratios.filter_map(|(name, all)| Measured::of(SUITE, name, "", all)));
     Ok(results)
 }
 
