@@ -15,7 +15,7 @@ use edgeless_dataset::{
         daemons::{self, Daemons, Entry},
     },
     report::copies,
-    synth::{Pattern, synth},
+    synth::{Pattern, Trace, synth},
 };
 use edgeless_orc::scale::{Policy, Settings};
 use edgeless_tables::Table;
@@ -156,7 +156,7 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
         None => {
             for &pattern in &arguments.synth {
                 let seeds = arguments.seed..arguments.seed.saturating_add(arguments.seeds);
-                let traces = seeds.map(|seed| (seed, synth(pattern, seed, arguments.hours)));
+                let traces = seeds.map(|seed| (seed, arguments.made_up(pattern, seed)));
                 let comparisons = arguments.comparisons(None);
                 let traces: Vec<_> = traces.collect();
                 let each = comparisons.iter();
@@ -207,6 +207,14 @@ fn recorded(
 }
 
 impl Replay {
+    fn made_up(&self, pattern: Pattern, seed: u64) -> Trace {
+        let mut trace = synth(pattern, seed, self.hours);
+        if self.daemons == Some(Entry::Http) {
+            trace.first_only();
+        }
+        trace
+    }
+
     /// What is compared, for each start time.
     fn comparisons(&self, recording: Option<&Recording>) -> Vec<Comparison> {
         let policies = match self.policy.is_empty() {

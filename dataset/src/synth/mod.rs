@@ -6,7 +6,7 @@
 mod mix;
 mod patterns;
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -161,6 +161,18 @@ pub fn synth(pattern: Pattern, seed: u64, hours: f64) -> Trace {
 }
 
 impl Trace {
+    /// Leaves the first function of each contract, as a load that comes through an `http-ingress` passes it.
+    pub fn first_only(&mut self) {
+        let firsts = self.contracts.iter().map(|it| it.chain[0]);
+        let firsts: Vec<usize> = BTreeSet::from_iter(firsts).into_iter().collect();
+        let functions = firsts.iter().map(|it| self.functions[*it].clone());
+        self.functions = functions.collect();
+        for contract in &mut self.contracts {
+            let first = contract.chain[0];
+            contract.chain = vec![firsts.partition_point(|it| *it < first)];
+        }
+    }
+
     /// Writes `t_seconds,contract`.
     ///
     /// # Errors

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use edgeless_orc::domain::Command;
 use edgeless_types::PhysicalId;
+use rand::Rng;
 
 use super::{Entry, Event, FUNCTIONS, Order, Task, URGENT, World, logical_id, service};
 use crate::synth::Trace;
+
+/// As `Retries` of `orders/src/service.rs` has it.
+const FIRST_PAUSE: f64 = 0.1;
+const LONGEST_PAUSE: f64 = 30.0;
 
 impl<'a> World<'a> {
     /// An order arrives.
@@ -101,16 +106,34 @@ impl<'a> World<'a> {
                 copy.inbox.push_back(task);
                 self.next(to);
             }
-            // It has gone since: whoever sent it sends it anew.
+            // It has gone since.
             None => {
-                let function = self.function_now(task.order);
-                self.homeless[function].push(task.order);
+                let step = self.orders[task.order].step;
+                self.fail(self.chain(task.order)[step], task.order);
             }
         }
     }
 
-    fn function_now(&self, order: usize) -> usize {
-        self.chain(order)[self.orders[order].step]
+    /// A task has failed: it is tried again, after the pause that services have by default, doubled each time. (Who
+    /// calls over HTTP would get an error instead; it is taken to try again as well.)
+    pub(super) fn fail(&mut self, function: usize, order: usize) {
+        let it = &mut self.orders[order];
+        let pause = FIRST_PAUSE * 2.0_f64.powi(it.failed);
+        it.failed += 1;
+        let pause = pause.min(LONGEST_PAUSE) * self.rng.random_range(0.5..1.0);
+        self.services[function].failed();
+        self.push(pause, Event::Again { order });
+    }
+
+    pub(super) fn again(&mut self, order: usize) {
+        let function = self.chain(order)[self.orders[order].step];
+        match self.daemons.entry {
+            Entry::Http => self.send(function, order),
+            Entry::Orders => {
+                self.services[function].queue(order);
+                self.hand_out(function);
+            }
+        }
     }
 
     /// A copy takes the next task, if it has none.
@@ -145,6 +168,7 @@ impl<'a> World<'a> {
         let order = &mut self.orders[task.order];
         order.handled += self.now - began;
         order.step += 1;
+        order.failed = 0;
         self.outcome.work += self.now - began;
         let (handed, step) = (order.handed, order.step);
         let next = self.chain(task.order).get(step).copied();

@@ -110,6 +110,10 @@ enum Event {
     Step { node: usize, step: Box<Step> },
     Ready { physical_id: PhysicalId },
     Done { physical_id: PhysicalId },
+    /// It had long enough to drain.
+    Cut { physical_id: PhysicalId },
+    /// A task that failed is tried again.
+    Again { order: usize },
 }
 
 #[derive(Clone, Copy, Default)]
@@ -119,6 +123,8 @@ struct Order {
     handled: f64,
     /// When its task was handed out.
     handed: f64,
+    /// How often its task has failed.
+    failed: i32,
 }
 
 struct World<'a> {
@@ -340,6 +346,8 @@ impl<'a> World<'a> {
             Event::Step { node, step } => self.on_step(node, *step),
             Event::Ready { physical_id } => self.ready(physical_id),
             Event::Done { physical_id } => self.done(physical_id),
+            Event::Cut { physical_id } => self.cut(physical_id),
+            Event::Again { order } => self.again(order),
         }
     }
 }

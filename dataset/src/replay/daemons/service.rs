@@ -44,6 +44,11 @@ impl Service {
         self.to_do = self.to_do.saturating_sub(1);
     }
 
+    /// A task has come back, and is tried again later.
+    pub(super) fn failed(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// What is told to ε-ORC.
     pub(super) fn demand(&self) -> OrderDemand {
         OrderDemand {

@@ -117,7 +117,9 @@ impl World<'_> {
                     }
                 }
             }
-            Step::Stop { physical_id, .. } => self.stop(node, physical_id),
+            Step::Stop {
+                physical_id, drain, ..
+            } => self.stop(node, physical_id, drain.as_secs_f64()),
             Step::Patch {
                 physical_id,
                 outputs,
@@ -142,9 +144,10 @@ impl World<'_> {
         self.done_with(node, StepKey::Start(physical_id));
     }
 
-    fn stop(&mut self, node: usize, physical_id: PhysicalId) {
+    fn stop(&mut self, node: usize, physical_id: PhysicalId, drain: f64) {
         if let Some(copy) = self.copies.get_mut(&physical_id) {
             copy.stops = true;
+            self.push(drain, Event::Cut { physical_id });
             return self.end_if_idle(physical_id);
         }
         self.starting.remove(&physical_id);
@@ -154,6 +157,18 @@ impl World<'_> {
             }
         }
         self.done_with(node, StepKey::Stop(physical_id));
+    }
+
+    /// A copy that had long enough to drain ends: what it has not handled fails.
+    pub(super) fn cut(&mut self, physical_id: PhysicalId) {
+        let Some(copy) = self.copies.remove(&physical_id) else {
+            return; // It has ended before.
+        };
+        let tasks = copy.current.into_iter().map(|(task, _)| task);
+        for task in tasks.chain(copy.inbox) {
+            self.fail(copy.function, task.order);
+        }
+        self.done_with(copy.node, StepKey::Stop(physical_id));
     }
 
     /// A copy that is to stop does, when it has nothing left to do.

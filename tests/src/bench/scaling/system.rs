@@ -34,7 +34,7 @@ pub(super) const NODES: usize = 3;
 /// More than enough, so that there is one on each node.
 const EGRESSES: usize = 16;
 /// Longer than any order takes.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(10);
 /// Before the load begins, everything has been there for so long.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -90,14 +90,15 @@ impl System {
         let (status, body) = system.rest().send(Method::PUT, &path, code).await?;
         anyhow::ensure!(status.is_success(), "{path}: {status} {body}");
         let egresses = system.egresses().await?;
-        let payload = system.init_payload(&egresses, start_time, entry);
+        let payload = |step| system.init_payload(&egresses, step, start_time, entry);
+        let payloads: Vec<_> = (0..trace.functions.len()).map(payload).collect();
         match entry {
             Entry::Orders => {
-                for function in &trace.functions {
-                    system.serve(&function.name, settings, &payload).await?;
+                for (function, payload) in trace.functions.iter().zip(&payloads) {
+                    system.serve(&function.name, settings, payload).await?;
                 }
             }
-            Entry::Http => system.enter(settings, &payload).await?,
+            Entry::Http => system.enter(settings, &payloads[0]).await?,
         }
         tokio::time::sleep(SETTLED).await;
         Ok(system)
@@ -127,12 +128,13 @@ impl System {
     fn init_payload(
         &self,
         egresses: &BTreeMap<String, String>,
+        step: usize,
         start_time: Duration,
         entry: Entry,
     ) -> String {
         let mut payload = match entry {
-            Entry::Orders => "o".to_owned(),
-            Entry::Http => "h".to_owned(),
+            Entry::Orders => format!("o{step}"),
+            Entry::Http => format!("h{step}"),
         };
         for (node, physical_id) in egresses {
             payload += &[node, physical_id].map(|it| it.replace('-', "")).concat();
@@ -191,7 +193,7 @@ impl System {
             "idle_after": format!("{}ms", settings.idle_after.as_millis()),
             "init-payload": payload,
         });
-        let entry = json!({"host": "*", "timeout": "60s"});
+        let entry = json!({"host": "*", "timeout": "10min"});
         let document = json!({
             "functions": [crate::client::function("a", CLASS, &json!({}), &annotations)],
             "resources": [resource("entry", "http-ingress", &json!({"new_request": "a"}), &entry)],
@@ -254,7 +256,7 @@ impl System {
                 host: self.waits.address.to_string(),
             },
             None => Orders::Book {
-                url: format!("{}/api/v1/orders?wait=100s", self.rest().url),
+                url: format!("{}/api/v1/orders?wait=10min", self.rest().url),
                 request: self.request("/"),
                 tasks,
             },
@@ -321,13 +323,13 @@ impl Orders {
                 tasks,
             } => {
                 let mut request = request.clone();
-                request["path"] = Value::from(format!("/{number}"));
+                request["path"] = Value::from(format!("/~/{number}"));
                 let order = json!({"input": request, "tasks": tasks});
                 let sent = http.post(url).header("content-type", "application/json");
                 sent.body(order.to_string()).send()
             }
             Self::Http { url, host } => {
-                let url = format!("{url}/{number}");
+                let url = format!("{url}/0/{number}");
                 http.get(url).header("host", host).send()
             }
         };

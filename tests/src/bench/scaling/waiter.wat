@@ -2,7 +2,7 @@
 ;; node with what it is given, as it is.
 ;;
 ;; `init-payload`: `o` answers with what came in (tasks of orders), `h` with the response (requests of `http-ingress`);
-;; then for each node its id and that of the instance there, 32 hexadecimal digits each; then, where its start is to
+;; then a character that takes the place of the first `~` of what is given in the request; then for each node its id and that of the instance there, 32 hexadecimal digits each; then, where its start is to
 ;; take a while, `;` and the request to be made at the start.
 (module
   (import "env" "call_raw_asm" (func $call_raw (param i32 i32 i32 i32 i32 i32) (result i32)))
@@ -11,6 +11,7 @@
   ;; 0: the own node, 16: the own id; 32: the node and id that are called; 64: where an answer is, 68: how long it is.
   (global $heap (mut i32) (i32.const 1024))
   (global $kind (mut i32) (i32.const 0))
+  (global $step (mut i32) (i32.const 0))
 
   (func $nibble (param $c i32) (result i32)
     (if (result i32) (i32.lt_u (local.get $c) (i32.const 58))
@@ -43,7 +44,8 @@
     (local.set $end (i32.add (local.get $at) (local.get $length)))
     (call $slf (i32.const 0) (i32.const 16))
     (global.set $kind (i32.load8_u (local.get $at)))
-    (local.set $at (i32.add (local.get $at) (i32.const 1)))
+    (global.set $step (i32.load8_u (i32.add (local.get $at) (i32.const 1))))
+    (local.set $at (i32.add (local.get $at) (i32.const 2)))
     (loop $next
       ;; Nobody is called on this node.
       (if (i32.gt_u (i32.add (local.get $at) (i32.const 64)) (local.get $end)) (then unreachable))
@@ -61,12 +63,31 @@
       (if (i32.ne (call $ask (local.get $at) (i32.sub (local.get $end) (local.get $at))) (i32.const 1))
         (then unreachable))))
 
+  ;; Where the first `~` is; the end where there is none.
+  (func $mark (param $at i32) (param $length i32) (result i32)
+    (local $end i32)
+    (local.set $end (i32.add (local.get $at) (local.get $length)))
+    (block $done
+      (loop $next
+        (br_if $done (i32.ge_u (local.get $at) (local.get $end)))
+        (br_if $done (i32.eq (i32.load8_u (local.get $at)) (i32.const 126)))
+        (local.set $at (i32.add (local.get $at) (i32.const 1)))
+        (br $next)))
+    (local.get $at))
+
   (func (export "handle_cast_asm") (param i32 i32 i32 i32))
 
   (func (export "handle_call_asm")
     (param i32 i32) (param $payload i32) (param $length i32) (param $out i32) (param $out_length i32) (result i32)
+    (local $mark i32)
+    (local $is_marked i32)
+    (local.set $mark (call $mark (local.get $payload) (local.get $length)))
+    (local.set $is_marked
+      (i32.lt_u (local.get $mark) (i32.add (local.get $payload) (local.get $length))))
+    (if (local.get $is_marked) (then (i32.store8 (local.get $mark) (global.get $step))))
     (if (i32.ne (call $ask (local.get $payload) (local.get $length)) (i32.const 1))
       (then (return (i32.const 2))))
+    (if (local.get $is_marked) (then (i32.store8 (local.get $mark) (i32.const 126))))
     (if (i32.eq (global.get $kind) (i32.const 104))
       (then
         (local.set $payload (i32.load (i32.const 64)))

@@ -1,14 +1,8 @@
 //! A server whose answers take as long as handling is to take, so that handling needs no processor.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::Context;
 use edgeless_dataset::{replay::handling, synth::Trace};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -33,23 +27,15 @@ struct Times {
     trace: Trace,
     seed: u64,
     start: Duration,
-    /// The next step of each order.
-    steps: Vec<AtomicUsize>,
 }
 
 impl Waits {
-    /// Answers a request of `/17` after the handling time of order 17 at its first function, the next one after
-    /// that at its second, and [`START`] after `start`.
+    /// Answers a request of `/1/17` after the handling time of order 17 at its second function, and [`START`] after
+    /// `start`.
     pub(super) async fn start(trace: Trace, seed: u64, start: Duration) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let steps = trace.arrivals.iter().map(|_| AtomicUsize::new(0));
-        let times = Arc::new(Times {
-            steps: steps.collect(),
-            trace,
-            seed,
-            start,
-        });
+        let times = Arc::new(Times { trace, seed, start });
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -95,15 +81,13 @@ impl Times {
         if path == START {
             return Ok(self.start);
         }
-        let order: usize = path.trim_start_matches('/').parse()?;
-        let steps = self.steps.get(order);
-        let step = steps.map(|it| it.fetch_add(1, Relaxed));
-        let chain = |order: usize| {
-            let contract = self.trace.arrivals[order].contract;
-            &self.trace.contracts[contract].chain
-        };
-        let step = step.filter(|step| *step < chain(order).len());
-        let step = step.ok_or_else(|| anyhow::anyhow!("`{path}` was asked for too often"))?;
+        let numbers = path.trim_start_matches('/').split_once('/');
+        let (step, order) = numbers.with_context(|| format!("`{path}` is no step and order"))?;
+        let (step, order): (usize, usize) = (step.parse()?, order.parse()?);
+        let arrival = self.trace.arrivals.get(order);
+        let chain = arrival.map(|it| &self.trace.contracts[it.contract].chain);
+        let is_known = chain.is_some_and(|it| step < it.len());
+        anyhow::ensure!(is_known, "`{path}` is no step of an order");
         Ok(Duration::from_secs_f64(handling(
             &self.trace,
             self.seed,
