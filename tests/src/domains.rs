@@ -72,7 +72,8 @@ impl Domain {
         };
         let orc = daemon(around, "edgeless_orc_d", "orchestrator", &text)?;
         let nodes = plans.iter().enumerate();
-        let nodes = nodes.map(|(index, plan)| start_node(around, index, plan, &register, Announced::default()));
+        let nodes = nodes
+            .map(|(index, plan)| start_node(around, index, plan, &register, Announced::default()));
         Ok(Self {
             orc,
             orchestrator_url,

@@ -81,7 +81,9 @@ async fn flows(cluster: &Cluster, id: &str) {
 
 async fn put(cluster: &Cluster, id: &str, document: &Value) {
     let path = format!("/api/v1/workflows/{id}");
-    let sent = cluster.rest.send(reqwest::Method::PUT, &path, document.to_string());
+    let sent = cluster
+        .rest
+        .send(reqwest::Method::PUT, &path, document.to_string());
     let (status, body) = sent.await.unwrap();
     assert!(status.is_success(), "{status} {body}");
 }
@@ -101,7 +103,14 @@ async fn a_slow_function_is_named_wherever_it_is_in_the_line() {
         until("proxy_cli tells it", async || {
             let shown = tokio::process::Command::new(binary("proxy_cli")?)
                 .env_clear()
-                .args(["--redis-url", &cluster.redis_url, "--json", "top", "--once", "workflow"])
+                .args([
+                    "--redis-url",
+                    &cluster.redis_url,
+                    "--json",
+                    "top",
+                    "--once",
+                    "workflow",
+                ])
                 .output();
             let rows: Value = serde_json::from_slice(&shown.await?.stdout)?;
             let row = &rows[0];
@@ -127,11 +136,18 @@ async fn a_slow_link_is_named_and_so_is_a_function_for_which_no_node_has_room() 
     let link = cluster.add_node_behind_link(&far).await.unwrap();
     cluster.all_registered(4).await.unwrap();
     let zones = ["functions", "far"];
-    let id = cluster.rest.start(&line([LITTLE, LITTLE], zones, &json!({}))).await.unwrap();
+    let id = cluster
+        .rest
+        .start(&line([LITTLE, LITTLE], zones, &json!({})))
+        .await
+        .unwrap();
     flows(&cluster, &id).await;
     link.slow(Duration::from_millis(60));
     let found = named(&cluster, &id, "b", &["transfer"], false).await;
-    assert!(found["action"].as_str().unwrap().contains("nearer"), "{found}");
+    assert!(
+        found["action"].as_str().unwrap().contains("nearer"),
+        "{found}"
+    );
     link.slow(Duration::ZERO);
     flows(&cluster, &id).await;
     // Each node has room for one copy: all of its processors.
@@ -139,7 +155,11 @@ async fn a_slow_link_is_named_and_so_is_a_function_for_which_no_node_has_room() 
     let whole = json!({"cpu_millis": (1000 * cores).to_string(), "max_instances": "4"});
     let full = line([MUCH, LITTLE], ["functions", "far"], &whole);
     let path = format!("/api/v1/workflows/{id}");
-    let (status, _) = cluster.rest.send(reqwest::Method::DELETE, &path, "").await.unwrap();
+    let (status, _) = cluster
+        .rest
+        .send(reqwest::Method::DELETE, &path, "")
+        .await
+        .unwrap();
     assert!(status.is_success());
     let id = cluster.rest.start(&full).await.unwrap();
     let found = until("nodes are full", async || {
@@ -147,16 +167,30 @@ async fn a_slow_link_is_named_and_so_is_a_function_for_which_no_node_has_room() 
         Ok((found["held"] == "no_room").then_some(found))
     });
     let found = found.await.unwrap();
-    assert_eq!((&found["name"], &found["limits"]), (&json!("a"), &json!(true)), "{found}");
-    assert!(found["action"].as_str().unwrap().contains("cpu_millis"), "{found}");
-    let placed = cluster.rest.placed(&id).await.unwrap();
-    assert_eq!(placed.iter().filter(|it| it.0 == "a").count(), 2);
+    assert_eq!(
+        (&found["name"], &found["limits"]),
+        (&json!("a"), &json!(true)),
+        "{found}"
+    );
+    assert!(
+        found["action"].as_str().unwrap().contains("cpu_millis"),
+        "{found}"
+    );
+    until("it has a copy on each node", async || {
+        let placed = cluster.rest.placed(&id).await?;
+        Ok((placed.iter().filter(|it| it.0 == "a").count() == 2).then_some(()))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_cannot_be_explained() {
     let cluster = Cluster::start(plan(0, Mirror::Without)).await.unwrap();
-    for (id, status) in [("nonsense", 400), ("00000000-0000-4000-8000-000000000000", 404)] {
+    for (id, status) in [
+        ("nonsense", 400),
+        ("00000000-0000-4000-8000-000000000000", 404),
+    ] {
         let path = format!("/api/v1/workflows/{id}/explain");
         let sent = cluster.rest.send(reqwest::Method::GET, &path, "").await;
         let (answered, body) = sent.unwrap();

@@ -91,7 +91,13 @@ impl System {
                 refresh_interval: Duration::from_secs(1),
                 shards: 1,
             };
-            nodes.push(start_node(around, index, &plan, &register, Announced::default())?);
+            nodes.push(start_node(
+                around,
+                index,
+                &plan,
+                &register,
+                Announced::default(),
+            )?);
         }
         let system = Self {
             con,
