@@ -106,14 +106,28 @@ pub fn bill(copies: &[(f64, u32)], lasts: f64) -> f64 {
 enum Event {
     Tick,
     Tell,
-    Refresh { node: usize, turn: u64 },
-    Step { node: usize, step: Box<Step> },
-    Ready { physical_id: PhysicalId },
-    Done { physical_id: PhysicalId },
+    Refresh {
+        node: usize,
+        turn: u64,
+    },
+    Step {
+        node: usize,
+        step: Box<Step>,
+    },
+    Ready {
+        physical_id: PhysicalId,
+    },
+    Done {
+        physical_id: PhysicalId,
+    },
     /// It had long enough to drain.
-    Cut { physical_id: PhysicalId },
+    Cut {
+        physical_id: PhysicalId,
+    },
     /// A task that failed is tried again.
-    Again { order: usize },
+    Again {
+        order: usize,
+    },
 }
 
 #[derive(Clone, Copy, Default)]

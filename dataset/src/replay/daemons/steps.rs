@@ -78,6 +78,7 @@ impl World<'_> {
             | What::Dependencies(..)
             | What::DependenciesGone(_)
             | What::Samples(..)
+            | What::Bottleneck(..)
             | What::Intent(_) => {}
         }
     }

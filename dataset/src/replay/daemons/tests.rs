@@ -99,7 +99,7 @@ fn copies_follow_the_load_and_go_when_it_is_over() {
 fn what_waits_for_a_function_without_copies_starts_one() {
     let mut trace = evenly(1, 30.0);
     // The copy with which it begins is gone by then.
-    trace.arrivals[0].at = 30.0;
+    (trace.arrivals[0].at, trace.lasts) = (30.0, 150.0);
     let setup = setup(Policy::Predictive, 0);
     let run = run(&trace, setup, daemons(Entry::Http, 1));
     let wait = run.outcome.wait(1.0);
