@@ -49,7 +49,8 @@ pub(crate) struct Replay {
     /// Time until a copy is ready, such as 20ms or 2s; several are several blocks. 2s, or as recorded, if it is not said
     #[arg(long, value_parser = time)]
     start_time: Vec<Duration>,
-    /// Functions of the dataset that orders pass one after the other: their ids, separated by commas
+    /// Functions of the dataset that orders pass one after the other: their ids, separated by commas; then others are
+    /// left out
     #[arg(long, value_name = "ID,ID", value_parser = chain, conflicts_with = "synth")]
     chain: Vec<Chain>,
     /// As the daemons carry it, which learn of the load a while later, instead of at once

@@ -4,7 +4,10 @@
 //! say which function comes next: a function is a contract of its own, unless it is in a chain that is named. What an
 //! order waited in ε-CON before its first task was handed out is in no dataset.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use edgeless_types::{LogicalId, NodeId, PhysicalId, Sample, SampleKind, Timestamp};
 use rustc_hash::FxHashMap;
@@ -17,6 +20,8 @@ use crate::{
 
 /// Events that are kept; the others are counted.
 const MOST_EVENTS: usize = 20_000_000;
+/// Events of one instance of which the end is not read yet.
+const MOST_BEGUN: usize = 65_536;
 /// A copy that comes so long after the decision to start it, in nanoseconds, is not its outcome.
 const LONGEST_START: u64 = 120_000_000_000;
 
@@ -25,8 +30,8 @@ const LONGEST_START: u64 = 120_000_000_000;
 pub struct Recorded {
     chains: Vec<Vec<LogicalId>>,
     functions: BTreeMap<PhysicalId, LogicalId>,
-    /// The last event of each instance that has begun, and when it was created.
-    begun: FxHashMap<PhysicalId, (Timestamp, Timestamp)>,
+    /// Events of each instance that have begun, and when they were created: rows of one kind come together.
+    begun: FxHashMap<PhysicalId, VecDeque<(Timestamp, Timestamp)>>,
     events: BTreeMap<LogicalId, Vec<Event>>,
     count: usize,
     /// From when on each vertex had how many copies.
@@ -79,7 +84,7 @@ pub struct Recording {
 }
 
 impl Recorded {
-    /// With functions that orders pass one after the other.
+    /// With functions that orders pass one after the other; if there are such, others are left out.
     pub fn with_chains(chains: Vec<Vec<LogicalId>>) -> Self {
         Self {
             chains,
@@ -126,14 +131,18 @@ impl Recorded {
         let took = Duration::from_nanos(sample.nanos);
         match sample.kind {
             SampleKind::FunctionTransferTime => {
-                let begun = (sample.timestamp, sample.timestamp - took);
-                if self.begun.insert(sample.physical_id, begun).is_some() {
+                let begun = self.begun.entry(sample.physical_id).or_default();
+                if begun.len() == MOST_BEGUN {
+                    begun.pop_front();
                     self.unknown += 1;
                 }
+                begun.push_back((sample.timestamp, sample.timestamp - took));
             }
             SampleKind::FunctionExecutionTime => {
-                let begun = self.begun.remove(&sample.physical_id);
-                let Some((_, created)) = begun.filter(|it| it.0 == sample.timestamp - took) else {
+                let begun = self.begun.entry(sample.physical_id).or_default();
+                let began = sample.timestamp - took;
+                let place = begun.iter().position(|it| it.0 == began);
+                let Some((_, created)) = place.and_then(|place| begun.remove(place)) else {
                     self.unknown += 1;
                     return;
                 };
@@ -202,6 +211,11 @@ impl Recorded {
     /// All orders by time. The n-th end of a function in a chain gave rise to the n-th arrival at the next.
     fn orders(&mut self) -> Result<Vec<Order>, NothingRecorded> {
         let mut orders = Vec::with_capacity(self.count);
+        if !self.chains.is_empty() {
+            let chains = &self.chains;
+            let is_passed = |it: &LogicalId| chains.iter().any(|chain| chain.contains(it));
+            self.events.retain(|logical_id, _| is_passed(logical_id));
+        }
         for chain in std::mem::take(&mut self.chains) {
             let mut ended: Vec<Order> = Vec::new();
             for (step, logical_id) in chain.into_iter().enumerate() {
@@ -423,11 +437,16 @@ mod tests {
                 reason: String::new(),
             }),
         ];
-        // The second order is at the second function before the first.
-        rows.extend(event(11, [0.0, 0.0, 3.0]));
-        rows.extend(event(21, [4.0, 5.0, 8.0]));
-        rows.extend(event(11, [1.0, 3.0, 4.0]));
-        rows.extend(event(22, [3.0, 4.0, 5.0]));
+        let events = [
+            event(11, [0.0, 0.0, 3.0]),
+            event(21, [4.0, 5.0, 8.0]),
+            event(11, [1.0, 3.0, 4.0]),
+            event(22, [3.0, 4.0, 5.0]),
+        ];
+        // As nodes report them: first all of one kind.
+        let (begins, ends): (Vec<_>, Vec<_>) = events.into_iter().map(<(Row, Row)>::from).unzip();
+        rows.extend(begins);
+        rows.extend(ends);
         rows
     }
 
