@@ -101,7 +101,12 @@ fn what_waits_for_a_function_without_copies_starts_one() {
     // The copy with which it begins is gone by then.
     (trace.arrivals[0].at, trace.lasts) = (30.0, 150.0);
     let setup = setup(Policy::Predictive, 0);
-    let run = run(&trace, setup, daemons(Entry::Http, 1));
+    // Nodes say at once that something waits, not with the next refresh.
+    let daemons = Daemons {
+        refresh: Duration::from_secs(10),
+        ..daemons(Entry::Http, 1)
+    };
+    let run = run(&trace, setup, daemons);
     let wait = run.outcome.wait(1.0);
     // The start alone takes 400 to 600 ms.
     assert!((0.4..0.7).contains(&wait), "{wait}");
