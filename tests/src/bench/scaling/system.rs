@@ -35,6 +35,8 @@ pub(super) const NODES: usize = 3;
 const EGRESSES: usize = 16;
 /// Longer than any order takes.
 const LONGEST: Duration = Duration::from_mins(10);
+/// Until a request that failed is sent again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Before the load begins, everything has been there for so long.
 const SETTLED: Duration = Duration::from_secs(5);
 
@@ -44,6 +46,8 @@ pub(super) struct Seen {
     pub(super) waits: Vec<f64>,
     /// For each function: from when on, in seconds since the begin of the load, it had how many copies.
     pub(super) copies: Vec<Vec<(f64, u32)>>,
+    /// Requests over HTTP that were answered with 502, and sent again.
+    pub(super) failed: u64,
 }
 
 /// The cluster with the functions of a trace.
@@ -231,13 +235,14 @@ impl System {
             let orders = Arc::clone(&orders);
             let http = self.http.clone();
             running.spawn(async move {
-                orders.send(&http, number).await?;
-                anyhow::Ok((number, due.elapsed().as_secs_f64()))
+                let failed = orders.send(&http, number).await?;
+                anyhow::Ok((number, due.elapsed().as_secs_f64(), failed))
             });
         }
-        let mut waits = vec![0.0; trace.arrivals.len()];
+        let (mut waits, mut failed) = (vec![0.0; trace.arrivals.len()], 0);
         while let Some(ended) = running.join_next().await {
-            let (number, took) = ended??;
+            let (number, took, times) = ended??;
+            failed += times;
             let steps = 0..self.functions.len();
             let handled: f64 = steps.map(|step| handling(trace, seed, number, step)).sum();
             waits[number] = took - handled;
@@ -245,7 +250,11 @@ impl System {
         let end = begun + Duration::from_secs_f64(trace.lasts);
         tokio::time::sleep_until(end).await;
         let copies = self.copies(wall)?;
-        Ok(Seen { waits, copies })
+        Ok(Seen {
+            waits,
+            copies,
+            failed,
+        })
     }
 
     fn orders(&self, trace: &Trace) -> Orders {
@@ -316,8 +325,25 @@ enum Orders {
 }
 
 impl Orders {
-    async fn send(&self, http: &reqwest::Client, number: usize) -> anyhow::Result<()> {
-        let sent = match self {
+    /// Sends an order until it is done; how often it failed.
+    async fn send(&self, http: &reqwest::Client, number: usize) -> anyhow::Result<u64> {
+        let mut failed = 0;
+        loop {
+            let answer = self.request(http, number).send().await?;
+            let status = answer.status();
+            if status == StatusCode::BAD_GATEWAY {
+                failed += 1;
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
+            let body = answer.text().await?;
+            anyhow::ensure!(status == StatusCode::OK, "order {number}: {status} {body}");
+            return Ok(failed);
+        }
+    }
+
+    fn request(&self, http: &reqwest::Client, number: usize) -> reqwest::RequestBuilder {
+        match self {
             Self::Book {
                 url,
                 request,
@@ -327,17 +353,12 @@ impl Orders {
                 request["path"] = Value::from(format!("/~/{number}"));
                 let order = json!({"input": request, "tasks": tasks});
                 let sent = http.post(url).header("content-type", "application/json");
-                sent.body(order.to_string()).send()
+                sent.body(order.to_string())
             }
             Self::Http { url, host } => {
                 let url = format!("{url}/0/{number}");
-                http.get(url).header("host", host).send()
+                http.get(url).header("host", host)
             }
-        };
-        let answer = sent.await?;
-        let status = answer.status();
-        let body = answer.text().await?;
-        anyhow::ensure!(status == StatusCode::OK, "order {number}: {status} {body}");
-        Ok(())
+        }
     }
 }

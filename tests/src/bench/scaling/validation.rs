@@ -145,7 +145,7 @@ impl Load {
         let (bill, bills) = median(|it| it.bill);
         eprintln!(
             "{name} seed {seed}: {} orders; p50 {:.3} s real, {p50:.3} s replayed; p99 {:.3} s real, {p99:.3} s \
-             ({:.3} to {:.3}) replayed; instance-seconds {:.0} real, {bill:.0} ({:.0} to {:.0}) replayed",
+             ({:.3} to {:.3}) replayed; instance-seconds {:.0} real, {bill:.0} ({:.0} to {:.0}) replayed; {} tries failed",
             trace.arrivals.len(),
             real.p50,
             real.p99,
@@ -154,6 +154,7 @@ impl Load {
             real.bill,
             bills[0],
             bills[bills.len() - 1],
+            seen.failed,
         );
         Ok([real.p99 / p99, real.bill / bill])
     }
