@@ -59,7 +59,8 @@ pub const fn tolerated_disorder(table: Table) -> Duration {
         | Table::Capabilities
         | Table::MappingToInstanceId
         | Table::SampleSummaries
-        | Table::ScalingDecisions => Duration::from_secs(1),
+        | Table::ScalingDecisions
+        | Table::Vertices => Duration::from_secs(1),
         Table::PerformanceSamples | Table::ApplicationLogs => Duration::from_secs(300),
     }
 }

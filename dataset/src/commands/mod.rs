@@ -3,6 +3,7 @@
 pub(crate) mod check;
 #[cfg(feature = "parquet")]
 pub(crate) mod export;
+pub(crate) mod fit;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod summary;
@@ -47,6 +48,9 @@ pub(crate) enum CommandError {
     /// The page cannot be made.
     #[error(transparent)]
     Report(#[from] edgeless_dataset::report::ReportError),
+    /// There is nothing to learn from.
+    #[error(transparent)]
+    Fit(#[from] edgeless_dataset::fit::NothingToFit),
     /// There is nothing to replay.
     #[error(transparent)]
     Replay(#[from] edgeless_dataset::replay::NothingRecorded),

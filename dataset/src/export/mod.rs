@@ -156,7 +156,8 @@ fn columns(table: Table) -> Vec<(&'static str, Kind)> {
         | Table::PerformanceSamples
         | Table::ApplicationLogs
         | Table::SampleSummaries
-        | Table::ScalingDecisions => header(table).iter().map(kind).collect(),
+        | Table::ScalingDecisions
+        | Table::Vertices => header(table).iter().map(kind).collect(),
     }
 }
 
@@ -264,6 +265,18 @@ impl Sheet {
                 let (policy, reason) = (Text(&decision.policy), Text(&decision.reason));
                 let at = Moment(decision.timestamp);
                 self.add(&[at, Text(&id), policy, before, copies, reason], reader);
+            }
+            Row::Vertex(vertex) => {
+                let ids = [
+                    vertex.logical_id.to_string(),
+                    vertex.workflow_id.to_string(),
+                ];
+                let texts = [&ids[0], &ids[1], &vertex.name];
+                let [logical_id, workflow_id, name] = texts.map(|it| Text(it));
+                let (kind, class_id) = (Text(vertex.kind.name()), Text(&vertex.class_id));
+                let (at, version) = (Moment(vertex.timestamp), Text(&vertex.version));
+                let values = [at, logical_id, workflow_id, name, kind, class_id, version];
+                self.add(&values, reader);
             }
         }
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {

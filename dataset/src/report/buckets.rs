@@ -161,7 +161,7 @@ impl Buckets {
             Row::Health {
                 node_id, health, ..
             } => self.health(bucket, *node_id, health),
-            Row::Capabilities { .. } | Row::Log(_) | Row::Scaling(_) => {}
+            Row::Capabilities { .. } | Row::Log(_) | Row::Scaling(_) | Row::Vertex(_) => {}
         }
     }
 

@@ -26,7 +26,8 @@ pub const MAX_GROUPS: usize = 2_048;
 pub const MAX_NAMED: usize = 1 << 16;
 
 /// The order in which the tables are wanted: the mapping says whose the samples are.
-pub const ORDER: [Table; 7] = [
+pub const ORDER: [Table; 8] = [
+    Table::Vertices,
     Table::MappingToInstanceId,
     Table::Capabilities,
     Table::HealthStatus,
@@ -102,7 +103,7 @@ impl Summary {
             }
             Row::Summary { summary, .. } => self.times(summary.physical_id).summarised(summary),
             Row::Log(entry) => self.times(entry.physical_id).logs += 1,
-            Row::Scaling(_) => {}
+            Row::Scaling(_) | Row::Vertex(_) => {}
         }
     }
 
@@ -174,6 +175,7 @@ fn table(row: &Row) -> Table {
         Row::Log(_) => Table::ApplicationLogs,
         Row::Summary { .. } => Table::SampleSummaries,
         Row::Scaling(_) => Table::ScalingDecisions,
+        Row::Vertex(_) => Table::Vertices,
     }
 }
 

@@ -9,6 +9,7 @@ mod concurrency;
 mod fixed;
 mod gaps;
 mod predictive;
+pub mod priors;
 mod queue;
 pub mod reason;
 pub mod settings;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
+pub use priors::Priors;
 pub use reason::Reason;
 pub use settings::{Policy, Settings, SettingsError, Target};
 pub use window::{Demand, Window};
