@@ -15,6 +15,7 @@ pub(super) struct Distribution {
     /// In nanoseconds; none as long as there are no samples.
     histogram: Option<Histogram<u32>>,
     samples: u64,
+    longest: u64,
     /// Of samples, in seconds.
     sum: f64,
     squares: f64,
@@ -28,6 +29,7 @@ impl Distribution {
         let nanos = nanos.min(LONGEST_NANOS);
         let secs = nanos as f64 / 1e9;
         self.samples += 1;
+        self.longest = self.longest.max(nanos);
         self.sum += secs;
         self.squares += secs * secs;
         let histogram = self.histogram.get_or_insert_with(|| {
@@ -47,7 +49,11 @@ impl Distribution {
     /// In seconds with four digits that count; none without samples, from which percentiles come.
     pub(super) fn times(&self) -> Option<Times> {
         let histogram = self.histogram.as_ref()?;
-        let at = |quantile| rounded(histogram.value_at_quantile(quantile) as f64 / 1e9);
+        // The end of a bucket may lie beyond the longest.
+        let at = |quantile| {
+            let nanos = histogram.value_at_quantile(quantile).min(self.longest);
+            rounded(nanos as f64 / 1e9)
+        };
         let number = self.samples as f64;
         let of_samples = self.sum / number;
         let variance = (self.squares / number - of_samples * of_samples).max(0.0);

@@ -58,7 +58,8 @@ impl Starts {
             let Some(decided) = self.pending.pop_front() else {
                 return;
             };
-            let nanos = at.as_nanos() - decided.as_nanos();
+            // Rows may go back in time, by the clock of a machine that was set.
+            let nanos = at.as_nanos().saturating_sub(decided.as_nanos());
             if nanos <= LONGEST_NANOS {
                 took(nanos);
             }

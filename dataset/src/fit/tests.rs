@@ -1,8 +1,9 @@
 //! What is learnt from rows.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use edgeless_types::{NodeId, WorkflowId, mirror::ScalingDecision};
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
@@ -230,4 +231,54 @@ fn what_has_no_class_is_left_out_and_told_and_resources_are_none() {
     let (priors, left_out) = named.priors().unwrap();
     assert_eq!(priors.of("b").unwrap().service.unwrap().count, 1);
     assert_eq!((left_out.functions, left_out.samples), (0, 2), "of copy 30");
+}
+
+fn any_row() -> impl Strategy<Value = Row> {
+    let logical_id = prop_oneof![Just(F), Just(G)];
+    let secs = || prop_oneof![0.0..10.0_f64, 0.0..1e6_f64];
+    let nanos = prop_oneof![0..1_000_000_000_u64, any::<u64>()];
+    let kind = prop_oneof![
+        Just(SampleKind::FunctionExecutionTime),
+        Just(SampleKind::FunctionTransferTime)
+    ];
+    let sample = (kind, 10..14_u128, nanos, secs());
+    prop_oneof![
+        1 => (logical_id.clone(), "[a-c]\\PC{0,3}").prop_map(|(id, class)| vertex(id, VertexKind::Function, &class)),
+        2 => (logical_id.clone(), secs(), 0..5_u32, 0..5_u32).prop_map(|(id, secs, a, b)| decision(id, secs, a, b)),
+        2 => (logical_id, secs(), proptest::collection::vec(10..14_u128, 0..4))
+            .prop_map(|(id, secs, copies)| placed(id, secs, &copies)),
+        8 => (sample, 1..100_u64).prop_map(|((kind, number, nanos, secs), count)| match count {
+            1..90 => Row::Sample(Sample {
+                physical_id: copy(number),
+                kind,
+                timestamp: at(secs),
+                nanos,
+            }),
+            _ => Row::Summary {
+                at: at(secs),
+                summary: SampleSummary {
+                    kind,
+                    physical_id: copy(number),
+                    count,
+                    sum_nanos: nanos,
+                    max_nanos: nanos,
+                },
+            },
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_rows_there_are_what_is_learnt_can_be_read(
+        rows in proptest::collection::vec(any_row(), 0..200),
+    ) {
+        let known = [vertex(F, VertexKind::Function, "a"), placed(F, 0.0, &[10, 11])];
+        let rows: Vec<Row> = known.into_iter().chain(rows).collect();
+        if let Ok((priors, _)) = fit(&rows) {
+            let text = priors.to_toml().unwrap();
+            let read = Priors::parse(&text, Path::new("x.toml"));
+            prop_assert_eq!(read.map_err(|error| error.to_string()), Ok(priors), "{}", text);
+        }
+    }
 }
