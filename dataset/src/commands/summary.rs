@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use edgeless_dataset::summary::{Figures, ORDER, Quantiles, Summary};
+use edgeless_dataset::summary::{Figures, ORDER, Quantiles, ScalingFigures, Summary};
 use edgeless_types::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     let files = place.files()?;
     let mut faults = place.faults();
     let mut summary = Summary::default();
-    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, _| summary.take(row))?;
+    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, from| summary.take(row, || from.run()))?;
     let figures = summary.figures();
     let text = if arguments.json {
         let mut document = json!(figures);
@@ -62,6 +62,7 @@ fn as_text(figures: &Figures, form: Form) -> String {
         ),
         (left_out.placements, "placements of further functions"),
         (left_out.nodes, "rows of further nodes"),
+        (left_out.decisions, "decisions about further functions"),
     ] {
         if number > 0 {
             text += &format!("beyond the limits of a summary: {number} {what}\n");
@@ -77,6 +78,14 @@ fn as_text(figures: &Figures, form: Form) -> String {
     ];
     for (heading, rows) in parts {
         text += &format!("\n{heading}\n{}", rows.render(form));
+    }
+    if !figures.scaling.is_empty() {
+        let (decisions, reasons) = (
+            decisions(figures).render(form),
+            reasons(figures).render(form),
+        );
+        text +=
+            &format!("\nscaling decisions\n{decisions}\nreasons of scaling decisions\n{reasons}");
     }
     text
 }
@@ -181,6 +190,49 @@ fn nodes(figures: &Figures) -> Rows {
         ]);
     }
     rows
+}
+
+fn decisions(figures: &Figures) -> Rows {
+    let mut rows = Rows::new(&[
+        "run",
+        "function",
+        "policy",
+        "decisions",
+        "up",
+        "down",
+        "most",
+    ]);
+    for one in &figures.scaling {
+        rows.push([
+            run_of(one),
+            json!(one.logical_id),
+            json!(one.policy),
+            json!(one.decisions()),
+            json!(one.up),
+            json!(one.down),
+            json!(one.most),
+        ]);
+    }
+    rows
+}
+
+fn reasons(figures: &Figures) -> Rows {
+    let mut rows = Rows::new(&["run", "function", "decisions", "reason"]);
+    for one in &figures.scaling {
+        for (reason, number) in &one.reasons {
+            let id = json!(one.logical_id);
+            rows.push([run_of(one), id, json!(number), json!(reason)]);
+        }
+    }
+    rows
+}
+
+/// The run, where there are several.
+fn run_of(one: &ScalingFigures) -> Value {
+    match one.run.is_empty() {
+        true => Value::Null,
+        false => json!(one.run),
+    }
 }
 
 fn number(value: Option<f64>) -> Value {
