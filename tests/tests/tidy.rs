@@ -96,7 +96,12 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         // Replays load through the policies of ε-ORC itself.
         (
             "edgeless-dataset",
-            vec!["edgeless-types", "edgeless-tables", "edgeless-orc"],
+            vec![
+                "edgeless-types",
+                "edgeless-tables",
+                "edgeless-daemon",
+                "edgeless-orc",
+            ],
         ),
         ("edgeless-orders", vec!["edgeless-types"]),
         (

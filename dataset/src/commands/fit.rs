@@ -8,16 +8,14 @@ use std::{
 };
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::fit::{Fit, ORDER};
 use edgeless_orc::scale::{Priors, priors::Times};
 use edgeless_types::{LogicalId, Timestamp};
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::{
-    Where,
-    output::{Form, Rows, print, rounded},
-};
+use crate::{Where, output::rounded};
 
 /// What is learnt from, and where to.
 #[derive(Clone, Debug, Args)]
@@ -59,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     // Nothing is written that an ε-ORC would refuse.
     Priors::parse(&text, path).map_err(|error| failed(io::Error::other(error)))?;
     replace(path, &text).map_err(failed)?;
-    print(&as_text(&priors, Form::choose())).map_err(CommandError::Output)?;
+    print(&as_text(&priors, Form::choose(false))).map_err(CommandError::Output)?;
     for (number, what) in [
         (
             left_out.functions,
@@ -88,7 +86,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn as_text(priors: &Priors, form: Form) -> String {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "class",
         "events",
         "exec_mean_ms",

@@ -3,6 +3,7 @@
 use std::{fs::File, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
     replay::{Comparison, Line, Recorded, compare},
     synth::{Pattern, Trace, synth},
@@ -13,7 +14,7 @@ use edgeless_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::output::{Form, Rows, print, rounded};
+use crate::output::rounded;
 
 /// What is replayed, and how.
 #[derive(Clone, Debug, Args)]
@@ -117,7 +118,7 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     }
     let text = match arguments.json {
         true => crate::output::document(json!(lines)),
-        false => as_text(&lines, Form::choose()),
+        false => as_text(&lines, Form::choose(false)),
     };
     print(&text).map_err(CommandError::Output)?;
     Ok(ExitCode::SUCCESS)
@@ -192,7 +193,7 @@ const COLUMNS: [&str; 16] = [
 ];
 
 fn as_text(lines: &[Line], form: Form) -> String {
-    let mut rows = Rows::new(&COLUMNS);
+    let mut rows = Rows::with_short_ids(&COLUMNS);
     let whole = |number: f64| json!(number.round() as u64);
     let ratio =
         |number: Option<f64>| number.map_or(Value::Null, |it| json!((it * 100.0).round() / 100.0));

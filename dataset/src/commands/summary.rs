@@ -3,15 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, moment, print};
 use edgeless_dataset::summary::{Figures, ORDER, Quantiles, ScalingFigures, Summary};
 use edgeless_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::{
-    Where,
-    output::{Form, Rows, moment, print, rounded},
-};
+use crate::{Where, output::rounded};
 
 /// What is summed up.
 #[derive(Clone, Debug, Args)]
@@ -35,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
         document["faults"] = crate::output::faults(&faults);
         crate::output::document(document)
     } else {
-        as_text(&figures, Form::choose())
+        as_text(&figures, Form::choose(false))
     };
     print(&text).map_err(CommandError::Output)?;
     tell(&faults);
@@ -91,7 +89,7 @@ fn as_text(figures: &Figures, form: Form) -> String {
 }
 
 fn functions(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "function",
         "node",
         "count",
@@ -141,7 +139,7 @@ fn times(quantiles: Option<Quantiles>) -> [Value; 4] {
 }
 
 fn placements(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "function",
         "instances",
         "most",
@@ -165,7 +163,7 @@ fn placements(figures: &Figures) -> Rows {
 }
 
 fn nodes(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "node",
         "cores",
         "reports",
@@ -193,7 +191,7 @@ fn nodes(figures: &Figures) -> Rows {
 }
 
 fn decisions(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "run",
         "function",
         "policy",
@@ -217,7 +215,7 @@ fn decisions(figures: &Figures) -> Rows {
 }
 
 fn reasons(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&["run", "function", "decisions", "reason"]);
+    let mut rows = Rows::with_short_ids(&["run", "function", "decisions", "reason"]);
     for one in &figures.scaling {
         for (reason, number) in &one.reasons {
             let id = json!(one.logical_id);

@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use edgeless_tables::{Table, header};
+use edgeless_tables::{Table, Vertex, header};
 use edgeless_types::{InstanceId, LogicalId, Timestamp};
 use parquet::{
     basic::Compression,
@@ -266,23 +266,28 @@ impl Sheet {
                 let at = Moment(decision.timestamp);
                 self.add(&[at, Text(&id), policy, before, copies, reason], reader);
             }
-            Row::Vertex(vertex) => {
-                let ids = [
-                    vertex.logical_id.to_string(),
-                    vertex.workflow_id.to_string(),
-                ];
-                let texts = [&ids[0], &ids[1], &vertex.name];
-                let [logical_id, workflow_id, name] = texts.map(|it| Text(it));
-                let (kind, class_id) = (Text(vertex.kind.name()), Text(&vertex.class_id));
-                let (at, version) = (Moment(vertex.timestamp), Text(&vertex.version));
-                let values = [at, logical_id, workflow_id, name, kind, class_id, version];
-                self.add(&values, reader);
-            }
+            Row::Vertex(vertex) => self.vertex(vertex, reader),
         }
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             true => self.group(),
             false => Ok(()),
         }
+    }
+
+    fn vertex(&mut self, vertex: &Vertex, reader: &Reader<File>) {
+        use Value::{Moment, Text};
+        let logical_id = vertex.logical_id.to_string();
+        let workflow_id = vertex.workflow_id.to_string();
+        let values = [
+            Moment(vertex.timestamp),
+            Text(&logical_id),
+            Text(&workflow_id),
+            Text(&vertex.name),
+            Text(vertex.kind.name()),
+            Text(&vertex.class_id),
+            Text(&vertex.version),
+        ];
+        self.add(&values, reader);
     }
 
     /// A row for each instance; one without any, where there is none.
