@@ -10,6 +10,8 @@ pub(crate) mod summary;
 
 use std::{io, path::PathBuf, time::Duration};
 
+#[cfg(feature = "parquet")]
+use edgeless_dataset::export::ExportError;
 use edgeless_dataset::{
     check::RepairError,
     fault::Faults,
@@ -57,7 +59,7 @@ pub(crate) enum CommandError {
     /// The tables cannot be exported.
     #[cfg(feature = "parquet")]
     #[error(transparent)]
-    Export(#[from] edgeless_dataset::export::ExportError),
+    Export(#[from] ExportError),
 }
 
 impl CommandError {
@@ -65,6 +67,8 @@ impl CommandError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Scan(ScanError::Fault(_)) => 1,
+            #[cfg(feature = "parquet")]
+            Self::Export(ExportError::Scan(ScanError::Fault(_))) => 1,
             _ => 2,
         }
     }

@@ -55,6 +55,9 @@ pub(crate) struct Replay {
     /// Longer waiting is late
     #[arg(long, value_parser = time, default_value = "1s")]
     late_after: Duration,
+    /// End with the first fault of the dataset
+    #[arg(long, requires = "dir")]
+    strict: bool,
     /// Show JSON
     #[arg(long)]
     json: bool,
@@ -104,7 +107,11 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     let mut lines = Vec::new();
     match &arguments.dir {
         Some(dir) => {
-            let trace = recorded(dir, now)?;
+            let place = super::Place {
+                dir: dir.clone(),
+                strict: arguments.strict,
+            };
+            let trace = recorded(&place, now)?;
             let load = dir.display().to_string();
             arguments.lines(&load, &[(arguments.seed, trace)], &mut lines);
         }
@@ -124,11 +131,7 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     Ok(ExitCode::SUCCESS)
 }
 
-fn recorded(dir: &std::path::Path, now: Timestamp) -> Result<Trace, CommandError> {
-    let place = super::Place {
-        dir: dir.to_owned(),
-        strict: false,
-    };
+fn recorded(place: &super::Place, now: Timestamp) -> Result<Trace, CommandError> {
     let files = place.files()?;
     let mut faults = place.faults();
     let mut recorded = Recorded::default();
