@@ -135,6 +135,7 @@ fn rows(dataset: &mut Dataset, vertices: &mut Vertices, changes: &[Change]) -> s
             | What::Provider(_)
             | What::ProviderGone(_)
             | What::Dependencies(..)
+            | What::Bottleneck(..)
             | What::DependenciesGone(_)
             | What::Intent(_) => {}
         }
