@@ -146,6 +146,32 @@ fn a_prior_is_known_at_once_and_outweighed_by_what_comes() {
     assert!((window.start_time().unwrap() - 1.5).abs() < 1e-3);
 }
 
+#[test]
+fn idle_times_and_regular_bursts_of_a_prior_are_believed() {
+    let window = |gaps: &[(f64, u64)]| {
+        Window::seeded(&Prior {
+            gaps: gaps.to_vec(),
+            bursts: Some(Bursts {
+                batch: 7.0,
+                rate: 0.0,
+                period: Some(300.0),
+                jitter: 0.5,
+            }),
+            ..Prior::default()
+        })
+    };
+    let keep = window(&[(4.0, 1_000), (3_000.0, 1)]).gaps.keep(20.0, 60.0);
+    assert!((4.0..8.0).contains(&keep), "{keep}");
+    let keep = window(&[(4.0, 5)]).gaps.keep(20.0, 60.0);
+    assert!((keep - 20.0).abs() < 1e-9, "five are too few: {keep}");
+    let mut window = window(&[]);
+    let now = edgeless_types::Timestamp::from_nanos(1_700_000_000_000_000_000);
+    window.arrived(1, now);
+    let next = window.bursts.next().unwrap();
+    let until_next = next.from - now.as_secs_f64();
+    assert!((290.0..300.0).contains(&until_next), "{until_next}");
+}
+
 fn seconds() -> impl Strategy<Value = f64> {
     prop_oneof![Just(0.0), 1e-9..1.0_f64, 1.0..31_536_000.0_f64]
 }
