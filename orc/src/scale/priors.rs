@@ -44,13 +44,25 @@ pub struct Prior {
     )]
     pub gaps: Vec<(f64, u64)>,
     /// How long the handling of an event takes, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "checks::times"
+    )]
     pub service: Option<Times>,
     /// From the creation of an event to the start of its handling, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "checks::times"
+    )]
     pub transfer: Option<Times>,
     /// From the decision to start a copy until it runs, seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "checks::times"
+    )]
     pub start: Option<Times>,
     /// Trains of events with silence between them, as one function sees them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,66 +78,26 @@ pub struct Prior {
 
 /// A distribution of times in seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, try_from = "Unordered")]
+#[serde(deny_unknown_fields)]
 pub struct Times {
     /// How many were measured, at least 1.
+    #[serde(deserialize_with = "checks::count")]
     pub count: u64,
     /// Their mean.
+    #[serde(deserialize_with = "checks::seconds")]
     pub mean: f64,
     /// Their standard deviation over their mean.
+    #[serde(deserialize_with = "checks::factor")]
     pub variation: f64,
     /// Half of them are no longer.
+    #[serde(deserialize_with = "checks::seconds")]
     pub p50: f64,
     /// 95 of a hundred are no longer.
+    #[serde(deserialize_with = "checks::seconds")]
     pub p95: f64,
     /// 99 of a hundred are no longer.
+    #[serde(deserialize_with = "checks::seconds")]
     pub p99: f64,
-}
-
-/// Times whose percentiles are not compared yet.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Unordered {
-    #[serde(deserialize_with = "checks::count")]
-    count: u64,
-    #[serde(deserialize_with = "checks::seconds")]
-    mean: f64,
-    #[serde(deserialize_with = "checks::factor")]
-    variation: f64,
-    #[serde(deserialize_with = "checks::seconds")]
-    p50: f64,
-    #[serde(deserialize_with = "checks::seconds")]
-    p95: f64,
-    #[serde(deserialize_with = "checks::seconds")]
-    p99: f64,
-}
-
-impl TryFrom<Unordered> for Times {
-    type Error = String;
-
-    fn try_from(it: Unordered) -> Result<Self, String> {
-        let Unordered {
-            count,
-            mean,
-            variation,
-            p50,
-            p95,
-            p99,
-        } = it;
-        match p50 <= p95 && p95 <= p99 {
-            true => Ok(Self {
-                count,
-                mean,
-                variation,
-                p50,
-                p95,
-                p99,
-            }),
-            false => Err(format!(
-                "percentiles have to rise: p50 is {p50}, p95 is {p95}, p99 is {p99}"
-            )),
-        }
-    }
 }
 
 /// Trains of events, as one function sees them.

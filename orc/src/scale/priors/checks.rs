@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{HalfHour, VERSION};
+use super::{HalfHour, Times, VERSION};
 
 /// No time is longer: a year.
 const LONGEST: f64 = 31_536_000.0;
@@ -64,6 +64,17 @@ pub(super) fn some_seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<
 
 pub(super) fn factor<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
     within(f64::deserialize(from)?, LARGEST, "a number")
+}
+
+pub(super) fn times<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Times>, D::Error> {
+    let times = Times::deserialize(from)?;
+    let Times { p50, p95, p99, .. } = times;
+    match p50 <= p95 && p95 <= p99 {
+        true => Ok(Some(times)),
+        false => Err(D::Error::custom(format!(
+            "percentiles have to rise: p50 is {p50}, p95 is {p95}, p99 is {p99}"
+        ))),
+    }
 }
 
 pub(super) fn gaps<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(f64, u64)>, D::Error> {
