@@ -24,6 +24,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(200);
 /// Between two tellings of the same with other numbers.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Vertices for each of which a workflow is looked at a period more rarely.
+const MANY: usize = 500;
 /// How many vertices after a function are looked at for the one that limits.
 const FURTHEST: usize = 64;
 /// Workflows looked at in one turn; the others come with the next.
@@ -32,6 +34,8 @@ const AT_ONCE: usize = 256;
 /// What is known of a workflow with traffic.
 #[derive(Debug)]
 pub(super) struct Watched {
+    /// When it was looked at last, and when it is again.
+    looked: Timestamp,
     next: Timestamp,
     /// The function that was found last.
     found: Option<(LogicalId, Finding)>,
@@ -61,6 +65,11 @@ pub struct Explanation {
     pub stages: Vec<StageReport>,
     /// What limits it; none: nothing happens.
     pub bottleneck: Option<Bottleneck>,
+}
+
+/// A look at a workflow of many vertices takes longer: it comes as much more rarely.
+fn slower(vertices: usize) -> u32 {
+    1 + u32::try_from(vertices / MANY).unwrap_or(u32::MAX - 1)
 }
 
 impl Domain {
@@ -118,6 +127,7 @@ impl Domain {
                 let next = now + PERIOD;
                 self.examinations.insert((next, workflow_id));
                 Watched {
+                    looked: now,
                     next,
                     found: None,
                     told: None,
@@ -143,10 +153,12 @@ impl Domain {
     /// Something waits for a function: what limits its workflow is to be known before more copies are started.
     pub(super) fn examine_before_growth(&mut self, key: VertexKey) {
         let workflow_id = self.model.vertex(key).workflow_id;
-        let next = self.watched.get(&workflow_id).map(|it| it.next);
-        // It was looked at a whole period before that.
-        if let Some(next) = next.filter(|it| self.now + PERIOD >= *it + SOON) {
-            self.examinations.remove(&(next, workflow_id));
+        let Some(watched) = self.watched.get(&workflow_id) else {
+            return;
+        };
+        let many = self.model.of_workflow(workflow_id).len();
+        if self.now >= watched.looked + SOON * slower(many) {
+            self.examinations.remove(&(watched.next, workflow_id));
             self.examine(workflow_id);
         }
     }
@@ -194,9 +206,9 @@ impl Domain {
             self.watched.remove(&workflow_id);
             return;
         }
-        let next = now + PERIOD;
+        let next = now + PERIOD * slower(keys.len());
         if let Some(watched) = self.watched.get_mut(&workflow_id) {
-            watched.next = next;
+            (watched.looked, watched.next) = (now, next);
         }
         self.examinations.insert((next, workflow_id));
     }

@@ -28,6 +28,7 @@ mod scaling;
 mod totals;
 mod update;
 mod vertices;
+mod view;
 mod waiting;
 mod wishes;
 

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use edgeless_types::{
-    Demand, Generation, LogicalId, NodeId, PhysicalId, SampleKind, Samples, Timestamp,
+    Demand, Generation, NodeId, PhysicalId, SampleKind, Samples, Timestamp,
     mirror::ScalingDecision, workflow::VertexSpec,
 };
 use rustc_hash::FxHashMap;
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     change::What,
-    scale::{self, Decision, Reason, Settings, Successor, View, Window},
+    scale::{self, Decision, Reason, Settings, Window},
 };
 
 /// Annotations that make a function one that is scaled, beside `min_instances` of 0 and a `max_instances` that is
@@ -61,6 +61,11 @@ impl Scaled {
     /// The most copies that there may be.
     pub(super) fn most(&self) -> u32 {
         self.settings.max_instances
+    }
+
+    /// Messages that waited for it while it had no copy.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
     }
 
     /// The last decision for another number of copies.
@@ -277,17 +282,6 @@ impl Domain {
         Some(self.add_replica(key, Timestamp::EPOCH))
     }
 
-    /// What orders want of a function.
-    fn demand_of_orders(&self, logical_id: LogicalId) -> scale::Demand {
-        let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-        let of_orders = self.order_demand.get(&logical_id);
-        of_orders.map_or(scale::Demand::default(), |it| scale::Demand {
-            to_do: count(it.tasks_to_do),
-            waiting: count(it.waiting),
-            in_flight: count(it.in_flight),
-        })
-    }
-
     /// A copy took so long to start.
     pub(super) fn note_start(&mut self, key: VertexKey, took: Duration) {
         if let Some(scaled) = self.scaled.get_mut(&key) {
@@ -361,67 +355,6 @@ impl Domain {
         if copies < there {
             self.stop_idle(key, there - copies);
         }
-    }
-
-    /// What is true of a function now.
-    pub(super) fn view_of(&self, key: VertexKey) -> View {
-        let vertex = self.model.vertex(key);
-        let (mut ready, mut starting, mut busy, mut queued) = (0, 0, 0, 0_u64);
-        for &replica in &vertex.replicas {
-            let replica = self.model.replica(replica);
-            if replica.is_superfluous() {
-                continue;
-            }
-            match replica.running() {
-                None => starting += 1,
-                Some(instance) => {
-                    ready += 1;
-                    let node = self.nodes.get(&instance.node_id);
-                    let mut backlog = node.iter().flat_map(|it| &it.backlog);
-                    let waits = backlog.find(|it| it.physical_id == instance.physical_id);
-                    if let Some(waits) = waits {
-                        busy += 1;
-                        queued += waits.queued;
-                    }
-                }
-            }
-        }
-        let orders = self.demand_of_orders(vertex.logical_id);
-        let wanted = self.scaled.get(&key).map_or(0, |it| it.wanted);
-        let queued = queued + u64::from(orders.waiting) + wanted;
-        let busy = busy.max(orders.in_flight.min(ready));
-        let class = self.model.class(vertex.class);
-        let most = class
-            .requirements
-            .max_instances
-            .map_or(u32::MAX, |it| it.get());
-        View {
-            ready,
-            starting,
-            busy,
-            queued: u32::try_from(queued).unwrap_or(u32::MAX),
-            in_flight: busy.max(orders.in_flight),
-            room: match self.may_have_room(key, ready + starting) {
-                true => most.saturating_sub(ready + starting),
-                false => 0,
-            },
-            slots: 1,
-            successor: match self.is_before_what_limits(key) {
-                true => Successor::Stuck,
-                false => Successor::Free,
-            },
-        }
-    }
-
-    /// Whether another copy of a function may find a node. The first one is asked for in any case, so that it is seen
-    /// to wait, and one that others make room for as well.
-    fn may_have_room(&self, key: VertexKey, copies: u32) -> bool {
-        let class = self.model.class(self.model.vertex(key).class);
-        let priority = class.requirements.priority;
-        let lowest = self.priorities.first_key_value();
-        copies == 0
-            || lowest.is_some_and(|(&lowest, _)| lowest < priority)
-            || self.fleet.may_have_room(class.kind, class.ask)
     }
 
     /// So many copies fewer are needed: those go that do not run yet, then those that have had nothing to do since

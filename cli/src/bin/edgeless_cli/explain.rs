@@ -1,9 +1,56 @@
 //! `edgeless_cli workflow explain`: which function limits a workflow, why, and what is done about it.
 
-use crate::{
-    output::{Style, or_dash, span, table},
-    view::{Explanation, VertexWork},
-};
+use serde::Deserialize;
+
+use crate::output::{Style, or_dash, span, table};
+
+/// What a workflow does, and what limits it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Explanation {
+    pub(crate) workflow_id: String,
+    pub(crate) name: String,
+    pub(crate) bottleneck: Option<Bottleneck>,
+    pub(crate) vertices: Vec<VertexWork>,
+}
+
+/// The function that limits a workflow, or where its time goes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Bottleneck {
+    pub(crate) name: String,
+    pub(crate) cause: String,
+    pub(crate) limits: bool,
+    pub(crate) why: String,
+    pub(crate) action: String,
+}
+
+/// What a function or resource does.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct VertexWork {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) copies: u32,
+    pub(crate) starting: u32,
+    pub(crate) max_instances: Option<u32>,
+    pub(crate) handled_per_second: f64,
+    pub(crate) busy: f64,
+    pub(crate) execution_ms: Option<f64>,
+    pub(crate) transfer_ms: Option<f64>,
+    pub(crate) queued: u32,
+    pub(crate) oldest_s: f64,
+    pub(crate) decision: Option<Decision>,
+}
+
+/// A decision for another number of copies.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Decision {
+    pub(crate) before: u32,
+    pub(crate) copies: u32,
+    pub(crate) reason: String,
+}
 
 /// The finding for people, and a row for each function and resource.
 pub(crate) fn tell(explanation: &Explanation, style: Style) -> String {

@@ -59,54 +59,6 @@ pub(crate) struct Workflow {
     pub(crate) resources: Vec<Vertex>,
 }
 
-/// What a workflow does, and what limits it.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Explanation {
-    pub(crate) workflow_id: String,
-    pub(crate) name: String,
-    pub(crate) bottleneck: Option<Bottleneck>,
-    pub(crate) vertices: Vec<VertexWork>,
-}
-
-/// The function that limits a workflow, or where its time goes.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Bottleneck {
-    pub(crate) name: String,
-    pub(crate) cause: String,
-    pub(crate) limits: bool,
-    pub(crate) why: String,
-    pub(crate) action: String,
-}
-
-/// What a function or resource does.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct VertexWork {
-    pub(crate) name: String,
-    pub(crate) kind: String,
-    pub(crate) copies: u32,
-    pub(crate) starting: u32,
-    pub(crate) max_instances: Option<u32>,
-    pub(crate) handled_per_second: f64,
-    pub(crate) busy: f64,
-    pub(crate) execution_ms: Option<f64>,
-    pub(crate) transfer_ms: Option<f64>,
-    pub(crate) queued: u32,
-    pub(crate) oldest_s: f64,
-    pub(crate) decision: Option<Decision>,
-}
-
-/// A decision for another number of copies.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Decision {
-    pub(crate) before: u32,
-    pub(crate) copies: u32,
-    pub(crate) reason: String,
-}
-
 /// A function or resource of a workflow.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]

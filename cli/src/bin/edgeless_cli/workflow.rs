@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use crate::{
     client::Client,
-    document, dry_run, explain,
+    document, dry_run,
+    explain::{self, Explanation},
     failure::{Failure, file},
     json::Json,
     output::{Output, Style, or_dash, table},
-    view::{DryRun, Explanation, Vertex, Workflow},
+    view::{DryRun, Vertex, Workflow},
 };
 
 #[derive(Debug, Subcommand)]
