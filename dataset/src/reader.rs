@@ -111,6 +111,11 @@ impl<R: io::Read> Reader<R> {
         }
     }
 
+    /// What is read.
+    pub fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+
     /// Rows that were read.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -5,6 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
 };
 
 use clap::Args;
@@ -43,7 +44,17 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     let mut faults = place.faults();
     let named: BTreeMap<LogicalId, String> = arguments.class.iter().cloned().collect();
     let mut fit = Fit::new(named);
-    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, _| fit.take(row))?;
+    let mut file = None;
+    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, from| {
+        if file
+            .as_ref()
+            .is_none_or(|file| !Arc::ptr_eq(file, from.file()))
+        {
+            fit.next_file();
+            file = Some(Arc::clone(from.file()));
+        }
+        fit.take(row);
+    })?;
     tell(&faults);
     let (priors, left_out) = fit.priors()?;
     let path = &arguments.out;

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use edgeless_orc::scale::priors::{HalfHour, Trains, gap_bin};
 
-use super::Class;
+use super::class::Class;
 
 /// Events that wait for their turn.
 const MOST_WAITING: usize = 1 << 20;

@@ -5,12 +5,13 @@
 //! limits; what is beyond them is counted.
 
 mod arrivals;
+mod class;
 mod distribution;
 mod starts;
 
 use std::collections::BTreeMap;
 
-use edgeless_orc::scale::priors::{Bursts, HalfHour, Prior, Priors, gap_seconds};
+use edgeless_orc::scale::priors::{HalfHour, Prior, Priors};
 use edgeless_tables::{Table, Vertex, VertexKind};
 use edgeless_types::{
     InstanceId, LogicalId, PhysicalId, Sample, SampleKind, SampleSummary, Timestamp,
@@ -19,7 +20,7 @@ use rustc_hash::FxHashMap;
 
 use self::{
     arrivals::{Arrivals, Event, Ordered, half_hour},
-    distribution::{Distribution, rounded},
+    class::Class,
     starts::Starts,
 };
 use crate::{Row, summary::MAX_INSTANCES};
@@ -65,21 +66,6 @@ pub struct LeftOut {
     pub beyond: u64,
 }
 
-/// What is learnt of one class.
-#[derive(Debug)]
-struct Class {
-    id: String,
-    service: Distribution,
-    transfer: Distribution,
-    start: Distribution,
-    gaps: Vec<u64>,
-    /// Events and half hours of functions, by half hour of the day; whole ones only.
-    events: [u64; HalfHour::NUMBER],
-    half_hours: [u64; HalfHour::NUMBER],
-    /// Of each function that had any.
-    bursts: Vec<Bursts>,
-}
-
 /// Of what kind a vertex is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -93,6 +79,8 @@ struct Function {
     kind: Kind,
     starts: Starts,
     arrivals: Option<Box<Arrivals>>,
+    /// The half hours of its first event in the last file of samples, and of the end of that file.
+    lived: Option<(u64, u64)>,
 }
 
 /// Learns from rows.
@@ -121,7 +109,7 @@ impl Fit {
         fit
     }
 
-    /// Takes a row; tables come in the order of [`ORDER`].
+    /// Takes a row; tables come in the order of [`ORDER`], and before each file [`Self::next_file`] is called.
     pub fn take(&mut self, row: &Row) {
         match row {
             Row::Vertex(vertex) => self.vertex(vertex),
@@ -148,11 +136,9 @@ impl Fit {
         }
     }
 
-    /// What was learnt, and what was left out.
-    ///
-    /// # Errors
-    /// No class is known, or nothing of any.
-    pub fn priors(mut self) -> Result<(Priors, LeftOut), NothingToFit> {
+    /// The rows that come are of another file, which may be of another time: where samples are in several files, each is a
+    /// recording of its own.
+    pub fn next_file(&mut self) {
         while let Some(event) = self.ordered.earliest() {
             self.event(event);
         }
@@ -160,8 +146,19 @@ impl Fit {
         for function in &mut self.functions {
             if let (Kind::Of(class), Some(arrivals)) = (function.kind, function.arrivals.take()) {
                 arrivals.end(end, &mut self.classes[class]);
+                function.lived = Some((arrivals.began(), end));
             }
         }
+        self.ordered = Ordered::default();
+        self.last = Timestamp::EPOCH;
+    }
+
+    /// What was learnt, and what was left out.
+    ///
+    /// # Errors
+    /// No class is known, or nothing of any.
+    pub fn priors(mut self) -> Result<(Priors, LeftOut), NothingToFit> {
+        self.next_file();
         let unknown = self.functions.iter().filter(|it| it.kind == Kind::Unknown);
         self.left_out.functions = unknown.count() as u64;
         if self.classes.is_empty() {
@@ -227,6 +224,7 @@ impl Fit {
             kind: Kind::Unknown,
             starts: Starts::default(),
             arrivals: None,
+            lived: None,
         });
         self.by_logical_id
             .insert(logical_id, self.functions.len() - 1);
@@ -313,80 +311,13 @@ impl Fit {
             SampleKind::FunctionTransferTime => class.transfer.summarised(summary),
             SampleKind::FunctionExecutionTime => {
                 class.service.summarised(summary);
-                let began = self.functions[function]
-                    .arrivals
-                    .as_ref()
-                    .map(|it| it.began());
-                let (number, end) = (half_hour(at.as_nanos()), half_hour(self.last.as_nanos()));
-                if began.is_some_and(|began| began < number) && number < end {
+                let (number, lived) = (half_hour(at.as_nanos()), self.functions[function].lived);
+                if lived.is_some_and(|(began, end)| began < number && number < end) {
                     class.events[HalfHour::of(number).index()] += summary.count;
                 }
             }
         }
     }
-}
-
-impl Class {
-    fn new(id: String) -> Self {
-        Self {
-            id,
-            service: Distribution::default(),
-            transfer: Distribution::default(),
-            start: Distribution::default(),
-            gaps: Vec::new(),
-            events: [0; HalfHour::NUMBER],
-            half_hours: [0; HalfHour::NUMBER],
-            bursts: Vec::new(),
-        }
-    }
-
-    fn prior(&self) -> Prior {
-        let gaps = self
-            .gaps
-            .iter()
-            .enumerate()
-            .filter(|(_, count)| **count > 0);
-        let day = self.half_hours.iter().zip(&self.events).enumerate();
-        let day = day.filter(|(_, (half_hours, _))| **half_hours > 0);
-        Prior {
-            id: self.id.clone(),
-            gaps: gaps
-                .map(|(bin, &count)| (rounded(gap_seconds(bin)), count))
-                .collect(),
-            service: self.service.times(),
-            transfer: self.transfer.times(),
-            start: self.start.times(),
-            bursts: common(&self.bursts),
-            day: day
-                .map(|(number, (&half_hours, &events))| {
-                    let rate = events as f64 / (half_hours as f64 * arrivals::HALF_HOUR_SECS);
-                    (HalfHour::of(number as u64), rounded(rate))
-                })
-                .collect(),
-        }
-    }
-}
-
-/// By which share the periods of functions may differ and still be that of the class.
-const SAME_PERIOD: f64 = 0.1;
-
-/// What the bursts of several functions have in common; none without any.
-fn common(all: &[Bursts]) -> Option<Bursts> {
-    let number = all.len() as f64;
-    let mean = |of: fn(&Bursts) -> f64| all.iter().map(of).sum::<f64>() / number;
-    let period = mean(|it| it.period.unwrap_or(f64::INFINITY));
-    let agree = |it: &Bursts| {
-        let off = it.period.map(|its| (its - period).abs());
-        off.is_some_and(|off| off <= SAME_PERIOD * period)
-    };
-    let is_regular = period.is_finite() && all.iter().all(agree);
-    let jitter = all.iter().map(|it| it.jitter).fold(0.0, f64::max);
-    (!all.is_empty()).then(|| Bursts {
-        batch: rounded(mean(|it| it.batch)),
-        rate: rounded(mean(|it| it.rate)),
-        period: is_regular.then(|| rounded(period)),
-        jitter: if is_regular { rounded(jitter) } else { 0.0 },
-    })
 }
 
 #[cfg(test)]

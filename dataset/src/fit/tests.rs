@@ -177,6 +177,27 @@ fn idle_times_trains_and_times_of_day_do_not_depend_on_the_order_of_rows() {
 }
 
 #[test]
+fn files_are_recordings_of_their_own_in_whatever_order_they_come() {
+    let recording = |day: f64| {
+        let begin = day * 86_400.0 + 900.0;
+        (0..721).flat_map(move |step| event(10, begin + 10.0 * f64::from(step), 0.0, 1.0))
+    };
+    let mut learning = Fit::default();
+    learning.take(&vertex(F, VertexKind::Function, "a"));
+    learning.take(&placed(F, 0.0, &[10]));
+    for day in [9.0, 0.0, 5.0] {
+        learning.next_file();
+        recording(day).for_each(|row| learning.take(&row));
+    }
+    let (priors, _) = learning.priors().unwrap();
+    let prior = priors.of("a").unwrap();
+    assert_eq!(prior.gaps.iter().map(|it| it.1).sum::<u64>(), 3 * 720);
+    assert_eq!(prior.gaps.len(), 1, "the days between are no idle times");
+    let rates: Vec<f64> = prior.day.values().copied().collect();
+    assert_eq!(rates, [0.1; 3]);
+}
+
+#[test]
 fn what_waits_for_a_start_is_no_idle_time_of_those_behind_it() {
     let mut rows = vec![vertex(F, VertexKind::Function, "a"), placed(F, 0.0, &[10])];
     rows.extend(event(10, 0.0, 0.0, 0.1));
