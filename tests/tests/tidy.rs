@@ -13,7 +13,7 @@ use edgeless_tests::process::root;
 const MAX_LINES: usize = 400;
 
 /// Files in which nothing reads a clock, draws from a global generator, does IO or waits.
-const PURE: [&str; 45] = [
+const PURE: [&str; 46] = [
     "dataset/src/replay/daemons/",
     "dataset/src/replay/oracle.rs",
     "dataset/src/replay/world.rs",
@@ -44,6 +44,7 @@ const PURE: [&str; 45] = [
     "orders/src/words.rs",
     "dataset/src/fault.rs",
     "dataset/src/fields.rs",
+    "dataset/src/fit/",
     "dataset/src/layout.rs",
     "dataset/src/reader.rs",
     "dataset/src/records.rs",
@@ -99,6 +100,7 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
             vec![
                 "edgeless-types",
                 "edgeless-tables",
+                "edgeless-daemon",
                 "edgeless-orc",
                 "edgeless-orders",
             ],

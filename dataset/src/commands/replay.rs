@@ -9,6 +9,7 @@ use std::{
 };
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
     replay::{
         Comparison, Line, Recorded, Recording, compare,
@@ -23,7 +24,7 @@ use edgeless_types::{LogicalId, Timestamp};
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::output::{Form, Rows, print, rounded};
+use crate::output::rounded;
 
 /// What is replayed, and how.
 #[derive(Clone, Debug, Args)]
@@ -85,6 +86,9 @@ pub(crate) struct Replay {
         conflicts_with = "synth"
     )]
     plot: Option<PathBuf>,
+    /// End with the first fault of the dataset
+    #[arg(long, requires = "dir")]
+    strict: bool,
     /// Show JSON
     #[arg(long)]
     json: bool,
@@ -146,8 +150,12 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     let mut lines = Vec::new();
     match &arguments.dir {
         Some(dir) => {
+            let place = super::Place {
+                dir: dir.clone(),
+                strict: arguments.strict,
+            };
             let chains = arguments.chain.iter().map(|it| it.0.clone());
-            let recording = recorded(dir, chains.collect(), now)?;
+            let recording = recorded(&place, chains.collect(), now)?;
             let load = dir.display().to_string();
             if let Some(path) = &arguments.plot {
                 arguments.draw(&recording, path)?;
@@ -167,21 +175,17 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     }
     let text = match arguments.json {
         true => crate::output::document(json!(lines)),
-        false => as_text(&lines, Form::choose()),
+        false => as_text(&lines, Form::choose(false)),
     };
     print(&text).map_err(CommandError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn recorded(
-    dir: &Path,
+    place: &super::Place,
     chains: Vec<Vec<LogicalId>>,
     now: Timestamp,
 ) -> Result<Recording, CommandError> {
-    let place = super::Place {
-        dir: dir.to_owned(),
-        strict: false,
-    };
     let files = place.files()?;
     let mut faults = place.faults();
     let mut recorded = Recorded::with_chains(chains);
@@ -312,7 +316,7 @@ const COLUMNS: [&str; 16] = [
 ];
 
 fn as_text(lines: &[Line], form: Form) -> String {
-    let mut rows = Rows::new(&COLUMNS);
+    let mut rows = Rows::with_short_ids(&COLUMNS);
     let whole = |number: f64| json!(number.round() as u64);
     let ratio =
         |number: Option<f64>| number.map_or(Value::Null, |it| json!((it * 100.0).round() / 100.0));

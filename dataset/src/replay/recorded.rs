@@ -119,7 +119,11 @@ impl Recorded {
                     self.intervals.push(nanos(*at, before));
                 }
             }
-            Row::Capabilities { .. } | Row::Log(_) | Row::Summary { .. } | Row::Scaling(_) => {}
+            Row::Capabilities { .. }
+            | Row::Log(_)
+            | Row::Summary { .. }
+            | Row::Scaling(_)
+            | Row::Vertex(_) => {}
         }
     }
 

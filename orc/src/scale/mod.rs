@@ -10,6 +10,7 @@ mod concurrency;
 mod fixed;
 mod gaps;
 mod predictive;
+pub mod priors;
 mod queue;
 pub mod reason;
 pub mod settings;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
+pub use priors::Priors;
 pub use reason::Reason;
 pub use settings::{Policy, Settings, SettingsError, Target};
 pub use traffic::Traffic;
