@@ -200,7 +200,7 @@ fn recorded(
     for (number, what) in [
         (
             recorded.unknown,
-            "samples of instances that no row maps to a function, or of which one half is missing",
+            "samples of instances that no row maps to a function",
         ),
         (recorded.left_out, "events beyond those that fit"),
     ] {

@@ -1,5 +1,6 @@
 //! Load replayed through the scaling policies of ε-ORC in simulated time.
 
+mod builder;
 mod compare;
 pub mod daemons;
 mod oracle;

@@ -12,11 +12,12 @@ use std::{
 use edgeless_types::{LogicalId, NodeId, PhysicalId, Sample, SampleKind, Timestamp};
 use rustc_hash::FxHashMap;
 
-use super::{Outcome, daemons::bill};
-use crate::{
-    row::Row,
-    synth::{Arrival, Contract, Function, Handled, Trace},
+use super::{
+    Outcome,
+    builder::{Builder, Times},
+    daemons::bill,
 };
+use crate::{row::Row, synth::Trace};
 
 /// Events that are kept; the others are counted.
 const MOST_EVENTS: usize = 20_000_000;
@@ -33,13 +34,14 @@ pub struct Recorded {
     /// Events of each instance that have begun, and when they were created: rows of one kind come together.
     begun: FxHashMap<PhysicalId, VecDeque<(Timestamp, Timestamp)>>,
     events: BTreeMap<LogicalId, Vec<Event>>,
+    times: BTreeMap<LogicalId, Times>,
     count: usize,
     /// From when on each vertex had how many copies.
     copies: BTreeMap<LogicalId, Vec<(Timestamp, u32)>>,
     starts: Vec<u64>,
     refreshes: BTreeMap<NodeId, Timestamp>,
     intervals: Vec<u64>,
-    /// Samples of instances of which no row says what they are copies of, or of which one half is missing.
+    /// Samples of instances of which no row says what they are copies of.
     pub unknown: u64,
     /// Events beyond the most that are kept.
     pub left_out: u64,
@@ -50,8 +52,8 @@ pub struct Recorded {
 struct Event {
     created: Timestamp,
     ended: Timestamp,
-    /// Seconds.
-    handled: f32,
+    /// Seconds; none: the other half of its samples is not there.
+    handled: Option<f32>,
 }
 
 /// A dataset from which nothing can be replayed.
@@ -133,35 +135,40 @@ impl Recorded {
             return;
         };
         let took = Duration::from_nanos(sample.nanos);
+        let begun = self.begun.entry(sample.physical_id).or_default();
         match sample.kind {
             SampleKind::FunctionTransferTime => {
-                let begun = self.begun.entry(sample.physical_id).or_default();
-                if begun.len() == MOST_BEGUN {
-                    begun.pop_front();
-                    self.unknown += 1;
-                }
                 begun.push_back((sample.timestamp, sample.timestamp - took));
+                if begun.len() > MOST_BEGUN
+                    && let Some(alone) = begun.pop_front()
+                {
+                    self.keep(logical_id, Event::alone(alone));
+                }
             }
             SampleKind::FunctionExecutionTime => {
-                let begun = self.begun.entry(sample.physical_id).or_default();
+                let times = self.times.entry(logical_id).or_default();
+                times.add(took.as_secs_f64());
                 let began = sample.timestamp - took;
                 let place = begun.iter().position(|it| it.0 == began);
-                let Some((_, created)) = place.and_then(|place| begun.remove(place)) else {
-                    self.unknown += 1;
-                    return;
-                };
-                if self.count == MOST_EVENTS {
-                    self.left_out += 1;
-                    return;
+                if let Some((_, created)) = place.and_then(|place| begun.remove(place)) {
+                    let event = Event {
+                        created,
+                        ended: sample.timestamp,
+                        handled: Some(took.as_secs_f32()),
+                    };
+                    self.keep(logical_id, event);
                 }
-                self.count += 1;
-                self.events.entry(logical_id).or_default().push(Event {
-                    created,
-                    ended: sample.timestamp,
-                    handled: took.as_secs_f32(),
-                });
             }
         }
+    }
+
+    fn keep(&mut self, logical_id: LogicalId, event: Event) {
+        if self.count == MOST_EVENTS {
+            self.left_out += 1;
+            return;
+        }
+        self.count += 1;
+        self.events.entry(logical_id).or_default().push(event);
     }
 
     /// What was recorded, since the first event.
@@ -169,6 +176,13 @@ impl Recorded {
     /// # Errors
     /// There are no events, or none of a function of a chain.
     pub fn recording(mut self) -> Result<Recording, NothingRecorded> {
+        for (physical_id, begun) in std::mem::take(&mut self.begun) {
+            if let Some(&logical_id) = self.functions.get(&physical_id) {
+                begun
+                    .into_iter()
+                    .for_each(|it| self.keep(logical_id, Event::alone(it)));
+            }
+        }
         let orders = self.orders()?;
         let (Some(first), Some(last)) = (
             orders.iter().map(|it| it.created).min(),
@@ -184,7 +198,8 @@ impl Recorded {
         let mut builder = Builder::default();
         let mut outcome = Outcome::default();
         for order in orders {
-            let handled: f64 = order.handled.iter().map(|it| f64::from(*it)).sum();
+            let handled = order.handled.iter().flatten();
+            let handled: f64 = handled.map(|it| f64::from(*it)).sum();
             outcome.work += handled;
             let took = order.ended.since(order.created).as_secs_f64();
             outcome.waits.push((took - handled).max(0.0));
@@ -202,7 +217,7 @@ impl Recorded {
             copies.push(counts);
         }
         outcome.finish();
-        let trace = builder.trace(lasts);
+        let trace = builder.trace(&self.times, lasts);
         Ok(Recording {
             trace,
             outcome,
@@ -254,11 +269,22 @@ impl Recorded {
 
 /// An order, or an event that is one of its own.
 #[derive(Debug)]
-struct Order {
+pub(super) struct Order {
     created: Timestamp,
     ended: Timestamp,
-    chain: Vec<LogicalId>,
-    handled: Vec<f32>,
+    pub(super) chain: Vec<LogicalId>,
+    pub(super) handled: Vec<Option<f32>>,
+}
+
+impl Event {
+    /// Of which only the begin is known, and when it was created: how long it took is drawn.
+    fn alone((begun, created): (Timestamp, Timestamp)) -> Self {
+        Self {
+            created,
+            ended: begun,
+            handled: None,
+        }
+    }
 }
 
 impl Order {
@@ -275,91 +301,6 @@ impl Order {
         self.ended = event.ended;
         self.chain.push(logical_id);
         self.handled.push(event.handled);
-    }
-}
-
-/// Makes a trace of orders.
-#[derive(Default)]
-struct Builder {
-    functions: Vec<LogicalId>,
-    times: Vec<Times>,
-    contracts: BTreeMap<Vec<LogicalId>, usize>,
-    chains: Vec<Vec<usize>>,
-    arrivals: Vec<Arrival>,
-    handled: Handled,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Times {
-    count: f64,
-    sum: f64,
-    squares: f64,
-}
-
-impl Builder {
-    fn add(&mut self, order: &Order, at: f64) {
-        let contract = match self.contracts.get(&order.chain) {
-            Some(&contract) => contract,
-            None => self.contract(&order.chain),
-        };
-        for (&function, &seconds) in self.chains[contract].iter().zip(&order.handled) {
-            self.times[function].add(f64::from(seconds));
-        }
-        self.handled.push(order.handled.iter().copied());
-        self.arrivals.push(Arrival { at, contract });
-    }
-
-    fn contract(&mut self, chain: &[LogicalId]) -> usize {
-        let place = |logical_id: &LogicalId| {
-            let known = self.functions.iter().position(|it| it == logical_id);
-            known.unwrap_or_else(|| {
-                self.functions.push(*logical_id);
-                self.times.push(Times::default());
-                self.functions.len() - 1
-            })
-        };
-        self.chains.push(chain.iter().map(place).collect());
-        let contract = self.chains.len() - 1;
-        self.contracts.insert(chain.to_vec(), contract);
-        contract
-    }
-
-    fn trace(self, lasts: f64) -> Trace {
-        let functions = self.functions.iter().zip(&self.times);
-        let contracts = self.chains.into_iter().map(|chain| Contract {
-            name: Vec::from_iter(chain.iter().map(|it| self.functions[*it].to_string())).join(","),
-            chain,
-        });
-        Trace {
-            contracts: contracts.collect(),
-            functions: functions
-                .map(|(id, times)| times.function(id.to_string()))
-                .collect(),
-            arrivals: self.arrivals,
-            lasts,
-            handled: self.handled,
-        }
-    }
-}
-
-impl Times {
-    fn add(&mut self, seconds: f64) {
-        self.count += 1.0;
-        self.sum += seconds;
-        self.squares += seconds * seconds;
-    }
-
-    fn function(&self, name: String) -> Function {
-        let mean = self.sum / self.count.max(1.0);
-        let variance = (self.squares / self.count.max(1.0) - mean * mean).max(0.0);
-        Function {
-            name,
-            service: mean.max(1e-6),
-            variation: match mean > 0.0 {
-                true => variance.sqrt() / mean,
-                false => 0.0,
-            },
-        }
     }
 }
 
