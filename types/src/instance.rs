@@ -56,14 +56,16 @@ pub struct Demand {
     pub waiting: u64,
 }
 
-/// What waits in the inbox of an instance.
+/// What waits in the inbox of an instance, and what it is handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backlog {
     /// Whose inbox.
     pub physical_id: PhysicalId,
-    /// Messages, at least 1.
+    /// Messages that wait.
     pub queued: u64,
-    /// How long ago the first of them was sent.
+    /// Messages that are being handled; not 0 as well as `queued`.
+    pub in_hand: u64,
+    /// How long ago the first of those that wait was sent; 0: none waits.
     pub oldest: std::time::Duration,
 }
 

@@ -1,5 +1,7 @@
 //! What operators do at the moment, for whoever looks; and their pauses.
 
+use std::time::Duration;
+
 use edgeless_types::{Backlog, Demand, PhysicalId, Timestamp, message::Budget};
 use tokio::sync::{mpsc, oneshot};
 
@@ -116,13 +118,14 @@ impl Slot {
         }
     }
 
-    /// What waits in its inbox, if anything does.
+    /// What waits in its inbox and what it is handling, if there is anything.
     fn backlog(&self, now: Timestamp) -> Option<Backlog> {
-        let first = self.inbox.front()?;
-        Some(Backlog {
+        let first = self.inbox.front();
+        (self.busy || first.is_some()).then(|| Backlog {
             physical_id: self.me.physical_id,
             queued: self.inbox.len() as u64,
-            oldest: now.since(first.message.envelope.created),
+            in_hand: u64::from(self.busy),
+            oldest: first.map_or(Duration::ZERO, |it| now.since(it.message.envelope.created)),
         })
     }
 

@@ -287,6 +287,7 @@ impl<S: Source> Registration<S> {
         let backlog = |backlog: Backlog| v1::Backlog {
             physical_id: id_bytes(&backlog.physical_id),
             queued: backlog.queued,
+            in_hand: backlog.in_hand,
             oldest_ms: u64::try_from(backlog.oldest.as_millis()).unwrap_or(u64::MAX),
         };
         let demand = |demand: Demand| v1::Demand {

@@ -111,7 +111,8 @@ impl Domain {
         }
         let node = self.nodes.get(&node_id);
         let backlog = node.into_iter().flat_map(|it| &it.backlog);
-        let waits = backlog.filter_map(|it| self.model.replica_of(it.physical_id));
+        let waits = backlog.filter(|it| it.queued > 0);
+        let waits = waits.filter_map(|it| self.model.replica_of(it.physical_id));
         let waits: Vec<VertexKey> = waits.map(|it| self.model.replica(it).vertex).collect();
         for key in waits {
             self.traffic_of(key);

@@ -12,6 +12,9 @@ use crate::plan::fleet::Choice;
 
 /// How long a stopped instance may drain.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long a copy that is not needed any more may work on what it has, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(100);
 /// How long senders of a moved instance may take to confirm their patches.
 const CONFIRM: Duration = Duration::from_secs(5);
 
@@ -146,12 +149,33 @@ impl Domain {
         if self.stays_after_all(physical_id) {
             return;
         }
+        if self.may_have_work(physical_id, node_id) {
+            let later = self.now + LOOK;
+            return self.retiring.put_off(physical_id, self.now, later);
+        }
         let step = Step::Stop {
             physical_id,
             generation: self.decide(),
             drain: DRAIN,
         };
         self.effects.push(Effect::Step { node_id, step });
+    }
+
+    /// Whether a copy of which one fewer is desired has something to do, as far as its node has said since nobody sends
+    /// to it any more.
+    fn may_have_work(&self, physical_id: PhysicalId, node_id: NodeId) -> bool {
+        let replica = self.model.replica_of(physical_id);
+        let replica = replica.map(|it| self.model.replica(it));
+        if !replica.is_some_and(super::model::Replica::is_superfluous) {
+            return false;
+        }
+        let quiet = self.retiring.quiet_since(physical_id, self.now);
+        let node = self.nodes.get(&node_id).filter(|node| !node.leaving);
+        self.now < quiet + PATIENCE
+            && node.is_some_and(|node| {
+                let mut backlog = node.backlog.iter();
+                node.last_update <= quiet || backlog.any(|it| it.physical_id == physical_id)
+            })
     }
 
     /// All nodes to which a copy could go have been closed since it began to move, as its own is: it goes on

@@ -17,6 +17,8 @@ pub(super) struct Retired {
     senders: SmallVec<[PhysicalId; 2]>,
     /// When it is stopped at the latest; none: it does the work until its successor runs.
     due: Option<Timestamp>,
+    /// Since when nobody sends to it any more, and it is waited for what it has to do.
+    quiet: Option<Timestamp>,
 }
 
 /// All of them.
@@ -52,6 +54,7 @@ impl Retiring {
                 logical_id,
                 senders: SmallVec::new(),
                 due: None,
+                quiet: None,
             },
         );
     }
@@ -98,6 +101,20 @@ impl Retiring {
         }
         self.dues.pop_first();
         Some(physical_id)
+    }
+
+    /// A copy that was due still has something to do, as far as is known: it is due again then.
+    pub(super) fn put_off(&mut self, physical_id: PhysicalId, now: Timestamp, due: Timestamp) {
+        if let Some(copy) = self.copies.get_mut(&physical_id) {
+            copy.quiet.get_or_insert(now);
+            self.set_due(physical_id, due);
+        }
+    }
+
+    /// Since when nobody sends to a copy any more; now, if that was not asked before.
+    pub(super) fn quiet_since(&self, physical_id: PhysicalId, now: Timestamp) -> Timestamp {
+        let copy = self.copies.get(&physical_id);
+        copy.and_then(|it| it.quiet).unwrap_or(now)
     }
 
     /// It has stopped, or is not replaced after all.

@@ -182,9 +182,11 @@ impl Domain {
             if let Some(key) = self.scaled_by(waits.physical_id)
                 && let Some(scaled) = self.scaled.get_mut(&key)
             {
-                scaled.window.waits(waits.oldest);
                 scaled.worked.insert(waits.physical_id, self.now);
-                self.examine_before_growth(key);
+                scaled.window.waits(waits.oldest);
+                if waits.queued > 0 {
+                    self.examine_before_growth(key);
+                }
                 changed.push(key);
             }
         }

@@ -159,6 +159,7 @@ fn backlog_from_wire(backlog: &v1::Backlog) -> Result<Backlog, ConvertError> {
     Ok(Backlog {
         physical_id: id_from_wire(&backlog.physical_id, "backlog.physical_id")?,
         queued: backlog.queued,
+        in_hand: backlog.in_hand,
         oldest: Duration::from_millis(backlog.oldest_ms),
     })
 }

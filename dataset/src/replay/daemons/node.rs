@@ -103,11 +103,14 @@ impl Node {
             })
         });
         let waits = |(physical_id, copy): (&PhysicalId, &Instance)| {
-            let first = copy.inbox.front()?;
-            Some(Backlog {
+            let first = copy.inbox.front();
+            let is_busy = copy.current.is_some();
+            let oldest = first.map_or(0.0, |it| (now - it.created).max(0.0));
+            (is_busy || first.is_some()).then(|| Backlog {
                 physical_id: *physical_id,
                 queued: copy.inbox.len() as u64,
-                oldest: Duration::from_secs_f64((now - first.created).max(0.0)),
+                in_hand: u64::from(is_busy),
+                oldest: Duration::from_secs_f64(oldest),
             })
         };
         let held = |(physical_id, source): (&PhysicalId, &Source)| {

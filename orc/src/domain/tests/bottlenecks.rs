@@ -63,6 +63,7 @@ fn works(simulation: &mut Simulation, seconds: u32, of: &[(u128, Duration, u64)]
                         backlog.push(Backlog {
                             physical_id: copy.physical_id,
                             queued: *queued,
+                            in_hand: 1,
                             oldest: Duration::from_secs(2),
                         });
                     }

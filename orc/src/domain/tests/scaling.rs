@@ -145,8 +145,9 @@ fn a_copy_with_something_to_do_is_not_stopped() {
     for node in simulation.nodes.values_mut() {
         let backlog = node.running.keys().map(|&physical_id| Backlog {
             physical_id,
-            queued: 1,
-            oldest: Duration::from_millis(10),
+            queued: 0,
+            in_hand: 1,
+            oldest: Duration::ZERO,
         });
         node.backlog = backlog.collect();
     }
@@ -193,4 +194,51 @@ fn what_is_known_of_a_class_counts_for_the_first_decision_about_a_function() {
     let (known, unknown) = (reason("f"), reason("another"));
     assert!(known.contains("drained in 35.0 s"), "{known}");
     assert!(unknown.contains("drained in 0.5 s"), "{unknown}");
+}
+
+#[test]
+fn a_copy_that_gets_work_after_it_was_chosen_to_go_works_on_until_it_has_none() {
+    let mut simulation = all_nodes();
+    start(
+        &mut simulation,
+        vec![with(FUNCTION, &[("max_instances", "4")])],
+    );
+    handled(&mut simulation, FUNCTION, Duration::from_millis(200));
+    waiting(&mut simulation, FUNCTION, 400);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 4);
+    simulation.domain.tell_demand(BTreeMap::new());
+    let logical_id = logical_id(FUNCTION);
+    let copies = |simulation: &Simulation| {
+        let key = simulation.domain.model.key_of(logical_id).unwrap();
+        simulation.domain.copies_of(key)
+    };
+    while copies(&simulation) > 1 {
+        super::operations::round(&mut simulation);
+    }
+    assert_eq!(
+        homes(&simulation, FUNCTION).len(),
+        4,
+        "they go when nobody sends to them"
+    );
+    let in_hand = |simulation: &mut Simulation, in_hand: u64| {
+        for node in simulation.nodes.values_mut() {
+            let all = node
+                .running
+                .values()
+                .filter(|it| it.logical_id == logical_id);
+            let backlog = all.map(|it| Backlog {
+                physical_id: it.physical_id,
+                queued: 0,
+                in_hand,
+                oldest: Duration::ZERO,
+            });
+            node.backlog = backlog.filter(|it| it.in_hand > 0).collect();
+        }
+    };
+    in_hand(&mut simulation, 1);
+    run(&mut simulation);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 4);
+    in_hand(&mut simulation, 0);
+    run(&mut simulation);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 1);
 }
