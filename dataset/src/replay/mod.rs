@@ -3,6 +3,7 @@
 mod compare;
 mod oracle;
 mod outcome;
+mod plan;
 mod recorded;
 mod world;
 

@@ -10,6 +10,7 @@ pub mod instructions;
 pub mod main_suite;
 pub mod orders;
 pub mod orders_suite;
+mod replayed;
 pub mod scaling_suite;
 
 use std::{fmt::Write as _, process::Command};

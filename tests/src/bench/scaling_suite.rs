@@ -1,11 +1,12 @@
-//! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node.
+//! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node,
+//! and how the policy compares with Knative's algorithm and an oracle on made-up load.
 
 use std::{collections::HashMap, time::Instant};
 
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Measured, Options, main_suite::nodes, quantile};
+use super::{Measured, Options, main_suite::nodes, quantile, replayed};
 use crate::{
     client::{function, resource},
     cluster::{Cluster, Mirror, Plan},
@@ -31,9 +32,15 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     }
     let results = NAMES.into_iter().zip(found);
     let results = results.filter_map(|(name, values)| Measured::of(SUITE, name, "ms", values));
-    let results: Vec<_> = results.collect();
-    for Measured { name, value, .. } in &results {
-        eprintln!("{name} {value:.2} ms");
+    let mut results: Vec<_> = results.collect();
+    let options = options.clone();
+    let replays = tokio::task::spawn_blocking(move || replayed::run(SUITE, &options));
+    results.extend(replays.await.context("replaying")?);
+    for Measured {
+        name, value, unit, ..
+    } in &results
+    {
+        eprintln!("{name} {value:.2} {unit}");
     }
     Ok(results)
 }
