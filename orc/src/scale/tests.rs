@@ -59,6 +59,47 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever the settings, signals and views are: an answer within the bounds, and soon.
+    #[test]
+    fn strange_settings_and_signals_are_decided_about(
+        policy in 0..4_usize,
+        (start, idle) in (0..u64::MAX, 0..u64::MAX),
+        target in prop_oneof![
+            Just(None),
+            any::<u64>().prop_map(|millis| Some(Target::P99(Duration::from_millis(millis)))),
+            (0.05_f32..=1.0).prop_map(|share| Some(Target::Utilisation(share))),
+        ],
+        steps in prop::collection::vec(
+            (any::<u32>(), any::<u32>(), any::<u64>(), 0..1_000_u32, any::<u32>(), 0.0..1e8_f64),
+            1..20,
+        ),
+    ) {
+        let settings = Settings {
+            policy: Policy::ALL[policy],
+            target,
+            idle_after: Duration::from_millis(idle),
+            start_time: Duration::from_secs(start),
+            max_instances: 1_000,
+            ..Settings::default()
+        };
+        let (mut window, mut now) = (Window::default(), 0.0);
+        for (arrivals, queued, took, ready, slots, pause) in steps {
+            now += pause;
+            window.arrived(arrivals, at(now));
+            window.executed(Duration::from_nanos(took));
+            window.started(Duration::from_nanos(took / 3));
+            window.expect(arrivals, at(now + 1.0));
+            let view = View { slots, in_flight: queued, starting: ready, ..view(ready, queued) };
+            let decision = decide(&settings, &mut window, &view, at(now));
+            prop_assert!(decision.copies <= settings.max_instances);
+            prop_assert!(decision.next.is_none_or(|next| next > at(now)));
+            let why = decision.why.to_string();
+            prop_assert!(!why.contains("NaN"), "{}", why);
+        }
+    }
+}
+
 #[test]
 fn a_bottleneck_behind_holds_what_stands_before_it() {
     for policy in [Policy::Queue, Policy::Predictive] {

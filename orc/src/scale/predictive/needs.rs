@@ -5,7 +5,7 @@ use crate::scale::{Reason, Settings, View, Window, staffing::ceil};
 
 /// How long one in a hundred may wait if the user says nothing, in times of handling; once more for so many
 /// seconds that peaks are held.
-const WAIT: f64 = 1.05;
+const WAIT: f64 = 1.1;
 const HELD: f64 = 90.0;
 /// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;

@@ -5,6 +5,8 @@ use std::{
     collections::{BTreeSet, BinaryHeap},
 };
 
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
 use super::*;
 
 /// A function: how long it takes to handle one event, and to start a copy, in seconds.
@@ -42,9 +44,14 @@ struct Play {
 impl Play {
     /// The number of copies over time, of a function that gets events at these moments, in order.
     fn run(shape: Shape, arrivals: &[f64], lasts: f64) -> Vec<(f64, u32)> {
+        Self::by(Policy::Predictive, shape, arrivals, lasts)
+    }
+
+    fn by(policy: Policy, shape: Shape, arrivals: &[f64], lasts: f64) -> Vec<(f64, u32)> {
         let mut play = Self {
             shape,
             settings: Settings {
+                policy,
                 max_instances: 1_000,
                 start_time: Duration::from_secs_f64(shape.start),
                 ..Settings::default()
@@ -228,7 +235,35 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// As it is known of the rule of Numaflow, for whoever chooses it.
+    #[test]
+    fn even_load_leads_queue_to_a_number_that_stays(shape in shapes(), load in 0.5..40.0_f64) {
+        let copies = Play::by(Policy::Queue, shape, &even(shape.service, [(300.0, load)]), 300.0);
+        let late = between(&copies, 150.0 + 10.0 * shape.start, 300.0);
+        prop_assert!(late.len() <= 3, "{:?} {:?}", late, &copies);
+    }
+
+    /// Arrivals by chance: once the load is known, the number of copies changes less than six times a minute
+    /// in ten minutes, where a start takes two seconds or more.
+    #[test]
+    fn load_by_chance_leads_to_few_changes(
+        seed in any::<u64>(),
+        start in 2.0..10.0_f64,
+        service in 0.1..1.0_f64,
+        load in 0.5..20.0_f64,
+    ) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (mut arrivals, mut now) = (Vec::new(), 1.0);
+        while now < 720.0 {
+            now -= service / load * (1.0 - rng.random::<f64>()).ln();
+            arrivals.push(now);
+        }
+        let copies = Play::run(Shape { service, start }, &arrivals, 720.0);
+        let changes = between(&copies, 120.0, 720.0).len() - 1;
+        prop_assert!(changes <= 60, "{} changes: {:?}", changes, &copies);
+    }
 
     /// Up to what arrives and what has waited for the first copies, down when that is handled, and no more.
     #[test]
@@ -252,9 +287,9 @@ proptest! {
         high in loads(),
         half in 20.0..200.0_f64,
     ) {
-        // Events that come alone are left to the rule for idle copies: ten a second at least.
+        // Events that come alone are left to the rule for idle copies: twenty a second at least.
         let least = if low > 0.0 { low.min(high) } else { high };
-        let shape = Shape { service: shape.service.min(0.1 * least), ..shape };
+        let shape = Shape { service: shape.service.min(0.05 * least), ..shape };
         let waves = (0..10).map(|place| (half, if place % 2 == 0 { high } else { low }));
         let lasts = 1.0 + 10.0 * half;
         let copies = Play::run(shape, &even(shape.service, waves), lasts);
