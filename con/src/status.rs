@@ -1,5 +1,6 @@
 //! What clients are shown: workflows, domains, nodes, vertices.
 
+mod explain;
 mod update;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{cluster::Cluster, orc_client::Started, store::WorkflowRecord};
+pub use explain::{BottleneckStatus, DecisionStatus, Explanation, VertexWork};
 pub(crate) use update::{Reached, all_reached};
 pub use update::{UpdateState, UpdateStatus, VertexUpdateStatus};
 

@@ -1,4 +1,5 @@
-//! What the window of one function costs: bytes, and nanoseconds per signal and decision.
+//! What the window of one function costs, and what looking for the one that limits does: bytes, and nanoseconds per
+//! signal, decision and look.
 //!
 //! `cargo run --release -p edgeless-orc --example window_cost`
 
@@ -7,7 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edgeless_orc::scale::{Policy, Settings, Successor, View, Window, decide};
+use edgeless_orc::scale::{
+    Policy, Settings, Successor, Traffic, View, Window,
+    bottleneck::{self, Stage},
+    decide,
+};
 use edgeless_types::Timestamp;
 
 /// Signals of each kind.
@@ -53,6 +58,27 @@ fn main() {
             ));
         });
     }
+    let mut traffic = Traffic::default();
+    println!("bytes of the last seconds: {}", size_of::<Traffic>());
+    time("handled event of the last seconds", |number| {
+        let now = at(number);
+        traffic.transferred(0.000_2, now, now);
+        traffic.executed(0.005, now, now);
+    });
+    let stages: Vec<Stage> = (0..10)
+        .map(|place| Stage {
+            copies: 8,
+            slots: 1,
+            most: 8,
+            is_scaled: true,
+            now: traffic.recent(at(TIMES)),
+            next: (place < 9).then_some(place + 1).into_iter().collect(),
+            ..Stage::default()
+        })
+        .collect();
+    time("look for what limits ten functions", |_| {
+        black_box(bottleneck::find(&stages));
+    });
 }
 
 fn time(what: &str, mut signal: impl FnMut(u32)) {

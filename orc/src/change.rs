@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use edgeless_types::{
     DomainId, LogicalId, NodeCapabilities, NodeHealth, NodeId, ProviderId, ResourceProvider,
-    Samples, Timestamp,
+    Samples, Timestamp, WorkflowId,
     intent::IntentOutcome,
-    mirror::{ActiveInstance, Dependencies, ScalingDecision},
+    mirror::{ActiveInstance, Bottleneck, Dependencies, ScalingDecision},
 };
 
 /// One change and when it happened.
@@ -36,6 +36,7 @@ impl Change {
             | What::Dependencies(..)
             | What::DependenciesGone(_)
             | What::Intent(_)
+            | What::Bottleneck(..)
             | What::Scaling(_) => 4,
         }
     }
@@ -68,6 +69,8 @@ pub enum What {
     Samples(NodeId, Arc<Samples>),
     /// Another number of copies of a function was decided.
     Scaling(Box<ScalingDecision>),
+    /// What limits a workflow; none: nothing happens any more.
+    Bottleneck(WorkflowId, Option<Box<Bottleneck>>),
     /// What became of an intent.
     Intent(IntentOutcome),
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use edgeless_daemon::{code::CodeStore, writer::WriteError};
 use edgeless_types::{
-    Epoch, LogicalId, OrderDemand, Timestamp,
+    Epoch, LogicalId, OrderDemand, Timestamp, WorkflowId,
     intent::{Intent, IntentOutcome},
     workflow::OutputMapping,
 };
@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     backlog::Backlog,
     domain::{
-        Command, Domain, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome, VertexRequest, WouldGo,
+        Command, Domain, Explanation, NodeUpdate, NodeUpdateReply, Refusal, StartOutcome,
+        VertexRequest, WouldGo,
     },
     fence::Overtaken,
     journal::Difference,
@@ -206,6 +207,15 @@ impl Handle {
     /// ε-ORC is ending.
     pub async fn dry_run(&self, vertices: Vec<VertexRequest>) -> Result<Vec<WouldGo>, Ended> {
         self.with(move |domain, now| domain.dry_run(vertices, now))
+            .await
+    }
+
+    /// What a workflow does, and what limits it; none: nothing of it is desired here.
+    ///
+    /// # Errors
+    /// ε-ORC is ending.
+    pub async fn explain(&self, workflow_id: WorkflowId) -> Result<Option<Explanation>, Ended> {
+        self.with(move |domain, now| domain.explain(workflow_id, now))
             .await
     }
 

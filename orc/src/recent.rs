@@ -59,6 +59,7 @@ impl Recent {
                 | What::InstanceGone(_)
                 | What::Dependencies(..)
                 | What::DependenciesGone(_)
+                | What::Bottleneck(..)
                 | What::Scaling(_) => {}
             }
         }

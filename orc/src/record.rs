@@ -107,6 +107,7 @@ fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
             | What::Provider(_)
             | What::ProviderGone(_)
             | What::Dependencies(..)
+            | What::Bottleneck(..)
             | What::DependenciesGone(_)
             | What::Intent(_) => {}
         }

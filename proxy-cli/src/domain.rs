@@ -7,8 +7,8 @@ use std::{
 };
 
 use edgeless_types::{
-    LogicalId, NodeCapabilities, NodeId, ResourceProvider, Timestamp,
-    mirror::{self, ActiveInstance, DependencyTable, HealthMember},
+    LogicalId, NodeCapabilities, NodeId, ResourceProvider, Timestamp, WorkflowId,
+    mirror::{self, ActiveInstance, Bottleneck, DependencyTable, HealthMember},
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,6 +22,8 @@ pub(crate) struct Domain {
     pub(crate) instances: BTreeMap<LogicalId, ActiveInstance>,
     pub(crate) dependencies: DependencyTable,
     pub(crate) providers: Vec<ResourceProvider>,
+    /// What limits each workflow with traffic.
+    pub(crate) bottlenecks: BTreeMap<WorkflowId, Bottleneck>,
     /// Nothing where the source does not know.
     pub(crate) cordoned: Option<BTreeSet<NodeId>>,
     /// The latest report of each node.
@@ -49,6 +51,7 @@ impl Domain {
             nodes: by_id(source, "nodes:capabilities:").await?,
             instances: by_id(source, "instance:").await?,
             dependencies: by_id(source, "dependency:").await?,
+            bottlenecks: by_id(source, "bottleneck:").await?,
             providers: providers
                 .into_iter()
                 .filter(|(key, _)| key != mirror::PROVIDER_LAST_UPDATE)

@@ -67,6 +67,14 @@ pub(crate) fn state() -> BTreeMap<String, Value> {
         ),
         (format!("dependency:{COUNTER}"), json!({ "out": EGRESS })),
         (
+            format!("bottleneck:{WORKFLOW}"),
+            json!({
+                "timestamp": "1700000001.000000000", "workflow_id": WORKFLOW, "logical_id": COUNTER,
+                "name": "count", "cause": "rate", "limits": true, "held": "max_instances",
+                "why": "too much", "action": "wait",
+            }),
+        ),
+        (
             "provider:p".to_owned(),
             json!({"provider_id": "p", "class_type": "http-egress", "node_id": NODE, "outputs": []}),
         ),

@@ -138,7 +138,13 @@ impl Cluster {
         )?;
         let mut nodes = Vec::new();
         for (index, node) in plan.nodes.iter().enumerate() {
-            nodes.push(start_node(around, index, node, register, None)?);
+            nodes.push(start_node(
+                around,
+                index,
+                node,
+                register,
+                Announced::default(),
+            )?);
         }
         let cluster = Self {
             nodes,
@@ -184,7 +190,7 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn add_node(&mut self, plan: &NodePlan, register_url: &str) -> anyhow::Result<()> {
-        self.add(plan, register_url, None)
+        self.add(plan, register_url, Announced::default())
     }
 
     /// Adds a node that reaches ε-ORC through one proxy, and that ε-ORC reaches through another: both lead
@@ -196,25 +202,43 @@ impl Cluster {
         let up = Proxy::start(&self.register_url).await?;
         let agent_url = format!("http://127.0.0.1:{}", free_port()?);
         let down = Proxy::start(&agent_url).await?;
-        let urls = AgentUrls {
+        let agent = Some(Urls {
             own: &agent_url,
             announced: &down.url,
-        };
-        self.add(plan, &up.url, Some(urls))?;
+        });
+        let invocation = None;
+        self.add(plan, &up.url, Announced { agent, invocation })?;
         Ok([up, down])
+    }
+
+    /// Adds a node that other nodes reach through a proxy.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn add_node_behind_link(&mut self, plan: &NodePlan) -> anyhow::Result<Proxy> {
+        let url = format!("http://127.0.0.1:{}", free_port()?);
+        let link = Proxy::start(&url).await?;
+        let invocation = Some(Urls {
+            own: &url,
+            announced: &link.url,
+        });
+        let register_url = self.register_url.clone();
+        let agent = None;
+        self.add(plan, &register_url, Announced { agent, invocation })?;
+        Ok(link)
     }
 
     fn add(
         &mut self,
         plan: &NodePlan,
         register_url: &str,
-        agent: Option<AgentUrls<'_>>,
+        announced: Announced<'_>,
     ) -> anyhow::Result<()> {
         let around = Around {
             path: self.folder.path(),
             environment: &[],
         };
-        let node = start_node(around, self.nodes.len(), plan, register_url, agent)?;
+        let node = start_node(around, self.nodes.len(), plan, register_url, announced)?;
         self.nodes.push(node);
         Ok(())
     }
@@ -250,11 +274,18 @@ pub(crate) struct Around<'a> {
     pub(crate) environment: &'a [(&'a str, String)],
 }
 
-/// Where a node takes steps, and what it says of that.
+/// Where a node takes something, and what it says of that.
 #[derive(Clone, Copy)]
-pub(crate) struct AgentUrls<'a> {
+pub(crate) struct Urls<'a> {
     own: &'a str,
     announced: &'a str,
+}
+
+/// Where a node takes steps and messages, where that is not where it says.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Announced<'a> {
+    agent: Option<Urls<'a>>,
+    invocation: Option<Urls<'a>>,
 }
 
 pub(crate) fn quoted(text: &str) -> String {
@@ -306,7 +337,7 @@ pub(crate) fn start_node(
     index: usize,
     plan: &NodePlan,
     register: &str,
-    agent: Option<AgentUrls<'_>>,
+    announced: Announced<'_>,
 ) -> anyhow::Result<Node> {
     let name = format!("node-{index}");
     let node_id = Uuid::new_v4().to_string();
@@ -315,22 +346,24 @@ pub(crate) fn start_node(
     let files = folder.join("files");
     let status_url = format!("http://127.0.0.1:{}", free_port()?);
     let url = || Ok::<_, anyhow::Error>(quoted(&format!("http://127.0.0.1:{}", free_port()?)));
-    let agent_url = match agent {
-        Some(urls) => format!(
-            "{}\nagent_url_announced = {}",
-            quoted(urls.own),
-            quoted(urls.announced)
-        ),
-        None => url()?,
+    let urls = |name: &str, urls: Option<Urls<'_>>| {
+        Ok::<_, anyhow::Error>(match urls {
+            Some(urls) => format!(
+                "{name} = {}\n{name}_announced = {}",
+                quoted(urls.own),
+                quoted(urls.announced)
+            ),
+            None => format!("{name} = {}", url()?),
+        })
     };
+    let agent_url = urls("agent_url", announced.agent)?;
+    let invocation_url = urls("invocation_url", announced.invocation)?;
     let mut text = format!(
-        "[general]\nnode_id = {}\nagent_url = {}\ninvocation_url = {}\n\
+        "[general]\nnode_id = {}\n{agent_url}\n{invocation_url}\n\
          node_register_url = {}\nrefresh_interval = \"{}ms\"\nrefresh_deadline = \"{}ms\"\n\
          leave_timeout = \"5s\"\ndata_dir = {}\nstatus_url = {}\n\n[engine]\nshards = {}\n\n\
          [resources]\n",
         quoted(&node_id),
-        agent_url,
-        url()?,
         quoted(register),
         plan.refresh_interval.as_millis(),
         plan.refresh_interval.as_millis() * 5,

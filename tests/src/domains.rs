@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    cluster::{Around, Cluster, Node, NodePlan, daemon, quoted, start_node},
+    cluster::{Announced, Around, Cluster, Node, NodePlan, daemon, quoted, start_node},
     process::{Daemon, free_port},
     wait::until,
 };
@@ -72,7 +72,8 @@ impl Domain {
         };
         let orc = daemon(around, "edgeless_orc_d", "orchestrator", &text)?;
         let nodes = plans.iter().enumerate();
-        let nodes = nodes.map(|(index, plan)| start_node(around, index, plan, &register, None));
+        let nodes = nodes
+            .map(|(index, plan)| start_node(around, index, plan, &register, Announced::default()));
         Ok(Self {
             orc,
             orchestrator_url,

@@ -1,5 +1,5 @@
 //! A TCP proxy that can be cut, for partitions: nothing passes then, nothing is closed, and what is under
-//! way passes when it is whole again.
+//! way passes when it is whole again. It can be slow as well.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -16,12 +16,20 @@ use tokio::{
 
 use crate::process::free_port;
 
+/// How a link is.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    whole: bool,
+    /// How long what is read at once, 64 KiB at most, takes to pass.
+    delay: Duration,
+}
+
 /// A proxy to one address; ends when it is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     /// Where it listens.
     pub url: String,
-    whole: watch::Sender<bool>,
+    link: watch::Sender<Link>,
     task: JoinHandle<()>,
 }
 
@@ -37,22 +45,30 @@ impl Proxy {
             .context(to.to_owned())?;
         let port = free_port()?;
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-        let (whole, state) = watch::channel(true);
+        let (link, state) = watch::channel(Link {
+            whole: true,
+            delay: Duration::ZERO,
+        });
         Ok(Self {
             url: format!("http://127.0.0.1:{port}"),
-            whole,
+            link,
             task: tokio::spawn(serve(listener, to, state)),
         })
     }
 
     /// Lets nothing pass.
     pub fn cut(&self) {
-        self.whole.send_replace(false);
+        self.link.send_modify(|link| link.whole = false);
     }
 
     /// Lets everything pass again.
     pub fn mend(&self) {
-        self.whole.send_replace(true);
+        self.link.send_modify(|link| link.whole = true);
+    }
+
+    /// From now on what is read at once, 64 KiB at most, takes so long to pass.
+    pub fn slow(&self, delay: Duration) {
+        self.link.send_modify(|link| link.delay = delay);
     }
 }
 
@@ -62,7 +78,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, to: SocketAddr, state: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, to: SocketAddr, state: watch::Receiver<Link>) {
     while let Ok((near, _)) = listener.accept().await {
         let state = state.clone();
         // Ends with its connection, or when the proxy is dropped and the channel with it.
@@ -77,9 +93,9 @@ async fn serve(listener: TcpListener, to: SocketAddr, state: watch::Receiver<boo
 async fn pass(
     near: TcpStream,
     to: SocketAddr,
-    mut state: watch::Receiver<bool>,
+    mut state: watch::Receiver<Link>,
 ) -> anyhow::Result<()> {
-    state.wait_for(|whole| *whole).await?;
+    state.wait_for(|link| link.whole).await?;
     let connect = TcpStream::connect(to);
     let far = tokio::time::timeout(Duration::from_secs(5), connect).await??;
     near.set_nodelay(true)?;
@@ -96,7 +112,7 @@ async fn pass(
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut state: watch::Receiver<bool>,
+    mut state: watch::Receiver<Link>,
 ) -> anyhow::Result<()> {
     let mut bytes = vec![0; 1 << 16];
     loop {
@@ -104,7 +120,10 @@ async fn copy(
         let Ok(number) = from.read(&mut bytes).await else {
             return Ok(());
         };
-        state.wait_for(|whole| *whole).await?;
+        let delay = state.wait_for(|link| link.whole).await?.delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         if number == 0 || to.write_all(&bytes[..number]).await.is_err() {
             return Ok(());
         }

@@ -16,6 +16,7 @@
 //! | `performance:function_transfer_time:<pid>` | sorted set of `timestamp:value`, seconds |
 //! | `performance:<target>:<value>` | sorted set of `timestamp:value`, custom log entries |
 //! | `performance:<target>:<pid>` | the same entries by the instance that wrote them (ours) |
+//! | `bottleneck:<workflow_id>` | JSON [`Bottleneck`] of a workflow with traffic (ours) |
 //! | `scaling:decisions` | list of JSON [`ScalingDecision`], the newest first (ours) |
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -41,6 +42,11 @@ pub const DEPENDENCY_LAST_UPDATE: &str = "dependency:last_update";
 
 /// Decisions about numbers of copies, the newest first.
 pub const SCALING_DECISIONS: &str = "scaling:decisions";
+
+/// The key of what limits a workflow.
+pub fn bottleneck_key(workflow_id: WorkflowId) -> String {
+    format!("bottleneck:{workflow_id}")
+}
 
 /// The key of a node's capabilities.
 pub fn capabilities_key(node_id: NodeId) -> String {
@@ -166,6 +172,31 @@ pub struct ScalingDecision {
     pub copies: u32,
     /// Why, in words and numbers.
     pub reason: String,
+}
+
+/// What limits a workflow with traffic, or where most of the time of its events goes. Written when it is another one, and
+/// every ten seconds with new numbers; gone when nothing happens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bottleneck {
+    /// When it was seen.
+    pub timestamp: Timestamp,
+    /// Of which workflow.
+    pub workflow_id: WorkflowId,
+    /// Which function.
+    pub logical_id: LogicalId,
+    /// Its name in the workflow.
+    pub name: String,
+    /// `rate`, `queue`, `execution` or `transfer`.
+    pub cause: String,
+    /// Whether the workflow would do more if this function did; else it is only where time goes.
+    pub limits: bool,
+    /// What keeps it from having more copies: `max_instances`, `no_room` or `not_scaled`; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<String>,
+    /// Why, in words and numbers.
+    pub why: String,
+    /// What the system does, or what would help.
+    pub action: String,
 }
 
 /// The element of a node's health set: `<timestamp> <json>` would not be JSON, and two equal

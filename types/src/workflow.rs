@@ -137,6 +137,11 @@ pub enum VertexSpec {
 }
 
 impl VertexSpec {
+    /// Whether it is a function; else it is a resource.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Self::Function(_))
+    }
+
     /// The vertex's name in its workflow.
     pub fn name(&self) -> &str {
         match self {

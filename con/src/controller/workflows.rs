@@ -17,7 +17,7 @@ use super::{
 use crate::{
     orc_client::{NotMoved, Started},
     problem::Refusal,
-    status::{self, WorkflowStatus},
+    status::{self, Explanation, WorkflowStatus},
     store::{WorkflowRecord, Write},
 };
 
@@ -89,6 +89,24 @@ impl Controller {
             None => Err(self.why_in_stand_by(&record)),
         };
         Ok(status::of_workflow(&record, seen))
+    }
+
+    /// What a workflow does, and what limits it.
+    ///
+    /// # Errors
+    /// It is not known, in no domain, or its domain does not answer.
+    pub async fn explain(&self, workflow_id: WorkflowId) -> Result<Explanation, Refusal> {
+        let record = self.state().cluster.workflow(workflow_id).cloned();
+        let record = record.ok_or_else(|| unknown_workflow(workflow_id))?;
+        let Some(domain_id) = &record.domain_id else {
+            return Err(Refusal::Unreachable(self.why_in_stand_by(&record)));
+        };
+        let link = self.link(domain_id);
+        let unregistered = || Refusal::Unreachable("its domain is not registered".to_owned());
+        let mut link = link.ok_or_else(unregistered)?;
+        let reply = link.client.explain(workflow_id).await;
+        let reply = reply.map_err(Refusal::Unreachable)?;
+        Ok(Explanation::of(workflow_id, &record.name, reply))
     }
 
     /// How all workflows are, as their domains say.

@@ -8,7 +8,7 @@ use edgeless_proto::{
     convert::{ConvertError, id_bytes, id_from_wire},
     v1::{self, operate_request::Operation},
 };
-use edgeless_types::{LogicalId, NodeId, OrderDemand, ProviderId};
+use edgeless_types::{LogicalId, NodeId, OrderDemand, ProviderId, WorkflowId};
 use tonic::Code;
 
 use super::{DEADLINE, OrcClient, no_answer, reply, wire, within};
@@ -45,6 +45,17 @@ impl OrcClient {
             Some((id, vertex))
         };
         Ok(reply.vertices.into_iter().filter_map(read).collect())
+    }
+
+    /// What the vertices of a workflow do, and which of them limits it.
+    ///
+    /// # Errors
+    /// The domain does not answer, or does not know the workflow, in words.
+    pub async fn explain(&mut self, workflow_id: WorkflowId) -> Result<v1::ExplainReply, String> {
+        let request = v1::ExplainRequest {
+            workflow_id: id_bytes(&workflow_id),
+        };
+        within(DEADLINE, self.control.explain(request)).await
     }
 
     /// Whether nodes, providers and labels are there.

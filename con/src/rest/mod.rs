@@ -97,6 +97,7 @@ fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(order_streams::watch_all))
         .routes(routes!(order_streams::watch_one))
         .routes(routes!(workflows::migrate))
+        .routes(routes!(workflows::explain))
         .routes(routes!(functions::list))
         .routes(routes!(functions::code))
         .routes(routes!(domains::list))

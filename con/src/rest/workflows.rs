@@ -22,7 +22,7 @@ use crate::{
     check::{Format, parse},
     controller::{Controller, Wait},
     problem::Refusal,
-    status::{DryRun, UpdateState, WorkflowState, WorkflowStatus},
+    status::{DryRun, Explanation, UpdateState, WorkflowState, WorkflowStatus},
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -147,6 +147,18 @@ pub(super) async fn inspect(
 ) -> Result<Json<WorkflowStatus>, Problem> {
     let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
     Ok(Json(con.inspect(workflow_id).await?))
+}
+
+/// What a workflow does now, which function limits it, why, and what the system does about it.
+#[utoipa::path(get, path = "/api/v1/workflows/{id}/explain", params(("id" = String, Path)),
+    responses((status = 200, body = Explanation), (status = 404, body = Problem),
+        (status = 503, description = "It is in no domain, or its domain does not answer", body = Problem)))]
+pub(super) async fn explain(
+    State(con): State<Controller>,
+    Path(id): Path<String>,
+) -> Result<Json<Explanation>, Problem> {
+    let workflow_id: WorkflowId = parse_id(&id, "workflow")?;
+    Ok(Json(con.explain(workflow_id).await?))
 }
 
 /// Gives the vertices of a workflow other versions: of functions class version, code and annotations may differ,

@@ -75,12 +75,18 @@ impl Domain {
             }
             return;
         };
-        let replicas = &self.model.vertex(vertex).replicas;
-        let instance = |it: &ReplicaKey| self.model.replica(*it).instance;
-        if let Some(&free) = replicas.iter().find(|it| instance(it).is_none()) {
+        let mut replicas = self.model.vertex(vertex).replicas.iter();
+        let is_free = |it: &&ReplicaKey| self.model.replica(**it).instance.is_none();
+        if let Some(&free) = replicas.find(is_free) {
             tracing::info!(%node_id, %physical_id, "an instance is adopted");
             return self.take_over(free, node_id, running);
         }
+        if let Some(free) = self.place_for_found(vertex, running.generation) {
+            tracing::info!(%node_id, %physical_id, "an instance is adopted beside others");
+            return self.take_over(free, node_id, running);
+        }
+        let replicas = &self.model.vertex(vertex).replicas;
+        let instance = |it: &ReplicaKey| self.model.replica(*it).instance;
         // Of those that outlived a restart the newer are right, whichever were reported first.
         let adopted = replicas
             .iter()

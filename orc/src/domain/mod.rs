@@ -5,6 +5,7 @@
 
 mod adopt;
 mod beside;
+mod bottlenecks;
 #[cfg(test)]
 mod check;
 mod drain;
@@ -27,6 +28,7 @@ mod scaling;
 mod totals;
 mod update;
 mod vertices;
+mod view;
 mod waiting;
 mod wishes;
 
@@ -39,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use edgeless_types::{
     DomainId, Generation, LogicalId, NodeId, OrderDemand, PhysicalId, RunningInstance, Timestamp,
+    WorkflowId,
 };
 use rand::{SeedableRng, rngs::StdRng};
 use rustc_hash::FxHashMap;
@@ -50,7 +53,10 @@ use crate::{
         fleet::{Fleet, Overcommit},
         strategy::StrategyKind,
     },
+    scale::Traffic,
 };
+use bottlenecks::Watched;
+pub use bottlenecks::{Explanation, StageReport};
 use drain::Drain;
 pub use dry_run::WouldGo;
 pub use event::{
@@ -111,6 +117,8 @@ pub struct Domain {
     /// The last decision about anything: never below what a node has ever reported, so that after
     /// a restart nothing that is decided is taken for older than what runs.
     generation: Generation,
+    /// The first one: what has a smaller one was decided in an earlier life.
+    first: Generation,
     nodes: BTreeMap<NodeId, Node>,
     deadlines: BTreeSet<(Timestamp, NodeId)>,
     /// Of nodes whose id came with another nonce: the nonce before, and when it was last seen.
@@ -140,6 +148,11 @@ pub struct Domain {
     /// Functions that are scaled, and when each is looked at.
     scaled: FxHashMap<VertexKey, Box<Scaled>>,
     looks: BTreeSet<(Timestamp, VertexKey)>,
+    /// What vertices did in the last seconds, of those that did something.
+    traffic: FxHashMap<VertexKey, Box<Traffic>>,
+    /// Workflows of these, what limits each, and when each is looked at.
+    watched: FxHashMap<WorkflowId, Watched>,
+    examinations: BTreeSet<(Timestamp, WorkflowId)>,
     /// Of those, the ones that have come further.
     drained: BTreeSet<NodeId>,
     /// Reported by nodes, not desired as far as is known.
@@ -174,6 +187,7 @@ impl Domain {
             fleet: Fleet::new(settings.strategy, settings.overcommit),
             settings,
             generation: Generation::default(),
+            first: Generation::default(),
             nodes: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             former: BTreeMap::new(),
@@ -194,6 +208,9 @@ impl Domain {
             order_demand: BTreeMap::new(),
             scaled: FxHashMap::default(),
             looks: BTreeSet::new(),
+            traffic: FxHashMap::default(),
+            watched: FxHashMap::default(),
+            examinations: BTreeSet::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
             retiring: Retiring::default(),
@@ -266,6 +283,7 @@ impl Domain {
         self.retry_room();
         self.relieve_overfull();
         self.rebalance_by_itself();
+        self.examine_due();
         self.scale_due();
         self.paused = false;
     }
@@ -303,6 +321,7 @@ impl Domain {
         self.now = now;
         if self.generation == Generation::default() {
             self.generation = Generation(now.as_nanos() / 1_000);
+            self.first = self.generation;
         }
     }
 

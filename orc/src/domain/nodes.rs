@@ -183,6 +183,7 @@ impl Domain {
             }
             self.change(What::Health(node_id, health));
         }
+        self.note_traffic(node_id, update.samples.as_deref());
         self.note_work(node_id, update.samples.as_deref());
         if let Some(samples) = update.samples {
             if self.settings.strategy == StrategyKind::Affine {

@@ -278,6 +278,10 @@ impl Domain {
                     changes.push(What::Health(node_id, health.clone()));
                 }
             }
+            let told = self.bottlenecks();
+            changes.extend(
+                told.map(|it| What::Bottleneck(it.workflow_id, Some(Box::new(it.clone())))),
+            );
             return (at(now, changes), Some(Part(0)));
         };
         let (those, next) = self.model.vertices_from(from, vertices);

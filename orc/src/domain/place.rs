@@ -148,6 +148,7 @@ impl Domain {
         let generation = self.decide();
         let now = self.now;
         let vertex_key = self.model.replica(key).vertex;
+        self.note_home(vertex_key, node_id);
         let vertex = self.model.vertex_mut(vertex_key);
         vertex.generation = generation;
         let class = vertex.class;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use edgeless_types::{
-    Demand, NodeId, PhysicalId, SampleKind, Samples, Timestamp, mirror::ScalingDecision,
-    workflow::VertexSpec,
+    Demand, Generation, NodeId, PhysicalId, SampleKind, Samples, Timestamp,
+    mirror::ScalingDecision, workflow::VertexSpec,
 };
 use rustc_hash::FxHashMap;
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     change::What,
-    scale::{self, Decision, Settings, Successor, View, Window},
+    scale::{self, Decision, Reason, Settings, Window},
 };
 
 /// Annotations that make a function one that is scaled, beside `min_instances` of 0 and a `max_instances` that is
@@ -31,6 +31,8 @@ const ASKS_FOR_IT: [&str; 4] = [
 ];
 /// Between two decisions about one function for which nothing new is known.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Copies that ran before ε-ORC started are kept that long, whatever little it has seen them do.
+const KEPT: Duration = Duration::from_mins(1);
 /// A policy is not asked again sooner, unless something happens.
 const SOONEST: Duration = Duration::from_millis(20);
 
@@ -45,8 +47,31 @@ pub(super) struct Scaled {
     wanted: u64,
     /// The copies that were decided last.
     copies: u32,
+    /// The last decision for another number.
+    decision: Option<Box<ScalingDecision>>,
+    /// Where the last copy was started: the node has its code, ready to run.
+    home: Option<NodeId>,
+    /// Copies that ran before this life of ε-ORC, and until when they are kept: what they had to do is not known.
+    found: Option<(u32, Timestamp)>,
     /// When its copies last had something to do, as far as nodes have said.
     worked: FxHashMap<PhysicalId, Timestamp>,
+}
+
+impl Scaled {
+    /// The most copies that there may be.
+    pub(super) fn most(&self) -> u32 {
+        self.settings.max_instances
+    }
+
+    /// Messages that waited for it while it had no copy.
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    /// The last decision for another number of copies.
+    pub(super) fn last_decision(&self) -> Option<Box<ScalingDecision>> {
+        self.decision.clone()
+    }
 }
 
 impl Domain {
@@ -81,6 +106,9 @@ impl Domain {
                 next: None,
                 wanted: 0,
                 copies,
+                decision: None,
+                home: None,
+                found: None,
                 worked: FxHashMap::default(),
             })
         });
@@ -155,6 +183,7 @@ impl Domain {
             {
                 scaled.window.waits(waits.oldest);
                 scaled.worked.insert(waits.physical_id, self.now);
+                self.examine_before_growth(key);
                 changed.push(key);
             }
         }
@@ -200,13 +229,7 @@ impl Domain {
         let keys: Vec<VertexKey> = self.scaled.keys().copied().collect();
         for key in keys {
             let logical_id = self.model.vertex(key).logical_id;
-            let of_orders = self.order_demand.get(&logical_id);
-            let count = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-            let demand = of_orders.map_or(scale::Demand::default(), |it| scale::Demand {
-                to_do: count(it.tasks_to_do),
-                waiting: count(it.waiting),
-                in_flight: count(it.in_flight),
-            });
+            let demand = self.demand_of_orders(logical_id);
             let Some(scaled) = self.scaled.get_mut(&key) else {
                 continue;
             };
@@ -215,6 +238,47 @@ impl Domain {
                 self.decide_copies(key);
             }
         }
+    }
+
+    /// A copy of a function is started on a node.
+    pub(super) fn note_home(&mut self, key: VertexKey, node_id: NodeId) {
+        if let Some(scaled) = self.scaled.get_mut(&key) {
+            scaled.home = Some(node_id);
+        }
+    }
+
+    /// Where the first copy of a function that was switched off is to run: where its code is ready, then near those who
+    /// send to it.
+    pub(super) fn to_wake_on(&self, key: ReplicaKey) -> Vec<NodeId> {
+        let vertex_key = self.model.replica(key).vertex;
+        let vertex = self.model.vertex(vertex_key);
+        let Some(scaled) = self.scaled.get(&vertex_key) else {
+            return Vec::new();
+        };
+        let mut copies = vertex.replicas.iter();
+        if copies.any(|&it| self.model.replica(it).instance.is_some()) {
+            return Vec::new();
+        }
+        let mut nodes = Vec::from_iter(scaled.home);
+        nodes.extend(self.most_used(&self.model.senders_of(vertex.logical_id)));
+        nodes
+    }
+
+    /// A copy of a function that is scaled ran before this life of ε-ORC, beside those that are desired: a place for
+    /// it, if there may be so many. All are kept until it is known what they have to do.
+    pub(super) fn place_for_found(
+        &mut self,
+        key: VertexKey,
+        generation: Generation,
+    ) -> Option<ReplicaKey> {
+        let copies = self.copies_of(key);
+        let scaled = self.scaled.get_mut(&key)?;
+        if generation >= self.first || copies >= scaled.settings.max_instances {
+            return None;
+        }
+        scaled.found = Some((copies + 1, self.now + KEPT));
+        scaled.copies = copies + 1;
+        Some(self.add_replica(key, Timestamp::EPOCH))
     }
 
     /// A copy took so long to start.
@@ -246,8 +310,18 @@ impl Domain {
         let Some(scaled) = self.scaled.get_mut(&key) else {
             return;
         };
-        let Decision { copies, why, next } =
-            scale::decide(&scaled.settings, &mut scaled.window, &view, now);
+        let Decision {
+            mut copies,
+            mut why,
+            mut next,
+        } = scale::decide(&scaled.settings, &mut scaled.window, &view, now);
+        scaled.found = scaled.found.filter(|(_, until)| *until > now);
+        if let Some((found, until)) = scaled.found
+            && copies < found
+        {
+            why = Reason::Found { needed: copies };
+            (copies, next) = (found, Some(next.unwrap_or(until).min(until)));
+        }
         let model = &self.model;
         scaled
             .worked
@@ -261,65 +335,24 @@ impl Domain {
         if copies != before {
             let reason = why.to_string();
             tracing::info!(%logical_id, before, copies, reason, "copies");
-            self.change(What::Scaling(Box::new(ScalingDecision {
+            let decision = Box::new(ScalingDecision {
                 timestamp: now,
                 logical_id,
                 policy: policy.to_owned(),
                 before,
                 copies,
                 reason,
-            })));
+            });
+            if let Some(scaled) = self.scaled.get_mut(&key) {
+                scaled.decision = Some(decision.clone());
+            }
+            self.change(What::Scaling(decision));
         }
         if copies > there {
             self.scale(logical_id, copies);
         }
         if copies < there {
             self.stop_idle(key, there - copies);
-        }
-    }
-
-    /// What is true of a function now.
-    fn view_of(&self, key: VertexKey) -> View {
-        let vertex = self.model.vertex(key);
-        let (mut ready, mut starting, mut busy, mut queued) = (0, 0, 0, 0_u64);
-        for &replica in &vertex.replicas {
-            let replica = self.model.replica(replica);
-            if replica.is_superfluous() {
-                continue;
-            }
-            match replica.running() {
-                None => starting += 1,
-                Some(instance) => {
-                    ready += 1;
-                    let node = self.nodes.get(&instance.node_id);
-                    let mut backlog = node.iter().flat_map(|it| &it.backlog);
-                    let waits = backlog.find(|it| it.physical_id == instance.physical_id);
-                    if let Some(waits) = waits {
-                        busy += 1;
-                        queued += waits.queued;
-                    }
-                }
-            }
-        }
-        let scaled = self.scaled.get(&key);
-        let orders = scaled.map_or(scale::Demand::default(), |it| it.window.demand());
-        let wanted = scaled.map_or(0, |it| it.wanted);
-        let queued = queued + u64::from(orders.waiting) + wanted;
-        let busy = busy.max(orders.in_flight.min(ready));
-        let class = self.model.class(vertex.class);
-        let most = class
-            .requirements
-            .max_instances
-            .map_or(u32::MAX, |it| it.get());
-        View {
-            ready,
-            starting,
-            busy,
-            queued: u32::try_from(queued).unwrap_or(u32::MAX),
-            in_flight: busy.max(orders.in_flight),
-            room: most.saturating_sub(ready + starting),
-            slots: 1,
-            successor: Successor::Free,
         }
     }
 

@@ -42,7 +42,7 @@ pub(super) struct Desired {
 
 pub(super) struct Simulation {
     pub(super) domain: Domain,
-    now: Timestamp,
+    pub(super) now: Timestamp,
     pub(super) nodes: BTreeMap<NodeId, SimulatedNode>,
     cordoned: BTreeSet<NodeId>,
     drained: BTreeSet<NodeId>,

@@ -1,6 +1,7 @@
 //! Random events against the invariants of a domain, and single cases.
 
 mod beside;
+mod bottlenecks;
 mod drains;
 mod dry_run;
 mod late;

@@ -96,7 +96,7 @@ impl Domain {
     }
 
     /// One copy more of a vertex is desired.
-    fn add_replica(&mut self, key: VertexKey, not_before: Timestamp) -> ReplicaKey {
+    pub(super) fn add_replica(&mut self, key: VertexKey, not_before: Timestamp) -> ReplicaKey {
         let replica = self.model.add_replica(key, self.now);
         if not_before > self.now {
             self.model.replica_mut(replica).extra_mut().not_before = not_before;
@@ -223,6 +223,7 @@ impl Domain {
         }
         self.updating.remove(&key);
         self.leave_scaling(key);
+        self.traffic.remove(&key);
         let logical_id = vertex.logical_id;
         self.given_up.remove(&logical_id);
         self.resolve(logical_id, StartOutcome::Refused("stopped".to_owned()));

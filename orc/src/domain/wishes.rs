@@ -48,6 +48,7 @@ impl Domain {
         near.extend(replica.extra.as_ref().and_then(|it| it.wanted_node));
         near.extend(self.nodes_of_named(replica.vertex, &class.requirements.affinity_with));
         near.extend(self.beside(key));
+        near.extend(self.to_wake_on(key));
         if self.settings.strategy == StrategyKind::Affine {
             let mut neighbours = self.model.senders_of(vertex.logical_id);
             let targets = vertex.outputs.iter();

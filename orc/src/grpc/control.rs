@@ -6,7 +6,7 @@ use edgeless_proto::{
     convert::{ConvertError, digest_from_wire, id_bytes, id_from_wire, provider_to_wire},
     v1::{self, domain_control_server::DomainControl, operate_request::Operation},
 };
-use edgeless_types::{LogicalId, NodeId, OrderDemand, intent::Intent};
+use edgeless_types::{LogicalId, NodeId, OrderDemand, WorkflowId, intent::Intent};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -180,6 +180,19 @@ impl DomainControl for Control {
             provider_ids: there.provider_ids.into_iter().collect(),
             labels: there.labels.into_iter().collect(),
         }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainReply>, Status> {
+        let workflow_id: WorkflowId =
+            id_from_wire(&request.into_inner().workflow_id, "workflow_id")?;
+        let Some(explanation) = self.0.explain(workflow_id).await.map_err(ended)? else {
+            let unknown = format!("workflow {workflow_id} is not known in this domain");
+            return Err(Status::not_found(unknown));
+        };
+        Ok(Response::new(super::explain::to_wire(explanation)))
     }
 
     async fn dry_run(

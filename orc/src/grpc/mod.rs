@@ -1,6 +1,7 @@
 //! The gRPC services of ε-ORC: requests are taken apart, the owner is asked, answers are shaped.
 
 mod control;
+mod explain;
 mod instances;
 mod registration;
 

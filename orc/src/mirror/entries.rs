@@ -6,7 +6,7 @@ use std::{
 };
 
 use edgeless_types::{
-    LogEntry, LogicalId, NodeId, ProviderId, Samples, Timestamp,
+    LogEntry, LogicalId, NodeId, ProviderId, Samples, Timestamp, WorkflowId,
     mirror::{self, HealthMember},
 };
 
@@ -91,19 +91,22 @@ pub fn of_change(change: &Change) -> Vec<Write> {
             updated(mirror::DEPENDENCY_LAST_UPDATE),
         ],
         What::Samples(_, samples) => samples_writes(samples),
-        What::Intent(outcome) => {
-            vec![Write::Push(
-                edgeless_types::intent::OUTCOMES.to_owned(),
-                json(outcome),
-            )]
+        What::Intent(outcome) => vec![push(edgeless_types::intent::OUTCOMES, json(outcome))],
+        What::Bottleneck(workflow_id, found) => {
+            let key = mirror::bottleneck_key(*workflow_id);
+            vec![match found {
+                Some(found) => set(key, json(&**found)),
+                None => Write::Delete(key),
+            }]
         }
         What::Scaling(decision) => {
-            vec![Write::Push(
-                mirror::SCALING_DECISIONS.to_owned(),
-                json(decision),
-            )]
+            vec![push(mirror::SCALING_DECISIONS, json(decision))]
         }
     }
+}
+
+fn push(list: &str, element: String) -> Write {
+    Write::Push(list.to_owned(), element)
 }
 
 fn samples_writes(samples: &edgeless_types::Samples) -> Vec<Write> {
@@ -155,6 +158,7 @@ enum Slot<'a> {
     Provider(&'a ProviderId),
     Instance(LogicalId),
     Dependencies(LogicalId),
+    Bottleneck(WorkflowId),
 }
 
 fn slot(what: &What) -> Option<Slot<'_>> {
@@ -168,6 +172,7 @@ fn slot(what: &What) -> Option<Slot<'_>> {
         What::Dependencies(logical_id, _) | What::DependenciesGone(logical_id) => {
             Slot::Dependencies(*logical_id)
         }
+        What::Bottleneck(workflow_id, _) => Slot::Bottleneck(*workflow_id),
         What::Reset(_)
         | What::Health(..)
         | What::Samples(..)

@@ -5,6 +5,7 @@
 //! stopping copies, and choosing nodes, is left to the domain and its planner; copies with work in
 //! them are never stopped by whoever carries a decision out.
 
+pub mod bottleneck;
 mod concurrency;
 mod fixed;
 mod gaps;
@@ -15,6 +16,7 @@ pub mod reason;
 pub mod settings;
 mod staffing;
 mod times;
+pub mod traffic;
 pub mod window;
 
 use std::time::Duration;
@@ -23,15 +25,16 @@ use edgeless_types::Timestamp;
 
 pub use reason::Reason;
 pub use settings::{Policy, Settings, SettingsError, Target};
+pub use traffic::Traffic;
 pub use window::{Demand, Window};
 
-/// Whether the next function of the graph limits this one.
+/// Whether a later function of the graph limits this one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Successor {
-    /// It keeps up, can still grow, or there is none.
+    /// They keep up, or there is none.
     #[default]
     Free,
-    /// It is the bottleneck and cannot grow: more copies here would only lengthen its queue.
+    /// One is the bottleneck: more copies here would only lengthen its queue.
     Stuck,
 }
 

@@ -81,7 +81,7 @@ pub enum Reason {
         /// Wanted per copy.
         target: f32,
     },
-    /// More are not started, since the next function is the bottleneck and cannot grow.
+    /// More are not started, since a later function is the bottleneck.
     NextLimits {
         /// Copies that would be wanted otherwise.
         wanted: u32,
@@ -99,6 +99,11 @@ pub enum Reason {
         wanted: u32,
         /// The bound.
         most: u32,
+    },
+    /// Fewer would do, but these ran before ε-ORC started, and what they had to do is not known.
+    Found {
+        /// Copies that would do.
+        needed: u32,
     },
     /// Nodes that may take it are full, or there is none.
     NoRoom {
@@ -128,6 +133,7 @@ impl Reason {
             Self::NextLimits { .. } => "next_limits",
             Self::AtLeast { .. } => "at_least",
             Self::AtMost { .. } => "at_most",
+            Self::Found { .. } => "found",
             Self::NoRoom { .. } => "no_room",
         }
     }
@@ -196,16 +202,16 @@ impl fmt::Display for Reason {
                 )
             }
             Self::NextLimits { wanted } => {
-                write!(
-                    f,
-                    "{wanted} wanted, but the next function is the bottleneck and cannot grow"
-                )
+                write!(f, "{wanted} wanted, but a later function is the bottleneck")
             }
             Self::AtLeast { wanted, least } => {
                 write!(f, "{wanted} would do, `min_instances` is {least}")
             }
             Self::AtMost { wanted, most } => {
                 write!(f, "{wanted} wanted, `max_instances` is {most}")
+            }
+            Self::Found { needed } => {
+                write!(f, "{needed} would do now, more ran before ε-ORC started")
             }
             Self::NoRoom { wanted, possible } => {
                 write!(f, "{wanted} wanted, feasible nodes can take {possible}")

@@ -20,7 +20,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) enum Top {
     /// Nodes, with their load
     Nodes,
-    /// Workflows
+    /// Workflows, and which function limits each, why, and what is done about it
     Workflow,
     /// Functions and resources
     Functions,
@@ -183,10 +183,20 @@ fn workflows(domain: &Domain, measured: &Measured) -> Rows {
         "execution_p99_ms",
         "transfer_p50_ms",
         "transfer_p99_ms",
+        "limited_by",
+        "cause",
+        "why",
+        "action",
     ]);
     for (workflow_id, (vertices, running, times)) in by_workflow {
         let mut cells = vec![json!(workflow_id), json!(vertices), json!(running)];
         cells.extend(times.cells());
+        let found = domain.bottlenecks.get(&workflow_id);
+        let limits = found.filter(|it| it.limits);
+        cells.push(json!(limits.map(|it| &it.name)));
+        cells.push(json!(limits.map(|it| &it.cause)));
+        cells.push(json!(found.map(|it| &it.why)));
+        cells.push(json!(limits.map(|it| &it.action)));
         rows.push(cells);
     }
     rows
@@ -249,13 +259,27 @@ mod tests {
         ] {
             for by in [Top::Nodes, Top::Workflow, Top::Functions] {
                 let rows = top(&mut source, &by, NOW).await.unwrap().rows;
-                let times = &rows[0][rows[0].len() - 5..];
+                let behind = match by {
+                    Top::Workflow => 4,
+                    Top::Nodes | Top::Functions | Top::Instances { .. } => 0,
+                };
+                let end = rows[0].len() - behind;
+                let times = &rows[0][end - 5..end];
                 assert_eq!(
                     *times,
                     [json!(1), json!(2.0), json!(2.0), json!(1.0), json!(1.0)]
                 );
                 let later = top(&mut source, &by, NOW + WINDOW).await.unwrap().rows;
-                assert_eq!(later[0][rows[0].len() - 5], json!(0), "{by:?}");
+                assert_eq!(later[0][end - 5], json!(0), "{by:?}");
+                if matches!(by, Top::Workflow) {
+                    let found = [
+                        json!("count"),
+                        json!("rate"),
+                        json!("too much"),
+                        json!("wait"),
+                    ];
+                    assert_eq!(rows[0][end..], found);
+                }
             }
         }
     }

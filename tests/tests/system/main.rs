@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_nodes;
+mod bottlenecks;
 mod clock;
 mod configuration;
 mod datasets;

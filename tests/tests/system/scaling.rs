@@ -75,3 +75,104 @@ async fn an_idle_function_is_switched_off_and_the_next_request_waits_until_it_ru
     .await
     .unwrap();
 }
+
+/// The function of a service.
+async fn function_of(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
+    let service = cluster
+        .rest
+        .get(&format!("/api/v1/services/{name}"))
+        .await?;
+    let id = service["workflow_id"].as_str().unwrap_or_default();
+    let workflow = cluster.rest.get(&format!("/api/v1/workflows/{id}")).await?;
+    Ok(workflow["functions"][0].clone())
+}
+
+/// How many copies of it run.
+async fn copies_of_service(cluster: &Cluster, name: &str) -> anyhow::Result<usize> {
+    let function = function_of(cluster, name).await?;
+    Ok(function["instances"].as_array().map_or(0, Vec::len))
+}
+
+/// Orders that pass `A`, which takes its time, then `B`, which takes none.
+async fn send_orders(cluster: &Cluster, number: usize) {
+    let order = json!({"input": 7, "tasks": ["A", "B"]}).to_string();
+    let batch = vec![order; number].join("\n");
+    let path = "/api/v1/orders/batch";
+    let sent = cluster.rest.send(reqwest::Method::POST, path, batch).await;
+    let (status, body) = sent.unwrap();
+    assert!(status.is_success(), "{status} {body}");
+}
+
+async fn all_end(cluster: &Cluster, number: usize) {
+    until("all orders have ended", async || {
+        let figures = cluster.rest.get("/api/v1/orders/figures").await?;
+        let ended = figures["ended"] == number && figures["active_orders"] == 0;
+        Ok(ended.then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_orders_multiplies_the_service_that_is_slow_and_no_other_until_it_is_over() {
+    let cluster = Cluster::start(plan(3, Mirror::Without)).await.unwrap();
+    cluster.rest.push("worker").await.unwrap();
+    let rounds = |thousands: &str, most: u32| {
+        let annotations = json!({"init-payload": thousands});
+        super::orders::service(
+            "worker",
+            &json!({"annotations": annotations, "max_instances": most}),
+        )
+    };
+    for (name, service) in [("A", rounds("20000", 3)), ("B", rounds("1", 3))] {
+        super::orders::put(&cluster, &format!("services/{name}"), &service).await;
+    }
+    // What each takes is known.
+    send_orders(&cluster, 10).await;
+    all_end(&cluster, 10).await;
+    assert_eq!(copies_of_service(&cluster, "A").await.unwrap(), 1);
+    send_orders(&cluster, 200).await;
+    until("the slow one has more copies", async || {
+        let copies = copies_of_service(&cluster, "A").await?;
+        assert_eq!(copies_of_service(&cluster, "B").await?, 1);
+        Ok((copies == 3).then_some(()))
+    })
+    .await
+    .unwrap();
+    all_end(&cluster, 210).await;
+    until("it has one copy again", async || {
+        let copies = copies_of_service(&cluster, "A").await?;
+        Ok((copies == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    let function = function_of(&cluster, "B").await.unwrap();
+    let logical_id = function["logical_id"].as_str().unwrap();
+    let path = cluster.dataset.join("scaling_decisions.csv");
+    let decisions = std::fs::read_to_string(path).unwrap();
+    assert!(!decisions.contains(logical_id), "{decisions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_with_state_that_may_have_one_copy_is_never_multiplied() {
+    let cluster = Cluster::start(plan(3, Mirror::Without)).await.unwrap();
+    cluster.rest.push("worker").await.unwrap();
+    let one = json!({"annotations": {"init-payload": "20000", "scale_policy": "predictive"},
+        "max_instances": 1});
+    let service = super::orders::service("worker", &one);
+    super::orders::put(&cluster, "services/A", &service).await;
+    super::orders::put(
+        &cluster,
+        "services/B",
+        &super::orders::service("worker", &json!({})),
+    )
+    .await;
+    send_orders(&cluster, 100).await;
+    until("all orders have ended", async || {
+        assert_eq!(copies_of_service(&cluster, "A").await?, 1);
+        let figures = cluster.rest.get("/api/v1/orders/figures").await?;
+        Ok((figures["ended"] == 100).then_some(()))
+    })
+    .await
+    .unwrap();
+}

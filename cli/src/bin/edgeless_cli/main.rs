@@ -10,6 +10,7 @@ mod contract;
 mod document;
 mod domain;
 mod dry_run;
+mod explain;
 mod failure;
 mod function;
 mod json;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     document, dry_run,
+    explain::{self, Explanation},
     failure::{Failure, file},
     json::Json,
     output::{Output, Style, or_dash, table},
@@ -39,6 +40,12 @@ pub(crate) enum Command {
     List,
     /// Show where each function and resource of a workflow runs
     Inspect {
+        /// Its id
+        #[arg(value_name = "WORKFLOW")]
+        id: WorkflowId,
+    },
+    /// Show what a workflow does now, which function limits it, why, and what is done about it
+    Explain {
         /// Its id
         #[arg(value_name = "WORKFLOW")]
         id: WorkflowId,
@@ -118,6 +125,13 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
         Command::Inspect { id } => {
             let answer = client.get(&["workflows", &id.to_string()]).await?;
             show(&answer, client, output)
+        }
+        Command::Explain { id } => {
+            let answer = client
+                .get(&["workflows", &id.to_string(), "explain"])
+                .await?;
+            let explanation: Explanation = client.view(&answer)?;
+            output.answer(&answer, |style| explain::tell(&explanation, style))
         }
         Command::Migrate(migrate) => {
             let path = ["workflows", &migrate.id.to_string(), "migrate"];

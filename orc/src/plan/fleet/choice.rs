@@ -192,6 +192,13 @@ impl Fleet {
         pool.is_some_and(|pool| pool.any(&mut |it| fits(it) && !not.contains(&it)))
     }
 
+    /// Whether some node would take one more instance of a kind, as far as is known without looking for it anew.
+    pub fn may_have_room(&self, kind: KindId, ask: Ask) -> bool {
+        let fits = |node_id: NodeId| self.members.get(&node_id).is_some_and(|it| it.fits(ask));
+        let pool = self.kinds[kind.0].pool.as_ref();
+        pool.is_none_or(|pool| pool.any(&mut |it| fits(it)))
+    }
+
     /// Why no node takes one more instance of a kind.
     pub fn excluded(&mut self, kind: KindId, ask: Ask) -> Excluded {
         self.make_pool(kind);

@@ -33,7 +33,7 @@ const UNFELT_START: f64 = 0.025;
 const SILENT: f64 = 8.0;
 const SILENT_SECONDS: f64 = 1.0;
 /// A copy is given up when as many times the load would not need it either.
-const DEAD_BAND: f64 = 1.05;
+const DEAD_BAND: f64 = 1.03;
 /// Or that many more events than were seen, in fewer seconds: those in which the rate changed.
 const DEAD_EVENTS: f64 = 2.0;
 const DEAD_SECONDS: f64 = 2.0;

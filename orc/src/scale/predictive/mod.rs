@@ -3,7 +3,7 @@
 //!
 //! Sources: rates from useful time, in one step, as DS2 (Kalavri et al., OSDI 2018); the waiting time of a
 //! staff of copies, see `staffing`; keeping the last copy by the histogram of idle times, as "Serverless in
-//! the Wild" (Shahrad et al., ATC 2020), see `gaps`; no growth before a bottleneck that cannot grow, as
+//! the Wild" (Shahrad et al., ATC 2020), see `gaps`; no growth before a bottleneck, as
 //! Numaflow. Announcing the later tasks of an order, so that a chain of cold functions waits for one start
 //! instead of one each, needs the order book and has no source elsewhere.
 

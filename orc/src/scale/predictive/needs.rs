@@ -7,6 +7,9 @@ use crate::scale::{Reason, Settings, View, Window, staffing::ceil};
 /// seconds that peaks are held.
 const WAIT: f64 = 1.1;
 const HELD: f64 = 90.0;
+/// And once more for so many busy copies beyond so few.
+const MANY: f64 = 30.0;
+const FEW: f64 = 4.0;
 /// No more than one copy beyond those of which this share is busy.
 const TARGET: f64 = 0.7;
 /// Square roots of the load to spare where copies start at once: the rest starts when it is needed.
@@ -48,7 +51,8 @@ fn base(settings: &Settings, known: &Known) -> Need {
         ceil(f64::from(known.load.slots_for(wait, most)) / known.slots)
     };
     // What is held serves as well: who holds longer needs fewer.
-    let wait = WAIT + known.hold / HELD;
+    let many = ((busy / known.slots - FEW) / MANY).clamp(0.0, 1.0);
+    let wait = WAIT + known.hold / HELD + many;
     let copies = match (settings.utilisation(), settings.p99()) {
         (Some(share), _) => by_share(share),
         (None, Some(wait)) => by_wait(wait),

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     bench::costs::Costs,
     client::Rest,
-    cluster::{Around, Node, NodePlan, daemon, quoted, start_node},
+    cluster::{Announced, Around, Node, NodePlan, daemon, quoted, start_node},
     process::{Daemon, free_port, rss_mib, thread_times, used},
     wait::{until, until_within},
 };
@@ -91,7 +91,13 @@ impl System {
                 refresh_interval: Duration::from_secs(1),
                 shards: 1,
             };
-            nodes.push(start_node(around, index, &plan, &register, None)?);
+            nodes.push(start_node(
+                around,
+                index,
+                &plan,
+                &register,
+                Announced::default(),
+            )?);
         }
         let system = Self {
             con,
