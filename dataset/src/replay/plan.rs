@@ -172,7 +172,7 @@ mod tests {
         let tasks = tasks(0.1);
         assert!(busy(&tasks, &vec![1; 2_000], 1.0).is_none());
         assert!(busy(&tasks, &vec![2; 2_000], 1.0).is_some());
-        assert!(busy(&tasks, &vec![2; 20], 1.0).is_none(), "for ever");
+        assert!(busy(&tasks, &[2; 20], 1.0).is_none(), "for ever");
     }
 
     #[test]
