@@ -7,6 +7,8 @@ pub mod file;
 pub mod net;
 pub mod panic;
 pub mod ranges;
+#[cfg(feature = "show")]
+pub mod show;
 pub mod status;
 pub mod thread;
 pub mod writer;

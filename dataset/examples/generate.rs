@@ -3,10 +3,10 @@
 
 use std::{env, error::Error};
 
-use edgeless_tables::{Additional, Dataset, Settings};
+use edgeless_tables::{Additional, Dataset, Settings, Vertex, VertexKind};
 use edgeless_types::{
     InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, PhysicalId, Sample,
-    SampleKind, SampleSummary, Timestamp,
+    SampleKind, SampleSummary, Timestamp, WorkflowId,
 };
 use uuid::Uuid;
 
@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         logical_ids: (0..functions).map(|_| LogicalId::new(ids())).collect(),
         physical_ids: (0..functions * 4).map(|_| PhysicalId::new(ids())).collect(),
     };
+    domain.vertices(&mut dataset)?;
     domain.placements(&mut dataset)?;
     domain.health(&mut dataset, &mut chance)?;
     domain.samples(&mut dataset, &mut chance, samples)?;
@@ -71,6 +72,22 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Domain {
+    /// Three classes of functions.
+    fn vertices(&self, dataset: &mut Dataset) -> std::io::Result<()> {
+        for (index, &logical_id) in self.logical_ids.iter().enumerate() {
+            dataset.vertex(&Vertex {
+                timestamp: Timestamp::from_nanos(BEGIN),
+                logical_id,
+                workflow_id: WorkflowId::new(Uuid::nil()),
+                name: format!("f{index}"),
+                kind: VertexKind::Function,
+                class_id: format!("class-{}", index % 3),
+                version: "0.1".to_owned(),
+            })?;
+        }
+        Ok(())
+    }
+
     /// Each quarter of an hour some function has another number of instances.
     fn placements(&self, dataset: &mut Dataset) -> std::io::Result<()> {
         for (index, &node_id) in self.node_ids.iter().enumerate() {

@@ -159,6 +159,12 @@ pub enum Wrong {
         /// What stands there.
         text: String,
     },
+    /// Neither function nor resource.
+    #[error("`kind` is neither `function` nor `resource`: `{text}`")]
+    Kind {
+        /// What stands there.
+        text: String,
+    },
     /// JSON that is torn, or not that of the column.
     #[error("`{column}` is not the JSON of that column: {error}")]
     Json {
@@ -225,6 +231,7 @@ impl Wrong {
             Self::Disorder { .. } => "disorder",
             Self::Id { .. } => "not a UUID",
             Self::Metric { .. } => "metric",
+            Self::Kind { .. } => "kind",
             Self::Json { .. } => "JSON",
             Self::Contradiction { .. } => "contradiction",
         }

@@ -41,7 +41,8 @@ fn fixed_columns(table: Table) -> &'static [&'static str] {
         | Table::PerformanceSamples
         | Table::ApplicationLogs
         | Table::SampleSummaries
-        | Table::ScalingDecisions => header(table),
+        | Table::ScalingDecisions
+        | Table::Vertices => header(table),
     }
 }
 
@@ -71,7 +72,7 @@ impl Layout {
             // Closed quotes around JSON.
             Table::HealthStatus | Table::Capabilities => is_last(2) && row.ends_with(b"\""),
             // Further pairs, or more of the text, might have followed.
-            Table::MappingToInstanceId | Table::ScalingDecisions => false,
+            Table::MappingToInstanceId | Table::ScalingDecisions | Table::Vertices => false,
             Table::PerformanceSamples | Table::ApplicationLogs => is_last(3) && nine_digits,
             Table::SampleSummaries => is_last(5) && nine_digits,
         }
@@ -121,7 +122,8 @@ impl Layout {
             | Table::PerformanceSamples
             | Table::ApplicationLogs
             | Table::SampleSummaries
-            | Table::ScalingDecisions => names.len(),
+            | Table::ScalingDecisions
+            | Table::Vertices => names.len(),
         };
         let is_schema = |index: usize, name: &str| {
             fixed.contains(&index) || (table == Table::MappingToInstanceId && is_pair(name))
@@ -168,7 +170,8 @@ impl Layout {
             | Table::PerformanceSamples
             | Table::ApplicationLogs
             | Table::SampleSummaries
-            | Table::ScalingDecisions => match found == expected {
+            | Table::ScalingDecisions
+            | Table::Vertices => match found == expected {
                 true => Ok(()),
                 false => Err(Wrong::Columns { found, expected }),
             },

@@ -11,6 +11,7 @@ pub mod export;
 pub mod fault;
 mod fields;
 pub mod files;
+pub mod fit;
 mod layout;
 pub mod progress;
 pub mod reader;

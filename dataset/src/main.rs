@@ -8,7 +8,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::SystemTime};
 use clap::{Parser, Subcommand};
 use edgeless_types::Timestamp;
 
-use crate::commands::{Place, check, replay, report, summary};
+use crate::commands::{Place, check, fit, replay, report, summary};
 
 /// Looks into the datasets that an ε-ORC has recorded.
 ///
@@ -29,6 +29,8 @@ enum Verb {
     Summary(summary::Arguments),
     /// Writes a page with plots, for browsers
     Report(report::Arguments),
+    /// Writes what functions of each class need, for the scaling policies of ε-ORC
+    Fit(fit::Arguments),
     /// Runs load, recorded or made up, through the scaling policies of ε-ORC
     Replay(replay::Replay),
     /// Makes up load with published shapes, as CSV
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Check(arguments) => check::run(arguments, now),
         Verb::Summary(arguments) => summary::run(arguments, now),
         Verb::Report(arguments) => report::run(arguments, now),
+        Verb::Fit(arguments) => fit::run(arguments, now),
         Verb::Replay(arguments) => replay::replay(arguments, now),
         Verb::Synth(arguments) => replay::write(arguments),
         #[cfg(feature = "parquet")]

@@ -40,6 +40,9 @@ pub struct Reader<R> {
     tail: Option<Tail>,
 }
 
+/// Characters of the name of a run.
+const LONGEST_RUN: usize = 160;
+
 /// What is behind the last whole line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
@@ -59,7 +62,8 @@ pub const fn tolerated_disorder(table: Table) -> Duration {
         | Table::Capabilities
         | Table::MappingToInstanceId
         | Table::SampleSummaries
-        | Table::ScalingDecisions => Duration::from_secs(1),
+        | Table::ScalingDecisions
+        | Table::Vertices => Duration::from_secs(1),
         Table::PerformanceSamples | Table::ApplicationLogs => Duration::from_secs(300),
     }
 }
@@ -107,6 +111,11 @@ impl<R: io::Read> Reader<R> {
         }
     }
 
+    /// What is read.
+    pub fn file(&self) -> &Arc<Path> {
+        &self.file
+    }
+
     /// Rows that were read.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -134,6 +143,22 @@ impl<R: io::Read> Reader<R> {
         places
             .flat_map(move |layout| layout.additional_places(fields))
             .map(|place| self.fields.get(self.records.current(), place))
+    }
+
+    /// Of which run the row is that was read last, where several are in one folder: what stands in its file's name before
+    /// that of the table, and its additional fields.
+    pub fn run(&self) -> String {
+        let name = self.file.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = name
+            .strip_suffix(self.table.file_name())
+            .unwrap_or_default();
+        let prefix = prefix.trim_end_matches(['-', '_', '.']).to_owned();
+        let fields = self
+            .additional()
+            .map(|field| String::from_utf8_lossy(field).into_owned());
+        let parts = std::iter::once(prefix).chain(fields);
+        let parts: Vec<String> = parts.filter(|it| !it.is_empty()).collect();
+        parts.join(" ").chars().take(LONGEST_RUN).collect()
     }
 
     /// What is behind the last whole line, once the end has been read.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use edgeless_tables::Table;
+use edgeless_tables::{Table, Vertex, VertexKind};
 use edgeless_types::{
     InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleKind,
     SampleSummary, Timestamp, mirror::ScalingDecision,
@@ -57,6 +57,8 @@ pub enum Row {
     },
     /// Of `scaling_decisions.csv`.
     Scaling(ScalingDecision),
+    /// Of `vertices.csv`.
+    Vertex(Vertex),
 }
 
 /// Timestamps before the year 2000 come from clocks that were never set.
@@ -73,6 +75,7 @@ impl Row {
             Self::Sample(sample) => sample.timestamp,
             Self::Log(entry) => entry.timestamp,
             Self::Scaling(decision) => decision.timestamp,
+            Self::Vertex(vertex) => vertex.timestamp,
         }
     }
 }
@@ -131,6 +134,15 @@ impl Parts<'_> {
                 before: self.number(3, "before")?,
                 copies: self.number(4, "copies")?,
                 reason: self.text(5, "reason")?.to_owned(),
+            }),
+            Table::Vertices => Row::Vertex(Vertex {
+                timestamp: self.timestamp(0)?,
+                logical_id: self.id(1, "logical_id")?,
+                workflow_id: self.id(2, "workflow_id")?,
+                name: self.text(3, "name")?.to_owned(),
+                kind: self.kind(4)?,
+                class_id: self.text(5, "class_id")?.to_owned(),
+                version: self.text(6, "version")?.to_owned(),
             }),
         })
     }
@@ -213,6 +225,13 @@ impl Parts<'_> {
         .into_iter()
         .find(|kind| kind.name().as_bytes() == field)
         .ok_or_else(|| Wrong::Metric { text: shown(field) })
+    }
+
+    fn kind(&self, column: usize) -> Result<VertexKind, Wrong> {
+        let field = self.field(column);
+        let mut kinds = VertexKind::ALL.into_iter();
+        let kind = kinds.find(|kind| kind.name().as_bytes() == field);
+        kind.ok_or_else(|| Wrong::Kind { text: shown(field) })
     }
 
     fn json<T: serde::de::DeserializeOwned>(

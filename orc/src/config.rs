@@ -218,6 +218,9 @@ pub struct Scaling {
     /// Never more copies.
     #[serde(deserialize_with = "ranges::count::<_, 1, 1000>")]
     pub max_instances: usize,
+    /// The file that says what is known of functions before they run, from `edgeless_dataset fit`; absent: nothing is.
+    #[serde(deserialize_with = "some_file")]
+    pub priors: Option<PathBuf>,
 }
 
 impl Default for Scaling {
@@ -227,6 +230,7 @@ impl Default for Scaling {
             policy: defaults.policy,
             idle_after: defaults.idle_after,
             max_instances: defaults.max_instances as usize,
+            priors: None,
         }
     }
 }
@@ -240,6 +244,10 @@ impl From<&Scaling> for Settings {
             ..Self::default()
         }
     }
+}
+
+fn some_file<'de, D: Deserializer<'de>>(de: D) -> Result<Option<PathBuf>, D::Error> {
+    ranges::folder(de).map(Some)
 }
 
 fn policy<'de, D: Deserializer<'de>>(de: D) -> Result<Policy, D::Error> {
@@ -349,6 +357,7 @@ mod tests {
             ("policy = \"magic\"", "`predictive`"),
             ("idle_after = \"3 days\"", "idle_after"),
             ("max_instances = 0", "max_instances"),
+            ("priors = \"\"", "priors"),
         ] {
             let key = line.split(' ').next().unwrap();
             let kept: Vec<_> = text

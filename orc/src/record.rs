@@ -1,11 +1,12 @@
 //! The same changes as rows of the datasets; works with any mirror.
 
-use std::time::Duration;
+use std::{hash::BuildHasher, time::Duration};
 
 use edgeless_daemon::status::Readiness;
-use edgeless_tables::Dataset;
-use edgeless_types::InstanceId;
+use edgeless_tables::{Dataset, Vertex};
+use edgeless_types::{InstanceId, LogicalId, mirror::ActiveInstance};
 use prometheus_client::metrics::counter::Counter;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -32,6 +33,7 @@ pub(crate) async fn run(
 ) {
     let mut flush = tokio::time::interval(FLUSH);
     let mut batch = Vec::new();
+    let mut vertices = Vertices::default();
     loop {
         tokio::select! {
             number = changes.recv_many(&mut batch, 256) => {
@@ -39,7 +41,7 @@ pub(crate) async fn run(
                     break;
                 }
                 for changes in batch.drain(..) {
-                    if let Err(error) = rows(&mut dataset, &changes) {
+                    if let Err(error) = rows(&mut dataset, &mut vertices, &changes) {
                         tracing::warn!(%error, "a change is no row");
                     }
                     gauge.done(weight(&changes));
@@ -69,7 +71,29 @@ fn report(outcome: std::io::Result<()>, readiness: &Readiness) {
     }
 }
 
-fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
+/// The vertices that have a row, and the hash of their specification then: as many as there are in the domain.
+#[derive(Default)]
+struct Vertices(FxHashMap<LogicalId, u64>);
+
+impl Vertices {
+    /// Writes what a vertex is, if its specification is new.
+    fn tell(
+        &mut self,
+        dataset: &mut Dataset,
+        change: &Change,
+        active: &ActiveInstance,
+    ) -> std::io::Result<()> {
+        let (logical_id, spec) = (active.logical_id, &*active.spec);
+        let hash = FxBuildHasher.hash_one(spec);
+        if self.0.insert(logical_id, hash) == Some(hash) {
+            return Ok(());
+        }
+        let workflow_id = active.workflow_id;
+        dataset.vertex(&Vertex::of(change.at, logical_id, workflow_id, spec))
+    }
+}
+
+fn rows(dataset: &mut Dataset, vertices: &mut Vertices, changes: &[Change]) -> std::io::Result<()> {
     for change in changes {
         let at = change.at;
         match &change.what {
@@ -78,6 +102,7 @@ fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
             }
             What::Health(node_id, health) => dataset.health(at, *node_id, health)?,
             What::Instance(active) => {
+                vertices.tell(dataset, change, active)?;
                 let instances: Vec<InstanceId> = active
                     .instances
                     .iter()
@@ -86,7 +111,10 @@ fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
                     .collect();
                 dataset.mapping(at, active.logical_id, &instances)?;
             }
-            What::InstanceGone(logical_id) => dataset.mapping(at, *logical_id, &[])?,
+            What::InstanceGone(logical_id) => {
+                vertices.0.remove(logical_id);
+                dataset.mapping(at, *logical_id, &[])?;
+            }
             What::Samples(_, samples) => {
                 samples
                     .times
@@ -102,8 +130,8 @@ fn rows(dataset: &mut Dataset, changes: &[Change]) -> std::io::Result<()> {
             What::Scaling(it) => {
                 dataset.scaling(it)?;
             }
-            What::Reset(_)
-            | What::NodeGone(_)
+            What::Reset(_) => vertices.0.clear(),
+            What::NodeGone(_)
             | What::Provider(_)
             | What::ProviderGone(_)
             | What::Dependencies(..)

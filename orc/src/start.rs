@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use edgeless_daemon::{
     code::CodeStore,
+    config::ConfigError,
     net::{BindError, Bound, Listen},
     status::{self, Readiness, Status},
     thread::on_thread,
@@ -28,7 +29,8 @@ use crate::{
     orchestrator::Orchestrator,
     plan::fleet::Overcommit,
     recent::Recent,
-    record, scale,
+    record,
+    scale::{self, Priors},
     status::{Shown, router},
 };
 
@@ -47,6 +49,17 @@ pub enum StartError {
     /// The domain is to be rebalanced though that is against its strategy.
     #[error("key `baseline.rebalance_every`: {0}")]
     Rebalancing(&'static str),
+    /// The file of priors cannot be read.
+    #[error("key `scaling.priors`: could not read `{}`; `edgeless_dataset fit` writes it", path.display())]
+    Priors {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file of priors is wrong.
+    #[error("key `scaling.priors`")]
+    WrongPriors(#[from] ConfigError),
     /// The datasets cannot be opened.
     #[error("section `proxy.dataset_settings`")]
     Dataset(#[from] DatasetError),
@@ -119,11 +132,15 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
             Some(client.map_err(|error| StartError::Redis(format!("`{url}`: {error}")))?)
         }
     };
+    let priors = read_priors(&config)?;
     let dataset = open_dataset(&config)?;
     let path = config.general.data_dir.join("code");
     let code = CodeStore::open(path.clone());
     let code = code.map_err(|source| StartError::Code { path, source })?;
     let (journal, kept) = Journal::open(&config.general.data_dir.join(journal::FILE))?;
+    // What is read from the journal is as good as what ε-CON says.
+    let is_alone = config.general.domain_register_url.is_none() && !kept.told;
+    let domain = make_domain(&config, is_alone).with_priors(priors);
     let nodes = config
         .general
         .node_register_url
@@ -147,7 +164,7 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
         redis,
         dataset,
         code,
-        (journal, kept),
+        (domain, (journal, kept)),
         [nodes, controller, status_port],
         &mut running,
     )?;
@@ -159,7 +176,7 @@ fn spawn_all(
     redis: Option<redis::Client>,
     dataset: Option<Dataset>,
     code: CodeStore,
-    journal: (Journal, journal::Kept),
+    (domain, journal): (Domain, (Journal, journal::Kept)),
     [nodes, controller, status_port]: [Bound; 3],
     running: &mut Running,
 ) -> Result<(), StartError> {
@@ -179,9 +196,6 @@ fn spawn_all(
         recent.clone(),
     );
     let (orc, requests) = Handle::new(code, backlog.clone());
-    // What is read from the journal is as good as what ε-CON says.
-    let is_alone = config.general.domain_register_url.is_none() && !journal.1.told;
-    let domain = make_domain(config, is_alone);
     let ready = readiness.clone();
     let owner = Orchestrator::new(domain, requests, journal, observers, metrics.clone(), ready);
     tasks.spawn(owner.run(shutdown.clone()));
@@ -230,6 +244,20 @@ fn spawn_all(
     );
     readiness.started();
     Ok(())
+}
+
+/// What is known of functions before they run.
+fn read_priors(config: &Config) -> Result<Priors, StartError> {
+    let Some(path) = &config.scaling.priors else {
+        return Ok(Priors::default());
+    };
+    let text = std::fs::read_to_string(path).map_err(|source| StartError::Priors {
+        path: path.clone(),
+        source,
+    })?;
+    let priors = Priors::parse(&text, path)?;
+    tracing::info!(file = %path.display(), classes = priors.classes().len(), "priors of functions");
+    Ok(priors)
 }
 
 fn open_dataset(config: &Config) -> Result<Option<Dataset>, StartError> {

@@ -2,7 +2,6 @@
 
 mod commands;
 mod domain;
-mod output;
 mod source;
 #[cfg(test)]
 mod testing;
@@ -10,10 +9,10 @@ mod testing;
 use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
+use edgeless_daemon::show::{Form, print};
 
 use crate::{
     commands::{CommandError, dump, instances::Instances, intent, now, show, top},
-    output::Form,
     source::Source,
 };
 
@@ -86,7 +85,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Show(what) => {
             let mut source = connect(&cli).await?;
             let rows = show::show(&mut source, what, now()).await?;
-            output::print(&rows.render(form))?;
+            print(&rows.render(form))?;
         }
         Verb::Top {
             by: top::Top::Instances { node_url },
@@ -100,7 +99,7 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Top { by, once: true } => {
             let mut source = connect(&cli).await?;
             let rows = top::top(&mut source, by, now()).await?;
-            output::print(&rows.render(form))?;
+            print(&rows.render(form))?;
         }
         Verb::Top { by, once: false } => {
             let mut source = connect(&cli).await?;
@@ -112,17 +111,17 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Verb::Intent(ask) => {
             let mut source = connect(&cli).await?;
             let rows = intent::ask(&mut source, ask).await?;
-            output::print(&rows.render(form))?;
+            print(&rows.render(form))?;
         }
         Verb::Dump(what) => {
             let mut source = connect(&cli).await?;
             let rows = dump::dump(&mut source, what, now()).await?;
-            output::print(&rows.render(form))?;
+            print(&rows.render(form))?;
         }
         Verb::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "proxy_cli", &mut script);
-            output::print(&String::from_utf8_lossy(&script))?;
+            print(&String::from_utf8_lossy(&script))?;
         }
     }
     Ok(())
@@ -139,7 +138,7 @@ async fn live(source: &mut Source, by: &top::Top, form: Form) -> Result<(), Comm
     loop {
         seconds.tick().await;
         let rows = top::top(source, by, now()).await?;
-        if !output::print(&format!("{clear}{}", rows.render(form)))? {
+        if !print(&format!("{clear}{}", rows.render(form)))? {
             return Ok(());
         }
     }
@@ -156,7 +155,7 @@ async fn live_instances(node_url: &str, once: bool, form: Form) -> Result<(), Co
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let rows = instances.look().await?;
-        if !output::print(&format!("{clear}{}", rows.render(form)))? || once {
+        if !print(&format!("{clear}{}", rows.render(form)))? || once {
             return Ok(());
         }
     }

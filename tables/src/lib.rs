@@ -6,5 +6,5 @@ mod sheet;
 mod table;
 mod writer;
 
-pub use table::{Table, header};
+pub use table::{Table, Vertex, VertexKind, header};
 pub use writer::{Additional, Dataset, DatasetError, Settings};

@@ -11,7 +11,7 @@ use edgeless_types::{
     Timestamp, mirror::ScalingDecision,
 };
 
-use crate::{Table, header, sheet::Sheet};
+use crate::{Table, Vertex, header, sheet::Sheet};
 
 /// Where the files are and whether they are continued.
 #[derive(Clone, Debug)]
@@ -229,6 +229,23 @@ impl Dataset {
             &decision.reason,
         ];
         self.row(Table::ScalingDecisions, &fields.map(String::as_str))
+    }
+
+    /// What a vertex is from now on.
+    ///
+    /// # Errors
+    /// The disk refuses the row.
+    pub fn vertex(&mut self, vertex: &Vertex) -> io::Result<()> {
+        let fields = [
+            &vertex.timestamp.to_string(),
+            &vertex.logical_id.to_string(),
+            &vertex.workflow_id.to_string(),
+            vertex.name.as_str(),
+            vertex.kind.name(),
+            &vertex.class_id,
+            &vertex.version,
+        ];
+        self.row(Table::Vertices, &fields)
     }
 
     /// Writes everything to the files.

@@ -44,6 +44,7 @@ const PURE: [&str; 45] = [
     "orders/src/words.rs",
     "dataset/src/fault.rs",
     "dataset/src/fields.rs",
+    "dataset/src/fit/",
     "dataset/src/layout.rs",
     "dataset/src/reader.rs",
     "dataset/src/records.rs",
@@ -96,7 +97,12 @@ fn arrows() -> BTreeMap<&'static str, Vec<&'static str>> {
         // Replays load through the policies of ε-ORC itself.
         (
             "edgeless-dataset",
-            vec!["edgeless-types", "edgeless-tables", "edgeless-orc"],
+            vec![
+                "edgeless-types",
+                "edgeless-tables",
+                "edgeless-daemon",
+                "edgeless-orc",
+            ],
         ),
         ("edgeless-orders", vec!["edgeless-types"]),
         (

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
     check::{Checked, Repair, check},
     fault::{Fault, Faults},
@@ -13,10 +14,7 @@ use edgeless_types::Timestamp;
 use serde_json::json;
 
 use super::{CommandError, bytes, not_after};
-use crate::{
-    Where,
-    output::{Form, Rows, print},
-};
+use crate::Where;
 
 /// What is validated.
 #[derive(Clone, Debug, Args)]
@@ -90,7 +88,7 @@ fn repaired(checked: &Checked) -> Option<String> {
 }
 
 fn as_text(all: &[Checked]) -> String {
-    let mut rows = Rows::new(&["file", "rows", "headers", "faults"]);
+    let mut rows = Rows::with_short_ids(&["file", "rows", "headers", "faults"]);
     let mut text = String::new();
     for checked in all {
         let path = checked.file.path.display();
@@ -105,7 +103,7 @@ fn as_text(all: &[Checked]) -> String {
             json!(checked.left()),
         ]);
     }
-    text + &rows.render(Form::choose())
+    text + &rows.render(Form::choose(false))
 }
 
 fn as_json(all: &[Checked], faults: &Faults) -> serde_json::Value {

@@ -3,15 +3,13 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{export::export, progress::Progress};
 use edgeless_types::Timestamp;
 use serde_json::json;
 
 use super::{CommandError, bytes, not_after, tell};
-use crate::{
-    Where,
-    output::{Form, Rows, print},
-};
+use crate::Where;
 
 /// What is written, and where.
 #[derive(Clone, Debug, Args)]
@@ -31,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     let files = place.files()?;
     let mut faults = place.faults();
     let mut progress = Progress::of_bytes(bytes(&files));
-    let mut rows = Rows::new(&["file", "rows"]);
+    let mut rows = Rows::with_short_ids(&["file", "rows"]);
     for file in &files {
         let out = &arguments.out;
         let all = export(file, out, not_after(now), &mut faults, &mut progress)?;
@@ -40,7 +38,7 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
         }
     }
     drop(progress);
-    print(&rows.render(Form::choose())).map_err(CommandError::Output)?;
+    print(&rows.render(Form::choose(false))).map_err(CommandError::Output)?;
     tell(&faults);
     Ok(ExitCode::SUCCESS)
 }

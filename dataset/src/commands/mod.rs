@@ -3,12 +3,15 @@
 pub(crate) mod check;
 #[cfg(feature = "parquet")]
 pub(crate) mod export;
+pub(crate) mod fit;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod summary;
 
 use std::{io, path::PathBuf, time::Duration};
 
+#[cfg(feature = "parquet")]
+use edgeless_dataset::export::ExportError;
 use edgeless_dataset::{
     check::RepairError,
     fault::Faults,
@@ -47,13 +50,16 @@ pub(crate) enum CommandError {
     /// The page cannot be made.
     #[error(transparent)]
     Report(#[from] edgeless_dataset::report::ReportError),
+    /// There is nothing to learn from.
+    #[error(transparent)]
+    Fit(#[from] edgeless_dataset::fit::NothingToFit),
     /// There is nothing to replay.
     #[error(transparent)]
     Replay(#[from] edgeless_dataset::replay::NothingRecorded),
     /// The tables cannot be exported.
     #[cfg(feature = "parquet")]
     #[error(transparent)]
-    Export(#[from] edgeless_dataset::export::ExportError),
+    Export(#[from] ExportError),
 }
 
 impl CommandError {
@@ -61,6 +67,8 @@ impl CommandError {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Scan(ScanError::Fault(_)) => 1,
+            #[cfg(feature = "parquet")]
+            Self::Export(ExportError::Scan(ScanError::Fault(_))) => 1,
             _ => 2,
         }
     }

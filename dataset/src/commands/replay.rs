@@ -3,6 +3,7 @@
 use std::{fs::File, io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
+use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
     replay::{Comparison, Line, Recorded, compare},
     synth::{Pattern, Trace, synth},
@@ -13,7 +14,7 @@ use edgeless_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::output::{Form, Rows, print, rounded};
+use crate::output::rounded;
 
 /// What is replayed, and how.
 #[derive(Clone, Debug, Args)]
@@ -54,6 +55,9 @@ pub(crate) struct Replay {
     /// Longer waiting is late
     #[arg(long, value_parser = time, default_value = "1s")]
     late_after: Duration,
+    /// End with the first fault of the dataset
+    #[arg(long, requires = "dir")]
+    strict: bool,
     /// Show JSON
     #[arg(long)]
     json: bool,
@@ -103,7 +107,11 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     let mut lines = Vec::new();
     match &arguments.dir {
         Some(dir) => {
-            let trace = recorded(dir, now)?;
+            let place = super::Place {
+                dir: dir.clone(),
+                strict: arguments.strict,
+            };
+            let trace = recorded(&place, now)?;
             let load = dir.display().to_string();
             arguments.lines(&load, &[(arguments.seed, trace)], &mut lines);
         }
@@ -117,17 +125,13 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
     }
     let text = match arguments.json {
         true => crate::output::document(json!(lines)),
-        false => as_text(&lines, Form::choose()),
+        false => as_text(&lines, Form::choose(false)),
     };
     print(&text).map_err(CommandError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn recorded(dir: &std::path::Path, now: Timestamp) -> Result<Trace, CommandError> {
-    let place = super::Place {
-        dir: dir.to_owned(),
-        strict: false,
-    };
+fn recorded(place: &super::Place, now: Timestamp) -> Result<Trace, CommandError> {
     let files = place.files()?;
     let mut faults = place.faults();
     let mut recorded = Recorded::default();
@@ -192,7 +196,7 @@ const COLUMNS: [&str; 16] = [
 ];
 
 fn as_text(lines: &[Line], form: Form) -> String {
-    let mut rows = Rows::new(&COLUMNS);
+    let mut rows = Rows::with_short_ids(&COLUMNS);
     let whole = |number: f64| json!(number.round() as u64);
     let ratio =
         |number: Option<f64>| number.map_or(Value::Null, |it| json!((it * 100.0).round() / 100.0));

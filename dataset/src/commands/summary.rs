@@ -3,15 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use edgeless_dataset::summary::{Figures, ORDER, Quantiles, Summary};
+use edgeless_daemon::show::{Form, Rows, moment, print};
+use edgeless_dataset::summary::{Figures, ORDER, Quantiles, ScalingFigures, Summary};
 use edgeless_types::Timestamp;
 use serde_json::{Value, json};
 
 use super::{CommandError, scan, tell};
-use crate::{
-    Where,
-    output::{Form, Rows, moment, print, rounded},
-};
+use crate::{Where, output::rounded};
 
 /// What is summed up.
 #[derive(Clone, Debug, Args)]
@@ -28,14 +26,14 @@ pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, Com
     let files = place.files()?;
     let mut faults = place.faults();
     let mut summary = Summary::default();
-    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, _| summary.take(row))?;
+    scan(&files, &mut faults, now, 1).rows(&ORDER, |row, from| summary.take(row, || from.run()))?;
     let figures = summary.figures();
     let text = if arguments.json {
         let mut document = json!(figures);
         document["faults"] = crate::output::faults(&faults);
         crate::output::document(document)
     } else {
-        as_text(&figures, Form::choose())
+        as_text(&figures, Form::choose(false))
     };
     print(&text).map_err(CommandError::Output)?;
     tell(&faults);
@@ -62,6 +60,7 @@ fn as_text(figures: &Figures, form: Form) -> String {
         ),
         (left_out.placements, "placements of further functions"),
         (left_out.nodes, "rows of further nodes"),
+        (left_out.decisions, "decisions about further functions"),
     ] {
         if number > 0 {
             text += &format!("beyond the limits of a summary: {number} {what}\n");
@@ -78,11 +77,19 @@ fn as_text(figures: &Figures, form: Form) -> String {
     for (heading, rows) in parts {
         text += &format!("\n{heading}\n{}", rows.render(form));
     }
+    if !figures.scaling.is_empty() {
+        let (decisions, reasons) = (
+            decisions(figures).render(form),
+            reasons(figures).render(form),
+        );
+        text +=
+            &format!("\nscaling decisions\n{decisions}\nreasons of scaling decisions\n{reasons}");
+    }
     text
 }
 
 fn functions(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "function",
         "node",
         "count",
@@ -132,7 +139,7 @@ fn times(quantiles: Option<Quantiles>) -> [Value; 4] {
 }
 
 fn placements(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "function",
         "instances",
         "most",
@@ -156,7 +163,7 @@ fn placements(figures: &Figures) -> Rows {
 }
 
 fn nodes(figures: &Figures) -> Rows {
-    let mut rows = Rows::new(&[
+    let mut rows = Rows::with_short_ids(&[
         "node",
         "cores",
         "reports",
@@ -181,6 +188,49 @@ fn nodes(figures: &Figures) -> Rows {
         ]);
     }
     rows
+}
+
+fn decisions(figures: &Figures) -> Rows {
+    let mut rows = Rows::with_short_ids(&[
+        "run",
+        "function",
+        "policy",
+        "decisions",
+        "up",
+        "down",
+        "most",
+    ]);
+    for one in &figures.scaling {
+        rows.push([
+            run_of(one),
+            json!(one.logical_id),
+            json!(one.policy),
+            json!(one.decisions()),
+            json!(one.up),
+            json!(one.down),
+            json!(one.most),
+        ]);
+    }
+    rows
+}
+
+fn reasons(figures: &Figures) -> Rows {
+    let mut rows = Rows::with_short_ids(&["run", "function", "decisions", "reason"]);
+    for one in &figures.scaling {
+        for (reason, number) in &one.reasons {
+            let id = json!(one.logical_id);
+            rows.push([run_of(one), id, json!(number), json!(reason)]);
+        }
+    }
+    rows
+}
+
+/// The run, where there are several.
+fn run_of(one: &ScalingFigures) -> Value {
+    match one.run.is_empty() {
+        true => Value::Null,
+        false => json!(one.run),
+    }
 }
 
 fn number(value: Option<f64>) -> Value {

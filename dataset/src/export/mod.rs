@@ -13,7 +13,7 @@ use std::{
     sync::Arc,
 };
 
-use edgeless_tables::{Table, header};
+use edgeless_tables::{Table, Vertex, header};
 use edgeless_types::{InstanceId, LogicalId, Timestamp};
 use parquet::{
     basic::Compression,
@@ -156,7 +156,8 @@ fn columns(table: Table) -> Vec<(&'static str, Kind)> {
         | Table::PerformanceSamples
         | Table::ApplicationLogs
         | Table::SampleSummaries
-        | Table::ScalingDecisions => header(table).iter().map(kind).collect(),
+        | Table::ScalingDecisions
+        | Table::Vertices => header(table).iter().map(kind).collect(),
     }
 }
 
@@ -265,11 +266,28 @@ impl Sheet {
                 let at = Moment(decision.timestamp);
                 self.add(&[at, Text(&id), policy, before, copies, reason], reader);
             }
+            Row::Vertex(vertex) => self.vertex(vertex, reader),
         }
         match self.rows >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             true => self.group(),
             false => Ok(()),
         }
+    }
+
+    fn vertex(&mut self, vertex: &Vertex, reader: &Reader<File>) {
+        use Value::{Moment, Text};
+        let logical_id = vertex.logical_id.to_string();
+        let workflow_id = vertex.workflow_id.to_string();
+        let values = [
+            Moment(vertex.timestamp),
+            Text(&logical_id),
+            Text(&workflow_id),
+            Text(&vertex.name),
+            Text(vertex.kind.name()),
+            Text(&vertex.class_id),
+            Text(&vertex.version),
+        ];
+        self.add(&values, reader);
     }
 
     /// A row for each instance; one without any, where there is none.

@@ -59,7 +59,8 @@ impl Recorded {
             | Row::Capabilities { .. }
             | Row::Log(_)
             | Row::Summary { .. }
-            | Row::Scaling(_) => {}
+            | Row::Scaling(_)
+            | Row::Vertex(_) => {}
         }
     }
 

@@ -36,9 +36,16 @@ pub(super) struct FunctionLines {
     pub(super) executions: Vec<u64>,
     pub(super) execution_times: Vec<Option<Histogram<u32>>>,
     pub(super) transfer_times: Vec<Option<Histogram<u32>>>,
-    /// Most instances.
-    pub(super) instances: Vec<usize>,
-    /// The bucket up to which they are known, and how many there are from then on.
+    pub(super) instances: Steps,
+    /// Copies that were decided.
+    pub(super) decided: Steps,
+}
+
+/// A number that holds until another one is told: the most in each bucket.
+#[derive(Debug)]
+pub(super) struct Steps {
+    most: Vec<usize>,
+    /// The bucket up to which it is known, and the number from then on.
     known: Option<(usize, usize)>,
 }
 
@@ -85,8 +92,8 @@ impl Buckets {
             executions: vec![0; number],
             execution_times: no_times(),
             transfer_times: no_times(),
-            instances: vec![0; number],
-            known: None,
+            instances: Steps::new(number),
+            decided: Steps::new(number),
         };
         let node = |&node_id: &NodeId| NodeLines {
             node_id,
@@ -155,13 +162,19 @@ impl Buckets {
                 ..
             } => {
                 if let Some(lines) = self.function(Some(*logical_id)) {
-                    lines.placed(bucket, instances.len());
+                    lines.instances.set(bucket, (None, instances.len()));
                 }
             }
             Row::Health {
                 node_id, health, ..
             } => self.health(bucket, *node_id, health),
-            Row::Capabilities { .. } | Row::Log(_) | Row::Scaling(_) => {}
+            Row::Scaling(decision) => {
+                if let Some(lines) = self.function(Some(decision.logical_id)) {
+                    let [before, copies] = [decision.before, decision.copies].map(|it| it as usize);
+                    lines.decided.set(bucket, (Some(before), copies));
+                }
+            }
+            Row::Capabilities { .. } | Row::Log(_) | Row::Vertex(_) => {}
         }
     }
 
@@ -182,27 +195,54 @@ impl Buckets {
     /// Up to the end what is known last holds.
     pub(super) fn end(&mut self) {
         for lines in &mut self.functions {
-            lines.carry(lines.instances.len());
+            lines.instances.end();
+            lines.decided.end();
         }
     }
 }
 
-impl FunctionLines {
-    fn placed(&mut self, bucket: usize, instances: usize) {
+impl Steps {
+    fn new(number: usize) -> Self {
+        Self {
+            most: vec![0; number],
+            known: None,
+        }
+    }
+
+    /// From this bucket on it is another number; `before` says what it was until then, if the first one knows.
+    fn set(&mut self, bucket: usize, (before, number): (Option<usize>, usize)) {
+        if let (None, Some(before)) = (self.known, before) {
+            self.known = Some((0, before));
+            self.most[0] = before;
+        }
         self.carry(bucket);
         let before = self.known.map_or(0, |(_, number)| number);
-        let most = self.instances[bucket].max(before).max(instances);
-        self.instances[bucket] = most;
-        self.known = Some((bucket, instances));
+        self.most[bucket] = self.most[bucket].max(before).max(number);
+        self.known = Some((bucket, number));
     }
 
     /// Fills the buckets before `bucket`.
     fn carry(&mut self, bucket: usize) {
         if let Some((known, number)) = self.known
-            && let Some(unknown) = self.instances.get_mut(known + 1..bucket)
+            && let Some(unknown) = self.most.get_mut(known + 1..bucket)
         {
             unknown.fill(number);
         }
+    }
+
+    /// Up to the end what is known last holds.
+    fn end(&mut self) {
+        self.carry(self.most.len());
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_known(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// The most in each bucket.
+    pub(super) fn values(&self) -> Vec<Option<f64>> {
+        self.most.iter().map(|&most| Some(most as f64)).collect()
     }
 }
 

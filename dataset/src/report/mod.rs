@@ -7,6 +7,7 @@ mod buckets;
 mod gantt;
 mod page;
 mod plots;
+mod scaling;
 mod tables;
 mod text;
 
@@ -48,6 +49,7 @@ pub struct Report {
     placed: Vec<Interval>,
     /// Intervals that are too short to be drawn, for their number.
     not_drawn: u64,
+    decisions: scaling::Decisions,
 }
 
 /// What the plots show.
@@ -64,7 +66,7 @@ impl Report {
     /// A file cannot be read; the first fault, where faults are strict.
     pub fn read(scan: &mut Scan<'_>) -> Result<Self, ScanError> {
         let mut summary = Summary::default();
-        scan.rows(&ORDER, |row, _| summary.take(row))?;
+        scan.rows(&ORDER, |row, from| summary.take(row, || from.run()))?;
         let figures = summary.figures();
         let shown = Shown::of(&figures);
         let Some(span) = figures.span else {
@@ -73,12 +75,14 @@ impl Report {
                 buckets: None,
                 placed: Vec::new(),
                 not_drawn: 0,
+                decisions: scaling::Decisions::default(),
             });
         };
         let events = figures.functions.iter().map(|one| one.executions).sum();
         let mut buckets = Buckets::new(span, events, &shown);
         let mut intervals = gantt::Longest::default();
         let mut placements = crate::summary::Placements::default();
+        let mut decisions = scaling::Decisions::default();
         // They were told in the first pass.
         let mut faults = Faults::new(false);
         let mut again = Scan {
@@ -89,6 +93,9 @@ impl Report {
         };
         again.rows(&ORDER, |row, _| {
             buckets.take(row, &summary);
+            if let crate::Row::Scaling(decision) = row {
+                decisions.take(decision, &shown.functions);
+            }
             if let crate::Row::Mapping {
                 at,
                 logical_id,
@@ -100,6 +107,7 @@ impl Report {
             }
         })?;
         buckets.end();
+        decisions.end();
         for interval in placements.open(span.last) {
             intervals.add(interval);
         }
@@ -109,6 +117,7 @@ impl Report {
             buckets: Some(buckets),
             placed,
             not_drawn,
+            decisions,
         })
     }
 

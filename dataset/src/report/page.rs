@@ -5,7 +5,7 @@ use super::{
     buckets::{Buckets, FunctionLines, NodeLines},
     gantt::{self, short},
     plots::{self, COLOURS, GRID, INK, Line, Scale},
-    tables,
+    scaling, tables,
     text::{Escaped, count, moment, number},
 };
 use crate::fault::Faults;
@@ -44,6 +44,7 @@ pub(super) fn page(report: &Report, title: &str, faults: &Faults) -> Result<Stri
         body += &plots_section(report, buckets)?;
     }
     body += &tables::functions_table(report);
+    body += &tables::scaling_table(report);
     body += &tables::nodes_table(report);
     let css = include_str!("page.css");
     let colours = colours();
@@ -110,7 +111,7 @@ fn faults_section(faults: &Faults) -> String {
 }
 
 /// Names and colours of lines.
-fn legend(names: &[(usize, String)]) -> String {
+pub(super) fn legend(names: &[(usize, String)]) -> String {
     let item = |(colour, name): &(usize, String)| {
         format!(
             "<li><i style=\"background:var(--c{colour})\"></i><code>{}</code></li>",
@@ -122,7 +123,13 @@ fn legend(names: &[(usize, String)]) -> String {
 }
 
 /// One plot under its heading.
-fn section(heading: &str, says: &str, names: &str, svg: Option<String>, none: &str) -> String {
+pub(super) fn section(
+    heading: &str,
+    says: &str,
+    names: &str,
+    svg: Option<String>,
+    none: &str,
+) -> String {
     let figure = match svg {
         Some(svg) if svg.starts_with("<svg") => format!("<figure>{svg}</figure>{names}"),
         Some(figures) => format!("{figures}{names}"),
@@ -144,6 +151,7 @@ fn plots_section(report: &Report, buckets: &Buckets) -> Result<String, ReportErr
     );
     html += &rates(buckets, &functions)?;
     html += &instances(buckets, &functions)?;
+    html += &scaling::plot(buckets, &report.decisions, &functions)?;
     html += &latencies(buckets, &functions)?;
     html += &nodes(buckets)?;
     let ids: Vec<_> = buckets
@@ -215,11 +223,7 @@ fn instances(buckets: &Buckets, functions: &[(usize, String)]) -> Result<String,
         .enumerate()
         .map(|(colour, lines)| Line {
             colour,
-            values: lines
-                .instances
-                .iter()
-                .map(|&number| Some(number as f64))
-                .collect(),
+            values: lines.instances.values(),
         })
         .collect();
     let svg = plots::lines("instances", buckets, &lines, Scale::Whole)?;

@@ -2,7 +2,7 @@
 
 use plotters::{coord::ranged1d::ValueFormatter, prelude::*};
 
-use super::{ReportError, buckets::Buckets};
+use super::{ReportError, buckets::Buckets, text::Escaped};
 
 /// Colours of lines, told apart also by the colour-blind: M. Okabe and K. Ito, "Color Universal
 /// Design", with a grey for the eighth.
@@ -85,7 +85,7 @@ pub(super) fn lines(
     let drawn = match scale {
         Scale::Linear | Scale::Whole => {
             let top = if highest > 0.0 { highest * 1.08 } else { 1.0 };
-            draw(&mut svg, buckets, lines, 0.0..top, (scale, 0.0))
+            draw(&mut svg, buckets, lines, &[], 0.0..top, (scale, 0.0))
         }
         Scale::Logarithmic => {
             let (low, high) = match lowest.is_finite() {
@@ -99,6 +99,7 @@ pub(super) fn lines(
                 &mut svg,
                 buckets,
                 lines,
+                &[],
                 (low..high).log_scale(),
                 (scale, low),
             )
@@ -108,14 +109,66 @@ pub(super) fn lines(
     Ok(Some(svg))
 }
 
-/// Draws axes and lines; values are drawn as `floor` where they are less.
+/// A point that says something: its place in time (seconds since the beginning), its value, and its text.
+pub(super) struct Mark {
+    /// Its place in [`COLOURS`].
+    pub(super) colour: usize,
+    pub(super) secs: f64,
+    pub(super) value: f64,
+    /// What is shown when it is pointed at.
+    pub(super) text: String,
+}
+
+/// The same in whole numbers, with points that say something.
+pub(super) fn marked(
+    plot: &'static str,
+    buckets: &Buckets,
+    lines: &[Line],
+    marks: &[Mark],
+) -> Result<Option<String>, ReportError> {
+    let values = lines.iter().flat_map(|line| line.values.iter().flatten());
+    let marked = marks.iter().map(|mark| &mark.value);
+    let highest = values.chain(marked).copied().fold(1.0, f64::max);
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let mut svg = String::new();
+    let top = highest * 1.08;
+    let drawn = draw(
+        &mut svg,
+        buckets,
+        lines,
+        marks,
+        0.0..top,
+        (Scale::Whole, 0.0),
+    );
+    let places = drawn.map_err(|text| ReportError::Plot { plot, text })?;
+    let Some(end) = svg.rfind("</svg>") else {
+        return Ok(Some(svg));
+    };
+    let mut points = String::new();
+    for (mark, (x, y)) in marks.iter().zip(places) {
+        let RGBColor(red, green, blue) = COLOURS[mark.colour % COLOURS.len()];
+        let text = Escaped(&mark.text);
+        // What draws has no titles.
+        points += &format!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"3.5\" fill=\"#{red:02X}{green:02X}{blue:02X}\"><title>{text}</title></circle>\n"
+        );
+    }
+    svg.insert_str(end, &points);
+    Ok(Some(svg))
+}
+
+/// Draws axes and lines; values are drawn as `floor` where they are less. Gives the places of the
+/// marks, which are not drawn.
 fn draw<Y>(
     svg: &mut String,
     buckets: &Buckets,
     lines: &[Line],
+    marks: &[Mark],
     y: Y,
     (scale, floor): (Scale, f64),
-) -> Result<(), String>
+) -> Result<Vec<(i32, i32)>, String>
 where
     Y: plotters::coord::ranged1d::AsRangedCoord<Value = f64>,
     Y::CoordDescType: ValueFormatter<f64>,
@@ -174,7 +227,10 @@ where
             drawn.map_err(|error| failed(&error))?;
         }
     }
-    root.present().map_err(|error| failed(&error))
+    let place = |mark: &Mark| chart.backend_coord(&(mark.secs / unit, mark.value));
+    let places = marks.iter().map(place).collect();
+    root.present().map_err(|error| failed(&error))?;
+    Ok(places)
 }
 
 /// Values without gaps between them, with their places.

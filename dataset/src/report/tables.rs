@@ -3,9 +3,9 @@
 use super::{
     Report,
     gantt::short,
-    text::{count, millis, number},
+    text::{Escaped, count, millis, number},
 };
-use crate::summary::{FunctionFigures, Quantiles};
+use crate::summary::{FunctionFigures, Quantiles, ScalingFigures};
 
 /// Rows of tables.
 const TABLE_ROWS: usize = 100;
@@ -54,6 +54,51 @@ fn function_row(one: &FunctionFigures) -> String {
         of(one.execution),
         of(one.transfer),
         count(one.executions_summarised),
+    )
+}
+
+/// Decisions by run and function.
+pub(super) fn scaling_table(report: &Report) -> String {
+    let all = &report.figures.scaling;
+    if all.is_empty() {
+        return String::new();
+    }
+    let has_runs = all.iter().any(|one| !one.run.is_empty());
+    let rows: String = all
+        .iter()
+        .take(TABLE_ROWS)
+        .map(|one| scaling_row(one, has_runs))
+        .collect();
+    let more = match all.len().saturating_sub(TABLE_ROWS) {
+        0 => String::new(),
+        more => format!("<p class=\"soft\">{more} further rows are not shown.</p>"),
+    };
+    let run = if has_runs { "<th>run</th>" } else { "" };
+    format!(
+        "<h2>Scaling decisions</h2>\n<p class=\"soft\">Decisions about the number of copies, by the reason they had; … \
+         stands for numbers.</p>\n<div class=\"wide\"><table>\n<tr>{run}<th class=\"name\">function</th>\
+         <th class=\"name\">policy</th><th>decisions</th><th>up</th><th>down</th><th>most copies</th>\
+         <th class=\"name\">reasons</th></tr>\n{rows}</table></div>{more}\n"
+    )
+}
+
+fn scaling_row(one: &ScalingFigures, has_runs: bool) -> String {
+    let run = match has_runs {
+        true => format!("<td>{}</td>", Escaped(&one.run)),
+        false => String::new(),
+    };
+    let reasons = one.reasons.iter();
+    let reasons = reasons.map(|(kind, number)| format!("{}: {}", count(*number), Escaped(kind)));
+    format!(
+        "<tr>{run}<td class=\"name\"><code>{}</code></td><td class=\"name\">{}</td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{}</td><td class=\"name\">{}</td></tr>\n",
+        short(one.logical_id),
+        Escaped(&one.policy),
+        count(one.decisions()),
+        count(one.up),
+        count(one.down),
+        one.most,
+        reasons.collect::<Vec<_>>().join("<br>"),
     )
 }
 

@@ -21,6 +21,8 @@ pub struct Figures {
     pub placements: Vec<PlacementFigures>,
     /// Per node; by id.
     pub nodes: Vec<NodeFigures>,
+    /// Decisions about the number of copies, per run and function; by both.
+    pub scaling: Vec<ScalingFigures>,
     /// What did not fit into the memory that a summary may take.
     pub left_out: LeftOut,
 }
@@ -47,6 +49,8 @@ pub struct LeftOut {
     pub placements: u64,
     /// Rows of nodes beyond [`super::MAX_NAMED`].
     pub nodes: u64,
+    /// Decisions about functions beyond [`super::MAX_NAMED`].
+    pub decisions: u64,
 }
 
 /// A distribution of times, in seconds. Quantiles are of samples, right to a hundredth; mean and max
@@ -132,6 +136,33 @@ pub struct NodeFigures {
     pub load_max: f64,
 }
 
+/// What was decided about the number of copies of a function in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScalingFigures {
+    /// The run; empty where there is only one.
+    pub run: String,
+    /// The function.
+    pub logical_id: LogicalId,
+    /// The policy that decided last.
+    pub policy: String,
+    /// Decisions for more copies.
+    pub up: u64,
+    /// Decisions for fewer.
+    pub down: u64,
+    /// Most copies that were decided.
+    pub most: u32,
+    /// Kinds of reasons, with `…` for numbers, and how many decisions had them; the most frequent first. At most
+    /// [`super::MAX_KINDS`] are told apart.
+    pub reasons: Vec<(String, u64)>,
+}
+
+impl ScalingFigures {
+    /// All decisions.
+    pub fn decisions(&self) -> u64 {
+        self.reasons.iter().map(|(_, number)| number).sum()
+    }
+}
+
 impl Span {
     fn of(first: Option<Timestamp>, last: Timestamp) -> Option<Self> {
         let first = first?;
@@ -182,11 +213,13 @@ impl Figures {
             functions,
             placements: placements(summary),
             nodes: nodes(summary),
+            scaling: scaling(summary),
             left_out: LeftOut {
                 instances: summary.instances_left_out,
                 rows_of_others: summary.rows_of_others,
                 placements: summary.placements.rows_left_out,
                 nodes: summary.nodes.rows_left_out,
+                decisions: summary.scaling.rows_left_out,
             },
         }
     }
@@ -228,6 +261,21 @@ fn placements(summary: &Summary) -> Vec<PlacementFigures> {
                 nodes: placed.nodes.len(),
                 instance_secs: placed.secs + until_end.sum::<f64>(),
             }
+        })
+        .collect()
+}
+
+fn scaling(summary: &Summary) -> Vec<ScalingFigures> {
+    let by_function = summary.scaling.by_function.iter();
+    by_function
+        .map(|((run, logical_id), decided)| ScalingFigures {
+            run: run.clone(),
+            logical_id: *logical_id,
+            policy: decided.policy.clone(),
+            up: decided.up,
+            down: decided.down,
+            most: decided.most,
+            reasons: summary.scaling.reasons(decided),
         })
         .collect()
 }

@@ -3,10 +3,14 @@
 mod figures;
 mod nodes;
 mod placements;
+mod scaling;
 mod times;
 
-pub use figures::{Figures, FunctionFigures, NodeFigures, PlacementFigures, Quantiles, Span};
+pub use figures::{
+    Figures, FunctionFigures, NodeFigures, PlacementFigures, Quantiles, ScalingFigures, Span,
+};
 pub use placements::{Interval, Placements};
+pub use scaling::MAX_KINDS;
 
 use edgeless_tables::Table;
 use edgeless_types::{LogicalId, NodeId, PhysicalId, SampleKind, Timestamp};
@@ -14,7 +18,7 @@ use rustc_hash::FxHashMap;
 
 use crate::row::Row;
 
-use self::{nodes::Nodes, times::Times};
+use self::{nodes::Nodes, scaling::Scaling, times::Times};
 
 /// Instances of which is known what they are copies of; samples of further ones count as those of
 /// instances that no row of the mapping names.
@@ -26,7 +30,8 @@ pub const MAX_GROUPS: usize = 2_048;
 pub const MAX_NAMED: usize = 1 << 16;
 
 /// The order in which the tables are wanted: the mapping says whose the samples are.
-pub const ORDER: [Table; 7] = [
+pub const ORDER: [Table; 8] = [
+    Table::Vertices,
     Table::MappingToInstanceId,
     Table::Capabilities,
     Table::HealthStatus,
@@ -59,6 +64,7 @@ pub struct Summary {
     rows_of_others: u64,
     placements: Placements,
     nodes: Nodes,
+    scaling: Scaling,
     rows: [u64; Table::ALL.len()],
     first: Option<Timestamp>,
     last: Timestamp,
@@ -67,8 +73,9 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Takes a row; tables come in the order of [`ORDER`].
-    pub fn take(&mut self, row: &Row) {
+    /// Takes a row; tables come in the order of [`ORDER`]. `run` says of which run it is, see
+    /// [`crate::reader::Reader::run`].
+    pub fn take(&mut self, row: &Row, run: impl FnOnce() -> String) {
         let at = row.at();
         self.first = Some(self.first.map_or(at, |first| first.min(at)));
         self.last = self.last.max(at);
@@ -102,7 +109,8 @@ impl Summary {
             }
             Row::Summary { summary, .. } => self.times(summary.physical_id).summarised(summary),
             Row::Log(entry) => self.times(entry.physical_id).logs += 1,
-            Row::Scaling(_) => {}
+            Row::Scaling(decision) => self.scaling.decided(&run(), decision),
+            Row::Vertex(_) => {}
         }
     }
 
@@ -174,6 +182,7 @@ fn table(row: &Row) -> Table {
         Row::Log(_) => Table::ApplicationLogs,
         Row::Summary { .. } => Table::SampleSummaries,
         Row::Scaling(_) => Table::ScalingDecisions,
+        Row::Vertex(_) => Table::Vertices,
     }
 }
 

@@ -29,6 +29,7 @@ fn every_row_is_exported_with_its_types() {
         ("application_logs", 2),
         ("sample_summaries", 2),
         ("scaling_decisions", 1),
+        ("vertices", 2),
         // One of five rows has two instances.
         ("mapping_to_instance_id", 6),
     ] {
@@ -41,6 +42,12 @@ fn every_row_is_exported_with_its_types() {
     assert_eq!(row.get_string(1).unwrap(), COPY);
     assert_eq!(row.get_long(2).unwrap(), 10);
     assert!((row.get_double(3).unwrap() - 0.05).abs() < 1e-12);
+    let vertices = rows(&out.path().join("vertices.parquet"));
+    assert!(
+        vertices[1].contains("name: \"keep, at once\""),
+        "{}",
+        vertices[1]
+    );
     // Files that are there are not replaced.
     let output = run(&folder, &["export", ".", "--parquet", "--out", to]);
     assert_eq!(output.status.code(), Some(2));

@@ -1,6 +1,7 @@
 //! The tool as its users see it: the binary over small datasets, and properties of the library.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bad;
 mod export;
 mod faults;
 mod golden;

@@ -145,6 +145,8 @@ pub struct Domain {
     drains: BTreeMap<NodeId, Drain>,
     /// What orders want of vertices that are services, as ε-CON said last.
     order_demand: BTreeMap<LogicalId, OrderDemand>,
+    /// What is known of functions before they run.
+    priors: crate::scale::Priors,
     /// Functions that are scaled, and when each is looked at.
     scaled: FxHashMap<VertexKey, Box<Scaled>>,
     looks: BTreeSet<(Timestamp, VertexKey)>,
@@ -206,6 +208,7 @@ impl Domain {
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             order_demand: BTreeMap::new(),
+            priors: crate::scale::Priors::default(),
             scaled: FxHashMap::default(),
             looks: BTreeSet::new(),
             traffic: FxHashMap::default(),
@@ -227,6 +230,13 @@ impl Domain {
             touched: Vec::new(),
             now: Timestamp::EPOCH,
         }
+    }
+
+    /// With what is known of functions before they run.
+    #[must_use]
+    pub fn with_priors(mut self, priors: crate::scale::Priors) -> Self {
+        self.priors = priors;
+        self
     }
 
     /// Whether it is known what is desired, be it nothing.

@@ -99,10 +99,11 @@ impl Domain {
             return self.leave_scaling(key);
         };
         let copies = self.copies_of(key);
+        let prior = self.priors.of(&function.class_id);
         let scaled = self.scaled.entry(key).or_insert_with(|| {
             Box::new(Scaled {
                 settings,
-                window: Window::default(),
+                window: prior.map_or_else(Window::default, Window::seeded),
                 next: None,
                 wanted: 0,
                 copies,

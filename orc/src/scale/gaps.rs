@@ -21,15 +21,29 @@ impl Default for Gaps {
 impl Gaps {
     /// An event ended a time of so many seconds without work.
     pub(super) fn add(&mut self, seconds: f64) {
-        if seconds < FIRST {
-            return; // Too short for a stop to be thought of; there are many of them.
-        }
-        let bin = ((seconds / FIRST).max(1.0).ln() / GROWTH.ln()) as usize;
-        let place = bin.min(BINS - 1);
+        let Some(place) = bin(seconds) else {
+            return;
+        };
         if self.0[place] == u8::MAX {
             self.0.iter_mut().for_each(|count| *count /= 2);
         }
         self.0[place] += 1;
+    }
+
+    /// As if so many idle times had been seen as a prior has, up to `most`: seconds and how many, rising.
+    pub(super) fn seeded(prior: &[(f64, u64)], most: u8) -> Self {
+        let mut gaps = Self::default();
+        let total: u64 = prior.iter().fold(0, |sum, it| sum.saturating_add(it.1));
+        let wanted = total.min(u64::from(most)) as f64;
+        let (mut seen, mut added) = (0_u64, 0.0);
+        for &(seconds, count) in prior {
+            seen = seen.saturating_add(count);
+            while added < (wanted * seen as f64 / total as f64).round() {
+                gaps.add(seconds);
+                added += 1.0;
+            }
+        }
+        gaps
     }
 
     /// For how many seconds the last copy is best kept without work, if a start when work comes costs as
@@ -75,6 +89,17 @@ impl Gaps {
             .map(|pair| u32::from(pair[0]) + u32::from(pair[1]));
         known >= SOME && 10 * pairs.max().unwrap_or_default() < 9 * known
     }
+}
+
+/// The place of an idle time; none: too short for a stop to be thought of, and there are many of them.
+pub(super) fn bin(seconds: f64) -> Option<usize> {
+    let bin = ((seconds / FIRST).max(1.0).ln() / GROWTH.ln()) as usize;
+    (seconds >= FIRST).then_some(bin.min(BINS - 1))
+}
+
+/// The idle time that stands for a place, in seconds.
+pub(super) fn middle(bin: usize) -> f64 {
+    FIRST * GROWTH.powf(bin.min(BINS - 1) as f64 + 0.5)
 }
 
 /// Trains of events with silence between them.
@@ -153,6 +178,28 @@ impl Bursts {
         } else {
             (self.period, self.jitter, self.regular) = (interval, 0.0, 0);
         }
+    }
+
+    /// As if those of a prior had been seen before.
+    pub(super) fn seeded(prior: &super::priors::Bursts) -> Self {
+        Self {
+            batch: prior.batch as f32,
+            rate: prior.rate as f32,
+            period: prior.period.unwrap_or_default() as f32,
+            jitter: prior.jitter as f32,
+            regular: prior.period.map_or(0, |_| BELIEVED),
+            ..Self::default()
+        }
+    }
+
+    /// What was seen, once a train has ended.
+    pub(super) fn known(&self) -> Option<super::priors::Bursts> {
+        (self.batch > 0.0).then(|| super::priors::Bursts {
+            batch: f64::from(self.batch),
+            rate: f64::from(self.rate),
+            period: (self.regular >= BELIEVED).then(|| f64::from(self.period)),
+            jitter: f64::from(self.jitter),
+        })
     }
 
     /// Events of the first second of past bursts.

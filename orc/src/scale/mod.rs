@@ -10,6 +10,7 @@ mod concurrency;
 mod fixed;
 mod gaps;
 mod predictive;
+pub mod priors;
 mod queue;
 mod rate;
 pub mod reason;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
+pub use priors::Priors;
 pub use reason::Reason;
 pub use settings::{Policy, Settings, SettingsError, Target};
 pub use traffic::Traffic;

@@ -1,5 +1,9 @@
 //! Distributions and counts over time in a fixed number of bytes.
 
+use std::collections::BTreeMap;
+
+use super::priors::HalfHour;
+
 /// A mean that follows, and how far values spread around it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spread {
@@ -23,6 +27,17 @@ impl Spread {
         let weight = 1.0 / f32::from(self.seen);
         self.mean += weight * (value - self.mean);
         self.square += weight * (value * value - self.square);
+    }
+
+    /// As if so many values had been seen as a prior has, up to `most`.
+    pub(super) fn seeded(prior: &super::priors::Times, most: u8) -> Self {
+        let square = prior.mean * prior.mean * (1.0 + prior.variation * prior.variation);
+        Self {
+            mean: prior.mean as f32,
+            square: square as f32,
+            p95: prior.p95 as f32,
+            seen: u8::try_from(prior.count).unwrap_or(most).min(most),
+        }
     }
 
     pub(super) fn mean(&self) -> Option<f64> {
@@ -246,6 +261,15 @@ impl Default for Day {
 }
 
 impl Day {
+    /// As if a day with the rates of a prior had been seen.
+    pub(super) fn seeded(prior: &BTreeMap<HalfHour, f64>) -> Self {
+        let mut day = Self::default();
+        for (at, &rate) in prior {
+            day.rates[at.index()] = encode(rate);
+        }
+        day
+    }
+
     pub(super) fn arrived(&mut self, count: u32, now: f64) {
         let half_hour = (now / HALF_HOUR) as u32;
         if half_hour != self.running {

@@ -10,6 +10,7 @@ use edgeless_types::Timestamp;
 use super::{
     View,
     gaps::{Bursts, Gaps},
+    priors::{Prior, WEIGHT},
     rate::Rate,
     times::{Day, Quantiles, Seconds, Spread},
 };
@@ -83,6 +84,24 @@ const LUMPS: f32 = 0.1;
 const OVERDUE: f64 = 30.0;
 
 impl Window {
+    /// A window of a function that has seen nothing itself yet: what a prior says counts as [`WEIGHT`] observations.
+    pub fn seeded(prior: &Prior) -> Self {
+        let spread = |it: Option<_>| it.map_or(Spread::default(), |it| Spread::seeded(&it, WEIGHT));
+        Self {
+            service: spread(prior.service),
+            transfer: spread(prior.transfer),
+            start: spread(prior.start),
+            gaps: Gaps::seeded(&prior.gaps, WEIGHT),
+            bursts: prior
+                .bursts
+                .as_ref()
+                .map(Bursts::seeded)
+                .unwrap_or_default(),
+            day: Day::seeded(&prior.day),
+            ..Self::default()
+        }
+    }
+
     /// Events arrived.
     pub fn arrived(&mut self, count: u32, now: Timestamp) {
         let at = now.as_secs_f64();

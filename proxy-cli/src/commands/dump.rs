@@ -7,12 +7,13 @@ use std::{
 };
 
 use clap::Subcommand;
+use edgeless_daemon::show::Rows;
 use edgeless_tables::{Table, header};
 use edgeless_types::{PhysicalId, SampleKind, Timestamp, mirror};
 use serde_json::json;
 
 use super::CommandError;
-use crate::{domain::Domain, output::Rows, source::Source};
+use crate::{domain::Domain, source::Source};
 
 /// What is written.
 #[derive(Clone, Debug, Subcommand)]

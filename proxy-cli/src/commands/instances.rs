@@ -2,14 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use edgeless_daemon::show::Rows;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::{
-    output::Rows,
-    source::{SourceError, chain},
-};
+use crate::source::{SourceError, chain};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -148,7 +146,7 @@ fn rows(instances: &[Instance], rate: impl Fn(&Instance) -> Option<f64>) -> Rows
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Form;
+    use edgeless_daemon::show::Form;
 
     #[test]
     fn the_busiest_stands_first_and_who_did_nothing_has_no_times() {

@@ -1,15 +1,12 @@
 //! `proxy_cli intent`: asks ε-ORC for something and waits for what becomes of it.
 
 use clap::Subcommand;
+use edgeless_daemon::show::{Rows, moment};
 use edgeless_types::intent::{Intent, IntentOutcome};
 use serde_json::json;
 
 use super::CommandError;
-use crate::{
-    domain::Domain,
-    output::{Rows, moment},
-    source::Source,
-};
+use crate::{domain::Domain, source::Source};
 
 /// What is asked for.
 #[derive(Clone, Debug, Subcommand)]

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use clap::Subcommand;
+use edgeless_daemon::show::Rows;
 use edgeless_types::{
     NodeId, PhysicalId, SampleKind, Timestamp, WorkflowId,
     mirror::{self, ActiveInstance, RunningSince},
@@ -10,7 +11,7 @@ use edgeless_types::{
 use serde_json::{Value, json};
 
 use super::{CommandError, instances::Instances, show::instances_by_node};
-use crate::{domain::Domain, output::Rows, source::Source};
+use crate::{domain::Domain, source::Source};
 
 /// The time over which is measured.
 const WINDOW: Duration = Duration::from_secs(60);

@@ -30,7 +30,8 @@ fn figures(files: &[TableFile]) -> (Figures, Faults) {
         faults: &mut faults,
         progress: Progress::hidden(),
     };
-    scan.rows(&ORDER, |row, _| summary.take(row)).unwrap();
+    scan.rows(&ORDER, |row, from| summary.take(row, || from.run()))
+        .unwrap();
     (summary.figures(), faults)
 }
 

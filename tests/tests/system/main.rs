@@ -32,6 +32,7 @@ mod orders;
 mod partition;
 mod places;
 mod placing;
+mod priors;
 mod scaling;
 mod slow;
 mod story;

@@ -13,6 +13,10 @@ use crate::{
         Command, Effect, VertexRequest,
         simulation::{Simulation, logical_id, request},
     },
+    scale::{
+        Priors,
+        priors::{Prior, Times},
+    },
 };
 
 /// May be multiplied, in the workflow of the others.
@@ -154,4 +158,39 @@ fn a_copy_with_something_to_do_is_not_stopped() {
     }
     minutes(&mut simulation, 5);
     assert_eq!(copies(&simulation).len(), 1);
+}
+
+#[test]
+fn what_is_known_of_a_class_counts_for_the_first_decision_about_a_function() {
+    let reason = |class_id: &str| {
+        let mut simulation = all_nodes();
+        simulation.domain.priors = Priors::new([Prior {
+            id: class_id.to_owned(),
+            service: Some(Times {
+                count: 1_000,
+                mean: 7.0,
+                variation: 0.1,
+                p50: 7.0,
+                p95: 8.0,
+                p99: 9.0,
+            }),
+            ..Prior::default()
+        }]);
+        start(
+            &mut simulation,
+            vec![with(FUNCTION, &[("max_instances", "4")])],
+        );
+        waiting(&mut simulation, FUNCTION, 5);
+        let mut reasons = simulation.effects.iter().filter_map(|effect| match effect {
+            Effect::Change(change) => match &change.what {
+                What::Scaling(decision) => Some(decision.reason.clone()),
+                _ => None,
+            },
+            _ => None,
+        });
+        reasons.next().unwrap()
+    };
+    let (known, unknown) = (reason("f"), reason("another"));
+    assert!(known.contains("drained in 35.0 s"), "{known}");
+    assert!(unknown.contains("drained in 0.5 s"), "{unknown}");
 }

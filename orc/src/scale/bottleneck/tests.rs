@@ -1,3 +1,5 @@
+//! Causes made on purpose are named, and nothing is named that is none.
+
 use std::{collections::VecDeque, time::Duration};
 
 use edgeless_types::Timestamp;

@@ -5,13 +5,13 @@ mod rows;
 use std::time::Duration;
 
 use clap::Subcommand;
+use edgeless_daemon::show::Rows;
 use edgeless_types::{Timestamp, mirror};
 
 pub(crate) use self::rows::instances_by_node;
 use super::CommandError;
 use crate::{
     domain::{self, Domain},
-    output::Rows,
     source::Source,
 };
 
@@ -102,11 +102,10 @@ pub(crate) async fn show(
 
 #[cfg(test)]
 mod tests {
+    use edgeless_daemon::show::Form;
+
     use super::*;
-    use crate::{
-        output::Form,
-        testing::{self, COPY, COUNTER, EGRESS, NODE, NOW, RedisServer, WORKFLOW},
-    };
+    use crate::testing::{self, COPY, COUNTER, EGRESS, NODE, NOW, RedisServer, WORKFLOW};
 
     /// The lines of a table, as pipes get them, without the header.
     async fn lines(source: &mut Source, what: Show) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use edgeless_daemon::show::{Rows, moment};
 use edgeless_types::{
     NodeId,
     mirror::{ActiveInstance, HealthMember, RunningSince},
@@ -10,10 +11,7 @@ use edgeless_types::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::{
-    domain::Domain,
-    output::{Rows, moment},
-};
+use crate::domain::Domain;
 
 /// One row per running copy, and one per vertex that runs nowhere.
 pub(super) fn instances(domain: &Domain, only_on: Option<NodeId>) -> Rows {

@@ -1,4 +1,5 @@
-//! How rows are shown: an aligned table on a terminal, tab-separated when piped, or JSON.
+//! How command line tools show rows: an aligned table on a terminal, tab-separated when piped, or JSON. Daemons have no
+//! use for it: it is behind the feature `show`.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,16 +9,21 @@ use serde_json::Value;
 
 /// Rows under named columns.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Rows {
+pub struct Rows {
     /// The names of the columns; the fields of the JSON objects.
-    pub(crate) columns: &'static [&'static str],
+    pub columns: &'static [&'static str],
     /// As many cells as columns, each.
-    pub(crate) rows: Vec<Vec<Value>>,
+    pub rows: Vec<Vec<Value>>,
+    /// Whether ids are cut short in tables.
+    is_short: bool,
 }
+
+/// Characters of a short id.
+const SHORT_ID: usize = 8;
 
 /// The form in which rows are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     /// For people.
     Table,
     /// For pipes: one header line, then one line each, separated by tabs.
@@ -28,7 +34,7 @@ pub(crate) enum Form {
 
 impl Form {
     /// JSON where it is wanted; else what suits the standard output.
-    pub(crate) fn choose(json: bool) -> Self {
+    pub fn choose(json: bool) -> Self {
         if json {
             Self::Json
         } else if io::stdout().is_terminal() {
@@ -40,22 +46,32 @@ impl Form {
 }
 
 impl Rows {
-    pub(crate) fn new(columns: &'static [&'static str]) -> Self {
+    /// No row yet.
+    pub fn new(columns: &'static [&'static str]) -> Self {
         Self {
             columns,
             rows: Vec::new(),
+            is_short: false,
         }
     }
 
-    /// Adds a row.
-    pub(crate) fn push(&mut self, cells: impl Into<Vec<Value>>) {
+    /// The same, with the beginnings of ids in tables for people; other forms have them whole.
+    pub fn with_short_ids(columns: &'static [&'static str]) -> Self {
+        Self {
+            is_short: true,
+            ..Self::new(columns)
+        }
+    }
+
+    /// Adds a row: a cell per column.
+    pub fn push(&mut self, cells: impl Into<Vec<Value>>) {
         let cells = cells.into();
         debug_assert_eq!(cells.len(), self.columns.len(), "a cell per column");
         self.rows.push(cells);
     }
 
     /// The rows as text that ends with a newline.
-    pub(crate) fn render(&self, form: Form) -> String {
+    pub fn render(&self, form: Form) -> String {
         match form {
             Form::Table => self.table(),
             Form::Tabs => self.tabs(),
@@ -70,7 +86,10 @@ impl Rows {
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(self.columns);
         for row in &self.rows {
-            table.add_row(row.iter().map(text));
+            table.add_row(row.iter().map(|cell| match self.is_short {
+                true => short(text(cell)),
+                false => text(cell),
+            }));
         }
         let lines = table.lines();
         lines.map(|line| format!("{}\n", line.trim_end())).collect()
@@ -109,8 +128,16 @@ fn text(cell: &Value) -> String {
     }
 }
 
+/// The beginning of an id; everything else as it is.
+fn short(text: String) -> String {
+    match text.parse::<edgeless_types::NodeId>() {
+        Ok(_) => text.chars().take(SHORT_ID).collect(),
+        Err(_) => text,
+    }
+}
+
 /// A moment as UTC with milliseconds.
-pub(crate) fn moment(at: Timestamp) -> String {
+pub fn moment(at: Timestamp) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos()))
         .map_or_else(|_| at.to_string(), |moment| format!("{moment:.3}"))
 }
@@ -119,7 +146,7 @@ pub(crate) fn moment(at: Timestamp) -> String {
 ///
 /// # Errors
 /// Whatever else keeps it from being written.
-pub(crate) fn print(text: &str) -> io::Result<bool> {
+pub fn print(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
@@ -162,6 +189,19 @@ mod tests {
             .map(|line| shown.lines().nth(line).unwrap().rfind([' ']).unwrap())
             .into();
         assert_eq!(columns[0], columns[1], "{shown}");
+    }
+
+    #[test]
+    fn short_ids_are_for_tables_only() {
+        let id = "11111111-4a0e-4a2c-8f6e-2f0f6d6b7a11";
+        let mut rows = Rows::with_short_ids(&["function", "count"]);
+        rows.push([json!(id), json!(3)]);
+        assert_eq!(
+            rows.render(Form::Tabs),
+            format!("function\tcount\n{id}\t3\n")
+        );
+        let table = rows.render(Form::Table);
+        assert!(table.contains("11111111") && !table.contains(id), "{table}");
     }
 
     #[test]
