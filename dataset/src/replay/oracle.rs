@@ -19,7 +19,7 @@ const SHARES: [f64; 4] = [1.0, 1.25, 1.5, 2.0];
 /// - Copies by task: a task waits for a copy that will be free in time, else another copy is ready at its
 ///   arrival; once with all of the waiting time, and once with none.
 /// - Copies over time: the mean load around each moment, looked at more or less widely, and so many square
-///   roots of it beside that as are needed for all but a hundredth of the tasks. See [`plan::cheapest`].
+///   roots of it beside that as are needed for all but a hundredth of the tasks.
 ///
 /// The time between two uses of a copy costs itself or a stop and another start, whichever is less. The
 /// least possible is below the cheapest plan; how far is not known.
