@@ -5,7 +5,11 @@ use std::time::Duration;
 use edgeless_orc::scale::{Policy, Settings};
 use serde::Serialize;
 
-use super::{Outcome, Setup, instance_seconds, run};
+use super::{
+    Outcome, Setup,
+    daemons::{self, Daemons},
+    instance_seconds, run,
+};
 use crate::synth::Trace;
 
 /// What is compared.
@@ -21,6 +25,8 @@ pub struct Comparison {
     pub capacity: u32,
     /// Seconds beyond which an order is late.
     pub late_after: Duration,
+    /// As these carry it; none: as policies do that know everything at once.
+    pub daemons: Option<Daemons>,
 }
 
 /// A policy on one load: means over the seeds. Times are in seconds.
@@ -81,7 +87,7 @@ pub fn compare(comparison: &Comparison, load: &str, traces: &[(u64, Trace)]) -> 
         let outcomes: Vec<Outcome> = comparison
             .policies
             .iter()
-            .map(|&policy| run(trace, comparison.setup(policy, *seed)))
+            .map(|&policy| comparison.run(trace, policy, *seed))
             .collect();
         let knative = comparison
             .policies
@@ -105,7 +111,19 @@ pub fn compare(comparison: &Comparison, load: &str, traces: &[(u64, Trace)]) -> 
 }
 
 impl Comparison {
-    fn setup(&self, policy: Policy, seed: u64) -> Setup {
+    fn run(&self, trace: &Trace, policy: Policy, seed: u64) -> Outcome {
+        let setup = self.setup(policy, seed);
+        match self.daemons {
+            None => run(trace, setup),
+            Some(daemons) => {
+                let chance = daemons.chance.wrapping_add(seed);
+                daemons::run(trace, setup, Daemons { chance, ..daemons }).outcome
+            }
+        }
+    }
+
+    /// What one run is made with.
+    pub fn setup(&self, policy: Policy, seed: u64) -> Setup {
         Setup {
             settings: Settings {
                 policy,
@@ -120,6 +138,23 @@ impl Comparison {
 }
 
 impl Line {
+    /// How the system did itself when the load was recorded.
+    pub fn recorded(comparison: &Comparison, load: &str, trace: &Trace, outcome: &Outcome) -> Self {
+        let start_time = comparison.start_time.as_secs_f64();
+        let mut line = Self {
+            load: load.to_owned(),
+            start_time,
+            policy: "recorded",
+            seeds: 1,
+            ..Self::default()
+        };
+        let oracle = instance_seconds(trace, start_time, 0, outcome.wait(0.99));
+        line.add(outcome, comparison, 1.0);
+        line.compare(outcome, None, oracle, 1.0);
+        line.bill_vs_oracle = line.bill_vs_oracle.exp();
+        line
+    }
+
     fn add(&mut self, outcome: &Outcome, comparison: &Comparison, share: f64) {
         for (field, value) in [
             (&mut self.orders, outcome.waits.len() as f64),

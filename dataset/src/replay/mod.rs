@@ -1,6 +1,8 @@
 //! Load replayed through the scaling policies of ε-ORC in simulated time.
 
+mod builder;
 mod compare;
+pub mod daemons;
 mod oracle;
 mod outcome;
 mod plan;
@@ -10,8 +12,8 @@ mod world;
 pub use compare::{Comparison, FELT, Line, compare};
 pub use oracle::instance_seconds;
 pub use outcome::Outcome;
-pub use recorded::{NothingRecorded, Recorded};
-pub use world::Setup;
+pub use recorded::{NothingRecorded, Recorded, Recording};
+pub use world::{Setup, service as handling};
 
 use crate::synth::Trace;
 

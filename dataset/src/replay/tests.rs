@@ -6,7 +6,7 @@ use edgeless_orc::scale::{Policy, Settings};
 use proptest::prelude::*;
 
 use super::*;
-use crate::synth::{Arrival, Contract, Function, Pattern, synth};
+use crate::synth::{Arrival, Contract, Function, Handled, Pattern, synth};
 
 fn setup(policy: Policy, start: f64, seed: u64) -> Setup {
     let start_time = Duration::from_secs_f64(start);
@@ -38,6 +38,7 @@ fn trace(times: impl IntoIterator<Item = f64>, chain: usize, lasts: f64) -> Trac
         }],
         arrivals: arrivals.collect(),
         lasts,
+        handled: Handled::default(),
     }
 }
 

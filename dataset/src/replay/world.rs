@@ -31,7 +31,7 @@ pub struct Setup {
 }
 
 /// Where time begins: a whole number of days, so that times of day are those of the trace.
-const BEGIN: f64 = 86_400.0 * 11_574.0;
+pub(super) const BEGIN: f64 = 86_400.0 * 11_574.0;
 
 /// An order on its way.
 #[derive(Clone, Copy)]
@@ -89,8 +89,11 @@ fn moment(seconds: f64) -> Timestamp {
     Timestamp::from_unix(Duration::from_secs_f64(BEGIN + seconds))
 }
 
-/// A handling time that depends on the order and its step only.
-pub(super) fn service(trace: &Trace, seed: u64, order: usize, step: usize) -> f64 {
+/// How many seconds a step of an order is handled: as recorded, else it depends on the seed, the order and the step only.
+pub fn service(trace: &Trace, seed: u64, order: usize, step: usize) -> f64 {
+    if let Some(recorded) = trace.handled.get(order, step) {
+        return recorded;
+    }
     let function = &trace.functions[trace.contracts[trace.arrivals[order].contract].chain[step]];
     let mixed = (order as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (step as u64) << 56;
     let mut rng = SmallRng::seed_from_u64(mixed ^ seed.rotate_left(32));
@@ -356,4 +359,4 @@ impl<'a> World<'a> {
 }
 
 /// A start so many seconds after a stop of the same function is a flap.
-const FLAP: f64 = 10.0;
+pub(super) const FLAP: f64 = 10.0;

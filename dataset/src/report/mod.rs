@@ -4,6 +4,7 @@
 //! the second fills a bounded number of buckets for them. So the page has about the same size for any dataset.
 
 mod buckets;
+mod copies;
 mod gantt;
 mod page;
 mod plots;
@@ -20,6 +21,7 @@ use crate::{
 };
 
 use self::buckets::Buckets;
+pub use self::copies::{Counts, copies};
 
 /// Functions and nodes that have a line of their own in plots: as many as colours can be told apart.
 pub const LINES: usize = 8;

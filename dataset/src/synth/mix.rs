@@ -8,7 +8,7 @@
 use rand::{Rng, rngs::StdRng};
 use rand_distr::{Distribution, Geometric, LogNormal, Normal};
 
-use super::{Arrival, Contract, Function, Trace, patterns};
+use super::{Arrival, Contract, Function, Handled, Trace, patterns};
 
 const CONTRACTS: usize = 200;
 /// Orders a day beyond which a contract is cut: one host replays it.
@@ -20,6 +20,7 @@ pub(super) fn azure(rng: &mut StdRng, lasts: f64) -> Trace {
         contracts: Vec::new(),
         arrivals: Vec::new(),
         lasts,
+        handled: Handled::default(),
     };
     for number in 0..CONTRACTS {
         let rate = per_day(rng) / 86_400.0;

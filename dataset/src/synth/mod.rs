@@ -6,7 +6,7 @@
 mod mix;
 mod patterns;
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use rand::{SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,33 @@ pub struct Trace {
     pub arrivals: Vec<Arrival>,
     /// How long it lasts, in seconds.
     pub lasts: f64,
+    /// How long the steps of each order were handled; those that are not here are drawn.
+    pub handled: Handled,
+}
+
+/// Handling times that were recorded, order by order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handled {
+    /// Seconds, step by step.
+    times: Vec<f32>,
+    /// Where the first one of each order is.
+    firsts: Vec<usize>,
+}
+
+impl Handled {
+    /// Adds the next order.
+    pub fn push(&mut self, steps: impl IntoIterator<Item = f32>) {
+        self.firsts.push(self.times.len());
+        self.times.extend(steps);
+    }
+
+    /// Seconds of a step of an order; none: it was not recorded.
+    pub fn get(&self, order: usize, step: usize) -> Option<f64> {
+        let end = self.firsts.get(order + 1).copied();
+        let steps = *self.firsts.get(order)?..end.unwrap_or(self.times.len());
+        let time = self.times.get(steps)?.get(step)?;
+        Some(f64::from(*time))
+    }
 }
 
 /// A row of the CSV form.
@@ -129,10 +156,23 @@ pub fn synth(pattern: Pattern, seed: u64, hours: f64) -> Trace {
             .map(|at| Arrival { at, contract: 0 })
             .collect(),
         lasts,
+        handled: Handled::default(),
     }
 }
 
 impl Trace {
+    /// Leaves the first function of each contract, as a load that comes through an `http-ingress` passes it.
+    pub fn first_only(&mut self) {
+        let firsts = self.contracts.iter().map(|it| it.chain[0]);
+        let firsts: Vec<usize> = BTreeSet::from_iter(firsts).into_iter().collect();
+        let functions = firsts.iter().map(|it| self.functions[*it].clone());
+        self.functions = functions.collect();
+        for contract in &mut self.contracts {
+            let first = contract.chain[0];
+            contract.chain = vec![firsts.partition_point(|it| *it < first)];
+        }
+    }
+
     /// Writes `t_seconds,contract`.
     ///
     /// # Errors

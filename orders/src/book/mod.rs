@@ -52,7 +52,6 @@ use self::{
     flight::Flight,
     limit::Bucket,
     queue::{Entry, Queue},
-    window::Window,
 };
 use crate::{body::Body, bounds::TOGETHER_BYTES, contract::Contract, service::ServiceSpec};
 
@@ -60,6 +59,7 @@ pub use ask::{Answer, Refusal};
 pub use event::{Again, Effect, EndedOrder, Event, Output, Told};
 pub use figures::{BookFigures, ServiceFigures};
 pub use flight::{Handout, Outcome};
+pub use window::Window;
 
 /// Whoever asked; the shell knows who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

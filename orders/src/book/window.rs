@@ -21,7 +21,7 @@ const MOST: u32 = 1024;
 
 /// The bound of one line.
 #[derive(Clone, Debug)]
-pub(super) struct Window {
+pub struct Window {
     size: u32,
     least: u32,
     most: u32,
@@ -35,7 +35,7 @@ pub(super) struct Window {
 
 impl Window {
     /// Of a service that takes so many tasks at once; none: it does not say.
-    pub(super) fn new(concurrency: Option<u32>) -> Self {
+    pub fn new(concurrency: Option<u32>) -> Self {
         let most = concurrency.unwrap_or(MOST).max(1);
         Self {
             size: concurrency.unwrap_or(FIRST).max(1),
@@ -48,17 +48,18 @@ impl Window {
     }
 
     /// So many copies do the work: each has one at least.
-    pub(super) fn set_copies(&mut self, copies: u32) {
+    pub fn set_copies(&mut self, copies: u32) {
         self.least = copies.clamp(1, self.most);
         self.size = self.size.max(self.least);
     }
 
-    pub(super) fn size(&self) -> u32 {
+    /// So many may be with it now.
+    pub fn size(&self) -> u32 {
         self.size
     }
 
     /// An answer has come after so long, when so many were out.
-    pub(super) fn on_answer(&mut self, took: Duration, out: u32) {
+    pub fn on_answer(&mut self, took: Duration, out: u32) {
         if self.is_fixed {
             return;
         }

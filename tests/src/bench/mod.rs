@@ -11,6 +11,7 @@ pub mod main_suite;
 pub mod orders;
 pub mod orders_suite;
 mod replayed;
+mod scaling;
 pub mod scaling_suite;
 
 use std::{fmt::Write as _, process::Command};

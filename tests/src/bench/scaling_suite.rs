@@ -1,12 +1,15 @@
 //! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node,
 //! and how the policy compares with Knative's algorithm and an oracle on made-up load.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Instant,
+};
 
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Measured, Options, main_suite::nodes, quantile, replayed};
+use super::{Measured, Options, main_suite::nodes, quantile, replayed, scaling::validation};
 use crate::{
     client::{function, resource},
     cluster::{Cluster, Mirror, Plan},
@@ -33,8 +36,8 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let results = NAMES.into_iter().zip(found);
     let results = results.filter_map(|(name, values)| Measured::of(SUITE, name, "ms", values));
     let mut results: Vec<_> = results.collect();
-    let options = options.clone();
-    let replays = tokio::task::spawn_blocking(move || replayed::run(SUITE, &options));
+    let asked = options.clone();
+    let replays = tokio::task::spawn_blocking(move || replayed::run(SUITE, &asked));
     results.extend(replays.await.context("replaying")?);
     for Measured {
         name, value, unit, ..
@@ -42,6 +45,13 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     {
         eprintln!("{name} {value:.2} {unit}");
     }
+    let mut ratios = BTreeMap::<_, Vec<f64>>::new();
+    validation::validate(options, |name, ratio| {
+        ratios.entry(name).or_default().push(ratio);
+    })
+    .await?;
+    let ratios = ratios.into_iter();
+    results.extend(ratios.filter_map(|(name, all)| Measured::of(SUITE, name, "", all)));
     Ok(results)
 }
 
