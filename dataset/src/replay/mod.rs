@@ -5,6 +5,7 @@ mod compare;
 pub mod daemons;
 mod oracle;
 mod outcome;
+mod plan;
 mod recorded;
 mod world;
 

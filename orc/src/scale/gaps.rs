@@ -9,6 +9,8 @@ const FIRST: f64 = 0.25;
 const GROWTH: f64 = 1.28;
 /// Gaps that have to be known before they are believed.
 const ENOUGH: u32 = 20;
+/// Gaps that have to be known before they are told to differ.
+const SOME: u32 = 8;
 
 impl Default for Gaps {
     fn default() -> Self {
@@ -75,6 +77,17 @@ impl Gaps {
             edge = upper;
         }
         best
+    }
+
+    /// Whether silences are known, and last for different times: nine of ten do not lie in two bins side
+    /// by side.
+    pub(super) fn differ(&self) -> bool {
+        let known: u32 = self.0.iter().map(|&count| u32::from(count)).sum();
+        let pairs = self
+            .0
+            .windows(2)
+            .map(|pair| u32::from(pair[0]) + u32::from(pair[1]));
+        known >= SOME && 10 * pairs.max().unwrap_or_default() < 9 * known
     }
 }
 
@@ -199,6 +212,14 @@ impl Bursts {
         f64::from(self.rate)
     }
 
+    /// Seconds without events that may lie within one that lasts; 0 when they are over at once.
+    pub(super) fn pause(&self) -> f64 {
+        match self.rate() {
+            rate if rate > 0.0 => (2.0 / rate).min(QUIET),
+            _ => 0.0,
+        }
+    }
+
     /// Seconds since the one that runs began.
     pub(super) fn age(&self, now: f64) -> f64 {
         now - self.began
@@ -232,8 +253,11 @@ mod tests {
         (0..20).for_each(|_| gaps.add(5.0));
         let keep = gaps.keep(20.0, 60.0);
         assert!((5.0..8.0).contains(&keep), "{keep}");
+        assert!(!gaps.differ(), "an even load has even gaps");
         (0..200).for_each(|_| gaps.add(1_000.0));
         assert!(gaps.keep(20.0, 60.0) < 1.0, "long gaps are not bridged");
+        (0..200).for_each(|place| gaps.add(0.3 * 1.05_f64.powi(place)));
+        assert!(gaps.differ());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod gaps;
 mod predictive;
 pub mod priors;
 mod queue;
+mod rate;
 pub mod reason;
 pub mod settings;
 mod staffing;
@@ -94,7 +95,11 @@ pub fn decide(settings: &Settings, window: &mut Window, view: &View, now: Timest
         Policy::Queue => queue::decide(settings, window, view, now),
         Policy::Predictive => predictive::decide(settings, window, view, now),
     };
-    let decision = bounded(wish, settings, view);
+    let mut decision = bounded(wish, settings, view);
+    if decision.copies == 0 && view.copies() > 0 && decision.next.is_none() {
+        // Once more when they are gone, so that it comes to rest.
+        decision.next = Some(now + REST);
+    }
     if decision.copies == 0 && view.copies() == 0 && decision.next.is_none() {
         window.rest(now);
     }
@@ -125,6 +130,8 @@ pub fn leaves(
     begins + seconds(service)
 }
 
+/// After it has stopped a function is looked at once more.
+const REST: Duration = Duration::from_secs(60);
 /// Seconds of handling that are assumed before the first is measured.
 const UNKNOWN_SERVICE: f64 = 0.1;
 

@@ -36,7 +36,7 @@ pub(super) fn decide(
     let backlog = f64::from(view.queued) * service / within;
     let load = rate * service / settings.utilisation().unwrap_or(1.0);
     let mut needed = ceil(load + backlog).min(view.queued.saturating_add(ceil(load)));
-    needed = needed.max(u32::from(view.queued + view.in_flight > 0));
+    needed = needed.max(u32::from(view.queued > 0 || view.in_flight > 0));
     let mut why = match backlog > load {
         true => Reason::Backlog {
             queued: view.queued,

@@ -1,10 +1,14 @@
 //! How many copies a load needs, and what policies remember between two decisions.
 
+use super::rate::Regime;
+
 /// What policies remember while a function is active. Moments are seconds since the epoch, 0: none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct State {
-    /// The most that was needed in each of the last parts of the holding time.
+    /// The most that was needed in the holding time.
     pub(super) peaks: Peaks,
+    /// Since when events arrive at the rate at which they do.
+    pub(super) regime: Regime,
     /// When a policy that ticks decides next, and what it decided last.
     pub(super) tick: f64,
     pub(super) copies: u32,
@@ -22,43 +26,40 @@ pub(super) struct Panic {
     pub(super) most: u32,
 }
 
-/// The largest number of the last seconds, in parts: bounded, and old values fall out part by part.
+/// The largest number of the last seconds: falling numbers, each with the moment until which it was the
+/// need. Bounded: when there are too many, the larger one of two stands for both.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Peaks {
-    most: [u16; PARTS],
-    /// The part that runs, counted from the epoch, and the width for which it holds.
-    part: u64,
-    width: f32,
+    most: [u16; PEAKS],
+    until: [f64; PEAKS],
+    len: u8,
 }
 
-const PARTS: usize = 8;
+const PEAKS: usize = 8;
 
 impl Peaks {
-    /// Adds what is needed now; gives the most that was needed in about the last `hold` seconds.
+    /// Adds what is needed from now on; gives the most that was needed in the last `hold` seconds.
     pub(super) fn add(&mut self, needed: u32, hold: f64, now: f64) -> u32 {
         let needed = u16::try_from(needed).unwrap_or(u16::MAX);
-        let width = ((hold / (PARTS - 1) as f64) as f32).max(1e-3);
-        if (self.width - width).abs() > 0.2 * width {
-            // Another holding time: what is known counts as of now.
-            let most = self.most.iter().copied().max().unwrap_or_default();
-            (self.most, self.width) = ([0; PARTS], width);
-            self.part = (now / f64::from(width)) as u64;
-            self.most[slot(self.part)] = most;
+        let len = usize::from(self.len);
+        // What was needed last was needed until now.
+        if let Some(last) = self.until[..len].last_mut() {
+            *last = now;
         }
-        let part = (now / f64::from(self.width)) as u64;
-        let passed = part.saturating_sub(self.part).min(PARTS as u64);
-        for back in 0..passed {
-            self.most[slot(part - back)] = 0;
+        let old = self.until[..len].iter().take_while(|it| **it < now - hold);
+        let old = old.count();
+        let kept = self.most[old..len].iter().take_while(|it| **it > needed);
+        let mut kept = kept.count();
+        self.most.copy_within(old..old + kept, 0);
+        self.until.copy_within(old..old + kept, 0);
+        if kept == PEAKS {
+            kept -= 1;
+            self.until[kept - 1] = self.until[kept];
         }
-        self.part = part;
-        let running = &mut self.most[slot(part)];
-        *running = needed.max(*running);
-        u32::from(self.most.iter().copied().max().unwrap_or_default())
+        (self.most[kept], self.until[kept]) = (needed, now);
+        self.len = kept as u8 + 1;
+        u32::from(self.most[0])
     }
-}
-
-fn slot(part: u64) -> usize {
-    usize::try_from(part % PARTS as u64).unwrap_or_default()
 }
 
 /// The next whole number, at least 0; not a hair above a whole number.
@@ -100,11 +101,16 @@ impl Load {
 
     /// The fewest slots with which 99 of 100 wait no longer than `wait` seconds, up to `most`.
     pub(super) fn slots_for(&self, wait: f64, most: u32) -> u32 {
-        let mut slots = ceil(self.busy);
-        while slots < most && self.p99_wait(f64::from(slots)) > wait {
-            slots += 1;
+        // More slots never wait longer: halves until it is found.
+        let (mut few, mut enough) = (ceil(self.busy).min(most), most);
+        while few < enough {
+            let middle = few + (enough - few) / 2;
+            match self.p99_wait(f64::from(middle)) > wait {
+                true => few = middle + 1,
+                false => enough = middle,
+            }
         }
-        slots
+        few
     }
 }
 
@@ -150,8 +156,18 @@ mod tests {
     fn peaks_are_held_and_fall_out() {
         let mut peaks = Peaks::default();
         assert_eq!(peaks.add(9, 60.0, 1_000.0), 9);
-        assert_eq!(peaks.add(1, 60.0, 1_059.0), 9);
-        assert_eq!(peaks.add(2, 60.0, 1_075.0), 2);
-        assert_eq!(peaks.add(1, 60.0, 5_000.0), 1);
+        assert_eq!(peaks.add(1, 60.0, 1_010.0), 9);
+        assert_eq!(peaks.add(2, 60.0, 1_069.0), 9);
+        assert_eq!(peaks.add(2, 60.0, 1_071.0), 2);
+        assert_eq!(peaks.add(1, 60.0, 5_000.0), 2, "it was needed until now");
+        assert_eq!(peaks.add(1, 60.0, 5_061.0), 1);
+        // Ever fewer, more often than there is room for: never less than is held.
+        for step in 0..40_u32 {
+            let most = peaks.add(100 - step, 10.0, 6_000.0 + f64::from(step));
+            assert!(
+                most >= 100 - step.saturating_sub(9) && most <= 100,
+                "{step}: {most}"
+            );
+        }
     }
 }

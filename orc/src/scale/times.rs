@@ -181,12 +181,42 @@ impl Seconds {
         f64::from(self.arrivals(window)) / span
     }
 
-    pub(super) fn peakedness(&self) -> Option<f64> {
-        let seen = self.seen(60);
-        if seen < 10 {
+    /// The second that runs, since the epoch.
+    pub(super) fn last(&self) -> u64 {
+        self.second
+    }
+
+    /// The first second that is known.
+    pub(super) fn oldest(&self) -> u64 {
+        self.born.max(self.second.saturating_sub(SLOTS as u64 - 1))
+    }
+
+    /// Arrivals in one of the seconds that are known.
+    pub(super) fn count(&self, second: u64) -> u32 {
+        self.arrivals[slot(second)]
+    }
+
+    /// Arrivals in the second `first` and after it.
+    pub(super) fn since(&self, first: u64) -> u32 {
+        let seconds = first.max(self.oldest())..=self.second;
+        seconds.fold(0, |sum: u32, second| sum.saturating_add(self.count(second)))
+    }
+
+    /// Before the first signal: nothing came between the last event that is known of, if any, and now.
+    pub(super) fn begin(&mut self, last: Option<f64>, now: f64) {
+        if self.second == 0 {
+            self.advance(now);
+            self.born = last.map_or(self.born, |last| self.born.min(last as u64));
+        }
+    }
+
+    /// Variance over mean of the arrivals of whole seconds from `first` on, at least `least` of them.
+    pub(super) fn peakedness(&self, first: u64, least: u64) -> Option<f64> {
+        let seen = self.second.saturating_sub(first.max(self.oldest()));
+        if seen < least {
             return None;
         }
-        let counts = (1..=seen).map(|back| f64::from(self.arrivals[slot(self.second - back)]));
+        let counts = (1..=seen).map(|back| f64::from(self.count(self.second - back)));
         let (sum, squares) = counts.fold((0.0, 0.0), |(s, q), it| (s + it, q + it * it));
         let mean = sum / seen as f64;
         (mean > 0.0).then(|| (squares / seen as f64 - mean * mean) / mean)

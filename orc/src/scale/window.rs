@@ -11,6 +11,7 @@ use super::{
     View,
     gaps::{Bursts, Gaps},
     priors::{Prior, WEIGHT},
+    rate::Rate,
     times::{Day, Quantiles, Seconds, Spread},
 };
 
@@ -61,6 +62,10 @@ pub(super) struct Active {
     /// Age in seconds of the oldest event that waits, as last reported.
     oldest: f32,
     expected: [Expected; PLACES],
+    /// Mean of the events that are told of at once.
+    at_once: f32,
+    /// The most events that were handled at once since a policy asked last.
+    in_flight: u32,
     pub(super) policy: super::staffing::State,
 }
 
@@ -73,6 +78,8 @@ struct Expected {
 
 /// Moments at which tasks are expected; nearer ones are taken together.
 const PLACES: usize = 8;
+/// The weight of the last one in the mean of the events that are told of at once.
+const LUMPS: f32 = 0.1;
 /// Seconds after which a task that was expected counts no more.
 const OVERDUE: f64 = 30.0;
 
@@ -104,9 +111,12 @@ impl Window {
         self.bursts
             .arrived(count, self.last.map(Timestamp::as_secs_f64), at);
         self.day.arrived(count, at);
-        self.last = Some(now);
+        let before = self.last.replace(now);
         let active = self.active.get_or_insert_default();
+        active.seconds.begin(before.map(Timestamp::as_secs_f64), at);
         active.seconds.arrived(count, at);
+        active.at_once +=
+            LUMPS * (f32::from(u16::try_from(count).unwrap_or(u16::MAX)) - active.at_once);
         active.took(count);
     }
 
@@ -178,7 +188,11 @@ impl Window {
         }
         if let Some(active) = &mut self.active {
             let at = now.as_secs_f64();
+            active
+                .seconds
+                .begin(self.last.map(Timestamp::as_secs_f64), at);
             active.seconds.level(f64::from(level), at);
+            active.in_flight = active.in_flight.max(view.in_flight);
             active.forget(at);
         }
     }
@@ -207,10 +221,34 @@ impl Window {
             .map_or(0, |it| it.seconds.arrivals(window))
     }
 
-    /// Variance over mean of the arrivals per second; 1 for Poisson arrivals, none as long as too few
-    /// seconds were seen.
-    pub fn peakedness(&self) -> Option<f64> {
-        self.active.as_ref().and_then(|it| it.seconds.peakedness())
+    /// The rate of arrivals since it last changed.
+    pub(super) fn regime(&mut self, now: Timestamp) -> Rate {
+        let at = now.as_secs_f64();
+        let active = self.active.get_or_insert_default();
+        active.policy.regime.look(&active.seconds, at)
+    }
+
+    /// What arrived until now tells nothing of what comes.
+    pub(super) fn end_regime(&mut self) {
+        if let Some(active) = &mut self.active {
+            active.policy.regime.end(&active.seconds);
+        }
+    }
+
+    /// The most events that were handled at once since this was asked last.
+    pub(super) fn most_in_flight(&mut self, view: &View) -> u32 {
+        let active = self.active.get_or_insert_default();
+        std::mem::replace(&mut active.in_flight, view.in_flight).max(view.in_flight)
+    }
+
+    /// Seconds for which events go untold: many told of at once come from reports, not as they arrive.
+    pub(super) fn told_late(&self, rate: f64) -> f64 {
+        let more = self.of_active(|it| f64::from(it.at_once) - 1.5);
+        if rate > 0.0 {
+            (more / rate).clamp(0.0, 60.0)
+        } else {
+            0.0
+        }
     }
 
     /// Mean of events handled and waiting over the last `window` seconds, up to 60.
@@ -251,6 +289,11 @@ impl Window {
     /// Age in seconds of the oldest event that waits, as last reported.
     pub fn oldest(&self) -> f64 {
         self.of_active(|it| f64::from(it.oldest))
+    }
+
+    /// Seconds since the last event arrived.
+    pub(super) fn silent(&self, now: Timestamp) -> f64 {
+        self.last.map_or(0.0, |last| now.since(last).as_secs_f64())
     }
 
     /// Seconds without work; none while there is some, or before the first.

@@ -10,6 +10,7 @@ pub mod instructions;
 pub mod main_suite;
 pub mod orders;
 pub mod orders_suite;
+mod replayed;
 mod scaling;
 pub mod scaling_suite;
 

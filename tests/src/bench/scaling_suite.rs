@@ -1,4 +1,5 @@
-//! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node.
+//! Suite `scaling`: how long the first request to a function without copies takes, with its module compiled on its node,
+//! and how the policy compares with Knative's algorithm and an oracle on made-up load.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -8,7 +9,7 @@ use std::{
 use anyhow::Context;
 use serde_json::json;
 
-use super::{Measured, Options, main_suite::nodes, quantile, scaling::validation};
+use super::{Measured, Options, main_suite::nodes, quantile, replayed, scaling::validation};
 use crate::{
     client::{function, resource},
     cluster::{Cluster, Mirror, Plan},
@@ -35,8 +36,14 @@ pub async fn run(options: &Options) -> anyhow::Result<Vec<Measured>> {
     let results = NAMES.into_iter().zip(found);
     let results = results.filter_map(|(name, values)| Measured::of(SUITE, name, "ms", values));
     let mut results: Vec<_> = results.collect();
-    for Measured { name, value, .. } in &results {
-        eprintln!("{name} {value:.2} ms");
+    let asked = options.clone();
+    let replays = tokio::task::spawn_blocking(move || replayed::run(SUITE, &asked));
+    results.extend(replays.await.context("replaying")?);
+    for Measured {
+        name, value, unit, ..
+    } in &results
+    {
+        eprintln!("{name} {value:.2} {unit}");
     }
     let mut ratios = BTreeMap::<_, Vec<f64>>::new();
     validation::validate(options, |name, ratio| {
