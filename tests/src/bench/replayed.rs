@@ -79,6 +79,7 @@ pub(super) fn run(suite: &'static str, options: &Options) -> Vec<Measured> {
                 start_time,
                 capacity: u32::MAX,
                 late_after: Duration::from_secs(1),
+                daemons: None,
             };
             let lines = traces
                 .iter()
