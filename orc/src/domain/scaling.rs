@@ -313,16 +313,18 @@ impl Domain {
         let Some(scaled) = self.scaled.get_mut(&key) else {
             return;
         };
+        let decision = scale::decide(&scaled.settings, &mut scaled.window, &view, now);
         let Decision {
             mut copies,
-            mut why,
             mut next,
-        } = scale::decide(&scaled.settings, &mut scaled.window, &view, now);
+            ..
+        } = decision;
+        let mut found_before = None;
         scaled.found = scaled.found.filter(|(_, until)| *until > now);
         if let Some((found, until)) = scaled.found
             && copies < found
         {
-            why = Reason::Found { needed: copies };
+            found_before = Some(Reason::Found { needed: copies });
             (copies, next) = (found, Some(next.unwrap_or(until).min(until)));
         }
         let model = &self.model;
@@ -336,7 +338,7 @@ impl Domain {
         let there = self.copies_of(key);
         let logical_id = self.model.vertex(key).logical_id;
         if copies != before {
-            let reason = why.to_string();
+            let reason = found_before.map_or_else(|| decision.reason(), |it| it.to_string());
             tracing::info!(%logical_id, before, copies, reason, "copies");
             let decision = Box::new(ScalingDecision {
                 timestamp: now,

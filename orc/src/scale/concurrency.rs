@@ -55,6 +55,7 @@ pub(super) fn decide(
         return Decision {
             copies: 0,
             why: Reason::AtRest,
+            bound: None,
             next: None,
         };
     }
@@ -65,6 +66,7 @@ pub(super) fn decide(
         return Decision {
             copies: state.copies,
             why: why(state.panic.since > 0.0),
+            bound: None,
             next,
         };
     }
@@ -98,6 +100,7 @@ pub(super) fn decide(
     Decision {
         copies,
         why: why(panics),
+        bound: None,
         next,
     }
 }

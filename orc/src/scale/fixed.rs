@@ -6,6 +6,7 @@ pub(super) fn decide(settings: &Settings, _view: &View) -> Decision {
     Decision {
         copies: settings.min_instances.max(1),
         why: Reason::Fixed,
+        bound: None,
         next: None,
     }
 }

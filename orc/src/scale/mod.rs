@@ -74,13 +74,25 @@ pub struct Decision {
     /// Copies that should run or be starting; within the bounds of the settings. Those who carry it
     /// out stop idle copies only.
     pub copies: u32,
-    /// The reason in words and numbers, by its `Display`.
+    /// The reason of the policy in words and numbers, by its `Display`.
     pub why: Reason,
+    /// Why it is another number than the policy wanted; none: it is not.
+    pub bound: Option<Reason>,
     /// When to ask again if no event comes before; none: not before the next event.
     ///
     /// Events that ask at once: work for which no copy is free, an order announced
     /// ([`Window::expect`]), a copy that became ready or was lost.
     pub next: Option<Timestamp>,
+}
+
+impl Decision {
+    /// Why, in words and numbers.
+    pub fn reason(&self) -> String {
+        match &self.bound {
+            None => self.why.to_string(),
+            Some(bound) => format!("{}; {bound}", self.why),
+        }
+    }
 }
 
 /// Decides how many copies of a function there should be.
@@ -139,29 +151,27 @@ const UNKNOWN_SERVICE: f64 = 0.1;
 fn bounded(wish: Decision, settings: &Settings, view: &View) -> Decision {
     let wanted = wish.copies;
     let possible = view.copies().saturating_add(view.room);
-    let (copies, why) = if wanted < settings.min_instances {
+    let (copies, bound) = if wanted < settings.min_instances {
         let least = settings.min_instances;
-        (least, Reason::AtLeast { wanted, least })
+        (least, Some(Reason::AtLeast { wanted, least }))
     } else if wanted > settings.max_instances {
         let most = settings.max_instances;
-        (most, Reason::AtMost { wanted, most })
+        (most, Some(Reason::AtMost { wanted, most }))
     } else {
-        (wanted, wish.why)
+        (wanted, None)
     };
-    match copies > possible && copies > view.copies() {
-        true => Decision {
-            copies: possible.max(settings.min_instances),
-            why: Reason::NoRoom {
-                wanted: copies,
-                possible,
-            },
-            next: wish.next,
-        },
-        false => Decision {
-            copies,
-            why,
-            next: wish.next,
-        },
+    let (copies, bound) = match copies > possible && copies > view.copies() {
+        true => {
+            let wanted = copies;
+            let bound = Reason::NoRoom { wanted, possible };
+            (possible.max(settings.min_instances), Some(bound))
+        }
+        false => (copies, bound),
+    };
+    Decision {
+        copies,
+        bound,
+        ..wish
     }
 }
 

@@ -27,6 +27,7 @@ pub(super) fn decide(
         return Decision {
             copies: 0,
             why: Reason::AtRest,
+            bound: None,
             next: None,
         };
     }
@@ -80,5 +81,10 @@ pub(super) fn decide(
         }
     }
     let next = (copies > 0).then(|| now + Duration::from_secs_f64(TICK));
-    Decision { copies, why, next }
+    Decision {
+        copies,
+        why,
+        bound: None,
+        next,
+    }
 }

@@ -99,6 +99,7 @@ pub(super) fn decide(
     Decision {
         copies,
         why,
+        bound: None,
         next: later.map(|it| now + it),
     }
 }
