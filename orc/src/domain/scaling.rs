@@ -4,6 +4,8 @@
 //! Of copies that are not needed any more only such go as had nothing to do when their nodes last said so, and these
 //! drain first.
 
+mod scaled;
+
 use std::time::Duration;
 
 use edgeless_types::{
@@ -20,6 +22,7 @@ use crate::{
     change::What,
     scale::{self, Decision, Reason, Settings, Window},
 };
+pub(super) use scaled::Scaled;
 
 /// Annotations that make a function one that is scaled, beside `min_instances` of 0 and a `max_instances` that is
 /// more than it has at least.
@@ -35,44 +38,6 @@ const AGAIN: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_mins(1);
 /// A policy is not asked again sooner, unless something happens.
 const SOONEST: Duration = Duration::from_millis(20);
-
-/// What is kept of a function that is scaled.
-#[derive(Debug)]
-pub(super) struct Scaled {
-    settings: Settings,
-    window: Window,
-    /// When it is looked at again, if nothing comes before.
-    next: Option<Timestamp>,
-    /// Messages that waited for it while it had no copy.
-    wanted: u64,
-    /// The copies that were decided last.
-    copies: u32,
-    /// The last decision for another number.
-    decision: Option<Box<ScalingDecision>>,
-    /// Where the last copy was started: the node has its code, ready to run.
-    home: Option<NodeId>,
-    /// Copies that ran before this life of ε-ORC, and until when they are kept: what they had to do is not known.
-    found: Option<(u32, Timestamp)>,
-    /// When its copies last had something to do, as far as nodes have said.
-    worked: FxHashMap<PhysicalId, Timestamp>,
-}
-
-impl Scaled {
-    /// The most copies that there may be.
-    pub(super) fn most(&self) -> u32 {
-        self.settings.max_instances
-    }
-
-    /// Messages that waited for it while it had no copy.
-    pub(super) fn wanted(&self) -> u64 {
-        self.wanted
-    }
-
-    /// The last decision for another number of copies.
-    pub(super) fn last_decision(&self) -> Option<Box<ScalingDecision>> {
-        self.decision.clone()
-    }
-}
 
 impl Domain {
     /// A vertex is new, or another version of itself: whether it is scaled, and how.
@@ -106,6 +71,7 @@ impl Domain {
                 window: prior.map_or_else(Window::default, Window::seeded),
                 next: None,
                 wanted: 0,
+                ahead: 0,
                 copies,
                 decision: None,
                 home: None,
@@ -173,8 +139,13 @@ impl Domain {
         }
         let mut changed: Vec<VertexKey> = arrived.keys().copied().collect();
         for (key, count) in arrived {
-            if let Some(scaled) = self.scaled.get_mut(&key) {
-                scaled.window.arrived(count, self.now);
+            let Some(scaled) = self.scaled.get_mut(&key) else {
+                continue;
+            };
+            let known = count.min(scaled.ahead);
+            scaled.ahead -= known;
+            if count > known {
+                scaled.window.arrived(count - known, self.now);
             }
         }
         let backlog = self.nodes.get(&node_id).map(|node| node.backlog.clone());
@@ -218,6 +189,7 @@ impl Domain {
             if let Some(scaled) = self.scaled.get_mut(&key) {
                 let count = u32::try_from(demand.waiting).unwrap_or(u32::MAX);
                 scaled.window.arrived(count, self.now);
+                scaled.ahead = count;
                 scaled.wanted = demand.waiting.max(1);
                 self.decide_copies(key);
             } else {

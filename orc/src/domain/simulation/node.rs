@@ -30,6 +30,8 @@ pub(in crate::domain) struct SimulatedNode {
     pub(super) states: Vec<(PhysicalId, Bytes)>,
     /// Its labels are others than at first.
     pub(super) changed: bool,
+    /// What waits there for outputs that lead nowhere now.
+    pub(in crate::domain) demand: Vec<edgeless_types::Demand>,
     /// What it has measured since it refreshed, and what waits in its inboxes.
     pub(in crate::domain) samples: Option<Arc<Samples>>,
     pub(in crate::domain) backlog: Vec<Backlog>,
@@ -75,7 +77,7 @@ impl SimulatedNode {
             stopped: Vec::new(),
             failures: std::mem::take(&mut self.failures),
             states: std::mem::take(&mut self.states),
-            demand: Vec::new(),
+            demand: self.demand.clone(),
             backlog: self.backlog.clone(),
             leaving: self.leaving,
         }

@@ -242,3 +242,44 @@ fn a_copy_that_gets_work_after_it_was_chosen_to_go_works_on_until_it_has_none() 
     run(&mut simulation);
     assert_eq!(homes(&simulation, FUNCTION).len(), 1);
 }
+
+#[test]
+fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
+    let mut simulation = all_nodes();
+    let sleepy = [
+        ("min_instances", "0"),
+        ("max_instances", "1"),
+        ("idle_after", "1s"),
+    ];
+    start(
+        &mut simulation,
+        vec![with(FUNCTION - 1, &[]), with(FUNCTION, &sleepy)],
+    );
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    let sender = logical_id(FUNCTION - 1);
+    for node in simulation.nodes.values_mut() {
+        let senders = node.running.values().filter(|it| it.logical_id == sender);
+        let demand = senders.map(|it| edgeless_types::Demand {
+            physical_id: it.physical_id,
+            channel: "out".to_owned(),
+            waiting: 10,
+        });
+        node.demand = demand.collect();
+    }
+    while homes(&simulation, FUNCTION).is_empty() {
+        super::operations::round(&mut simulation);
+    }
+    for node in simulation.nodes.values_mut() {
+        node.demand.clear();
+    }
+    // The ten that are said to have been handled are those that waited.
+    handled(&mut simulation, FUNCTION, Duration::from_millis(1));
+    let key = simulation
+        .domain
+        .model
+        .key_of(logical_id(FUNCTION))
+        .unwrap();
+    let scaled = &simulation.domain.scaled[&key];
+    assert_eq!(scaled.arrivals(), 10);
+}

@@ -279,7 +279,7 @@ proptest! {
         prop_assert!(f64::from(late[0]) >= load.floor(), "{:?}", &copies);
     }
 
-    /// After each edge at most one rise and one fall, and the same numbers in each wave.
+    /// After each edge at most one rise and one fall.
     #[test]
     fn square_waves_are_followed_without_oscillation(
         shape in shapes(),
