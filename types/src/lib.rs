@@ -18,6 +18,7 @@ mod requirement;
 pub mod resource;
 pub mod routing;
 mod sample;
+pub mod scaling;
 mod secs;
 mod time;
 pub mod workflow;

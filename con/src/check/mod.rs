@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use edgeless_types::{
-    CodeDigest, DomainRequirements, Requirements, resource,
+    CodeDigest, DomainRequirements, Requirements, resource, scaling,
     workflow::{
         CodeSource, FunctionClass, FunctionSpec, OutputMapping, ResourceSpec, VertexSpec, Workflow,
         WorkflowFunction, WorkflowResource,
@@ -207,6 +207,12 @@ impl Checker<'_> {
             Ok(requirements) => {
                 self.copies += requirements.least_instances() as usize;
                 self.check_company(pointer, &requirements, names);
+                let defaults = scaling::Settings::default();
+                let read = scaling::Settings::from_annotations(&function.annotations, &defaults);
+                if let Err(error) = read {
+                    let place = format!("{pointer}/annotations/{}", error.key);
+                    self.fault(place, error.problem);
+                }
             }
             Err(error) => {
                 let place = format!("{pointer}/annotations/{}", escape(&error.key));

@@ -14,7 +14,6 @@ pub mod priors;
 mod queue;
 mod rate;
 pub mod reason;
-pub mod settings;
 mod staffing;
 mod times;
 pub mod traffic;
@@ -24,9 +23,9 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
+pub use edgeless_types::scaling::{self as settings, Policy, Settings, SettingsError, Target};
 pub use priors::Priors;
 pub use reason::Reason;
-pub use settings::{Policy, Settings, SettingsError, Target};
 pub use traffic::Traffic;
 pub use window::{Demand, Window};
 

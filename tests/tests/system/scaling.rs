@@ -26,7 +26,9 @@ fn sleepy(more: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_annotations_of_scaling_are_refused_with_what_to_mend() {
     let cluster = Cluster::start(plan(1, Mirror::Without)).await.unwrap();
-    cluster.rest.push("http_processor").await.unwrap();
+    for name in ["http_processor", "worker"] {
+        cluster.rest.push(name).await.unwrap();
+    }
     for (key, value, expected) in [
         ("scale_policy", "magic", "`predictive`"),
         ("idle_after", "soon", "idle_after"),
@@ -40,6 +42,13 @@ async fn wrong_annotations_of_scaling_are_refused_with_what_to_mend() {
         assert!(status.is_client_error(), "{key}: {status} {body}");
         assert!(body.to_string().contains(expected), "{key}: {body}");
         assert_eq!(cluster.rest.get(path).await.unwrap(), json!([]), "{key}");
+        let service = super::orders::service("worker", &json!({"annotations": { key: value }}));
+        let path = "/api/v1/services/A";
+        let method = reqwest::Method::PUT;
+        let sent = cluster.rest.send(method, path, service.to_string());
+        let (status, body) = sent.await.unwrap();
+        assert!(status.is_client_error(), "{key}: {status} {body}");
+        assert!(body.to_string().contains(expected), "{key}: {body}");
     }
 }
 

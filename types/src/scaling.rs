@@ -170,7 +170,7 @@ impl Settings {
     }
 
     /// The share of busy slots to aim at, if the user said one.
-    pub(super) fn utilisation(&self) -> Option<f64> {
+    pub fn utilisation(&self) -> Option<f64> {
         match self.target {
             Some(Target::Utilisation(share)) => Some(f64::from(share)),
             Some(Target::P99(_)) | None => None,
@@ -178,7 +178,7 @@ impl Settings {
     }
 
     /// The waiting time to aim at in seconds, if the user said one.
-    pub(super) fn p99(&self) -> Option<f64> {
+    pub fn p99(&self) -> Option<f64> {
         match self.target {
             Some(Target::P99(wait)) => Some(wait.as_secs_f64()),
             Some(Target::Utilisation(_)) | None => None,
