@@ -42,6 +42,10 @@ async fn wrong_annotations_of_scaling_are_refused_with_what_to_mend() {
         assert!(status.is_client_error(), "{key}: {status} {body}");
         assert!(body.to_string().contains(expected), "{key}: {body}");
         assert_eq!(cluster.rest.get(path).await.unwrap(), json!([]), "{key}");
+        // A service says itself how many copies it has at least.
+        if key == "min_instances" {
+            continue;
+        }
         let service = super::orders::service("worker", &json!({"annotations": { key: value }}));
         let path = "/api/v1/services/A";
         let method = reqwest::Method::PUT;
