@@ -102,6 +102,8 @@ impl Running {
     /// It did not end because it was told to.
     pub async fn join(mut self) -> Result<(), EndError> {
         let mut outcome = tokio::select! {
+            // Who looks late, after a shutdown, finds parts that have ended with it.
+            biased;
             () = self.shutdown.cancelled() => Ok(()),
             ended = self.orders.join_next() => Err(early(ended)),
         };
