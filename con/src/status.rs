@@ -1,5 +1,6 @@
 //! What clients are shown: workflows, domains, nodes, vertices.
 
+mod asleep;
 mod explain;
 mod update;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{cluster::Cluster, orc_client::Started, store::WorkflowRecord};
+use asleep::judged;
 pub use explain::{BottleneckStatus, DecisionStatus, Explanation, VertexWork};
 pub(crate) use update::{Reached, all_reached};
 pub use update::{UpdateState, UpdateStatus, VertexUpdateStatus};
@@ -22,7 +24,7 @@ pub use update::{UpdateState, UpdateStatus, VertexUpdateStatus};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkflowState {
-    /// Every vertex runs.
+    /// Every vertex runs, but for functions that sleep.
     Running,
     /// Some vertex does not run, or not all of its copies.
     Waiting,
@@ -89,6 +91,9 @@ pub struct VertexStatus {
     /// Why it does not run, or not all of its copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<String>,
+    /// It has no copy as nothing is wanted of it: its `min_instances` is 0.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asleep: bool,
     /// How far an update of it is that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update: Option<VertexUpdateStatus>,
@@ -242,7 +247,7 @@ pub(crate) fn of_workflow(record: &WorkflowRecord, seen: Seen) -> WorkflowStatus
             None => vertex.waiting = Some("its domain does not know it yet".to_owned()),
         }
     }
-    judged(status)
+    judged(status, record)
 }
 
 /// A workflow that its domain has just been told to start.
@@ -271,22 +276,11 @@ pub(crate) fn of_started(
             None => {}
         }
     }
-    judged(status)
+    judged(status, record)
 }
 
 fn vertices(status: &mut WorkflowStatus) -> impl Iterator<Item = &mut VertexStatus> {
     status.functions.iter_mut().chain(&mut status.resources)
-}
-
-/// The state of a whole follows from its vertices.
-fn judged(mut status: WorkflowStatus) -> WorkflowStatus {
-    let runs = |vertex: &mut VertexStatus| vertex.waiting.is_none() && !vertex.instances.is_empty();
-    let all_run = vertices(&mut status).all(runs);
-    status.state = match all_run {
-        true => WorkflowState::Running,
-        false => WorkflowState::Waiting,
-    };
-    status
 }
 
 /// A workflow without asking its domain.
@@ -301,6 +295,7 @@ fn summary(record: &WorkflowRecord) -> WorkflowStatus {
             workflow_id: record.workflow_id,
             instances: Vec::new(),
             waiting: None,
+            asleep: false,
             update: None,
         };
         match vertex.spec {
@@ -338,6 +333,7 @@ pub(crate) fn of_vertex(vertex: v1::VertexStatus) -> Option<VertexStatus> {
         workflow_id: id_from_wire(&vertex.workflow_id, "workflow_id").ok()?,
         instances: vertex.instances.into_iter().filter_map(instance).collect(),
         waiting: vertex.waiting,
+        asleep: false,
         update: update::of_vertex(vertex.update),
     })
 }

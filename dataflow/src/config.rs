@@ -75,7 +75,8 @@ pub trait Remote: Send + Sync {
     )]
     fn send(&self, shard: usize, node_id: NodeId, message: Message) -> Result<(), Message>;
 
-    /// How many messages of a shard wait or are under way for an instance of another node.
+    /// How much waits for an instance of another node or is under way to it from a shard, by weight
+    /// ([`Message::weight`]), as far as that is known.
     fn waiting(&self, shard: usize, instance: InstanceId) -> usize {
         let _ = (shard, instance);
         0

@@ -3,12 +3,21 @@
 //! Messages that cross shards or nodes are admitted one by one against the bound of their target, so
 //! that an instance that is slow holds up those who send to it and nobody else.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::Duration,
 };
 
-use edgeless_types::PhysicalId;
+use edgeless_types::{PhysicalId, Timestamp};
+
+/// It is told no more often than this that an instance has nothing to do.
+const IDLE_NEWS: Duration = Duration::from_millis(1);
 
 /// The gate of one instance.
 #[derive(Debug)]
@@ -17,6 +26,12 @@ pub(crate) struct Gate {
     capacity: usize,
     /// The weight of what is admitted from other shards and nodes, and not handled yet.
     admitted: AtomicUsize,
+    /// The weight of what its own shard has for it beside, and one for what it has in hand.
+    here: AtomicUsize,
+    /// Whether senders on other nodes want to know what waits.
+    watched: AtomicBool,
+    /// When it was told last that nothing does, in nanoseconds.
+    told_idle: AtomicU64,
     /// Shards that wait for room, one bit each (shards beyond 64 share bits).
     waiting: AtomicU64,
     /// Whether its instance is there to take messages.
@@ -32,6 +47,9 @@ impl Gate {
             shard,
             capacity: capacity.max(1),
             admitted: AtomicUsize::new(0),
+            here: AtomicUsize::new(0),
+            watched: AtomicBool::new(false),
+            told_idle: AtomicU64::new(0),
             waiting: AtomicU64::new(0),
             opened: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -73,9 +91,36 @@ impl Gate {
         false
     }
 
-    /// The weight of what is admitted and not handled.
-    pub(crate) fn admitted(&self) -> usize {
-        self.admitted.load(SeqCst)
+    /// Its shard has so much for it that was not admitted here.
+    #[inline]
+    pub(crate) fn set_here(&self, weight: usize) {
+        if self.here.load(Relaxed) != weight {
+            self.here.store(weight, Relaxed);
+        }
+    }
+
+    /// Senders on other nodes want to know what waits from now on.
+    pub(crate) fn watch(&self) {
+        self.watched.store(true, Relaxed);
+    }
+
+    /// Whether they are to be told now that its instance has nothing to do.
+    #[inline]
+    pub(crate) fn is_idle_news(&self, now: Timestamp) -> bool {
+        if !self.watched.load(Relaxed) || self.load() > 0 {
+            return false;
+        }
+        let told = Timestamp::from_nanos(self.told_idle.load(Relaxed));
+        let is_news = now.since(told) >= IDLE_NEWS;
+        if is_news {
+            self.told_idle.store(now.as_nanos(), Relaxed);
+        }
+        is_news
+    }
+
+    /// The weight of what waits for its instance or is in its hands.
+    pub(crate) fn load(&self) -> usize {
+        self.admitted.load(Relaxed) + self.here.load(Relaxed)
     }
 
     /// Admits messages of another node, of that weight; its credits are their bound.

@@ -18,6 +18,7 @@ mod directory;
 mod engine;
 mod gate;
 pub mod graph;
+mod load;
 mod look;
 mod names;
 mod operator;

@@ -5,7 +5,7 @@ use std::hash::Hasher;
 use edgeless_types::{
     InstanceId, PhysicalId,
     message::Message,
-    routing::{HashKey, Routing},
+    routing::{HashKey, Routing, least_loaded},
 };
 use rand::Rng;
 use rustc_hash::FxHasher;
@@ -223,8 +223,8 @@ impl Outputs {
         }
     }
 
-    /// Chooses one of the several instances that a channel leads to. `waiting` says how many messages
-    /// wait for an instance.
+    /// Chooses one of the several instances that a channel leads to. `waiting` says how much
+    /// waits for an instance or is in its hands.
     pub fn choose(
         &mut self,
         name: &[u8],
@@ -255,16 +255,11 @@ impl Channel {
         let number = self.targets.len();
         let chosen = match &self.routing {
             Routing::LeastOutstanding | Routing::Broadcast => {
-                let first = rng.random_range(0..number);
-                let second = (first + rng.random_range(1..number)) % number;
                 let load = |at: usize| {
                     let target = &self.targets[at];
                     (waiting(target.instance), target.sent)
                 };
-                match load(second) < load(first) {
-                    true => second,
-                    false => first,
-                }
+                least_loaded(number, rng, load)
             }
             Routing::RoundRobin => {
                 self.next = (self.next + 1) % number;

@@ -92,6 +92,8 @@ pub(crate) struct Shared {
     pub(crate) failed: Notify,
     /// Rings when something is wanted of a vertex without instances.
     pub(crate) wanted: Notify,
+    /// Rings when an instance that is watched from other nodes has nothing more to do.
+    pub(crate) idle: Notify,
     pub(crate) states: Mutex<FxHashMap<PhysicalId, Bytes>>,
     pub(crate) remote: Arc<dyn Remote>,
     /// How much waits in all inboxes, and in those of each group.
@@ -122,6 +124,7 @@ impl Shared {
             failures: Mutex::default(),
             failed: Notify::new(),
             wanted: Notify::new(),
+            idle: Notify::new(),
             states: Mutex::default(),
             waiting: AtomicUsize::new(0),
             held: AtomicUsize::new(0),

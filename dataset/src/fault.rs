@@ -78,7 +78,7 @@ pub enum Wrong {
         bytes: u64,
     },
     /// The last row is whole but for the end of its line.
-    #[error("the last row is whole but its line has no end")]
+    #[error("the last row is whole but its line has no end; it is read")]
     NoLineEnd,
     /// A quote that is not closed, or not where a field ends.
     #[error("a quoted field does not end where it should")]
@@ -121,6 +121,14 @@ pub enum Wrong {
         /// What stands there.
         text: String,
     },
+    /// Longer than any handling or transfer.
+    #[error("`{column}` is beyond all measure, longer than a day: `{text}`")]
+    BeyondMeasure {
+        /// The column.
+        column: &'static str,
+        /// What stands there.
+        text: String,
+    },
     /// Not `secs.nsecs`.
     #[error("`timestamp` is not of the form secs.nsecs: `{text}`")]
     Timestamp {
@@ -140,7 +148,7 @@ pub enum Wrong {
         text: String,
     },
     /// Earlier than rows before it. The row is read.
-    #[error("`timestamp` is {} s before that of a row above", .by.as_secs_f64())]
+    #[error("`timestamp` is {} s before that of a row above; the row is read", .by.as_secs_f64())]
     Disorder {
         /// By how much.
         by: Duration,
@@ -206,6 +214,14 @@ pub(crate) fn shown(field: &[u8]) -> String {
 }
 
 impl Wrong {
+    /// Whether the row is read all the same.
+    pub const fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::HeaderAgain { .. } | Self::Disorder { .. } | Self::NoLineEnd
+        )
+    }
+
     /// One word for all faults of this kind.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -225,6 +241,7 @@ impl Wrong {
             Self::NotANumber { .. } => "not a number",
             Self::NotFinite { .. } => "not finite",
             Self::Negative { .. } => "negative",
+            Self::BeyondMeasure { .. } => "beyond measure",
             Self::Timestamp { .. } => "timestamp",
             Self::Future { .. } => "future",
             Self::Unset { .. } => "unset clock",

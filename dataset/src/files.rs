@@ -34,6 +34,12 @@ pub enum FindError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no such folder, and no file whose name begins so.
+    #[error("`{}` is not there: no folder, and no beginning of the names of files such as {}", path.display(), names())]
+    Missing {
+        /// Where was looked.
+        path: PathBuf,
+    },
     /// Nothing in there has the name of a table.
     #[error("`{}` has none of the files {}", path.display(), names())]
     Nothing {
@@ -54,7 +60,15 @@ fn names() -> String {
 /// # Errors
 /// There is no such folder, or no such file.
 pub fn find(place: &Path) -> Result<Vec<TableFile>, FindError> {
-    let (folder, prefix) = match place.is_dir() {
+    let is_folder = place.is_dir();
+    let missing = || FindError::Missing {
+        path: place.to_owned(),
+    };
+    let ends_as_folder = place.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if ends_as_folder && !is_folder {
+        return Err(missing());
+    }
+    let (folder, prefix) = match is_folder {
         true => (place, String::new()),
         false => {
             let folder = place.parent().filter(|path| !path.as_os_str().is_empty());
@@ -88,6 +102,7 @@ pub fn find(place: &Path) -> Result<Vec<TableFile>, FindError> {
     }
     files.sort_by(|a, b| (a.table, &a.path).cmp(&(b.table, &b.path)));
     match files.is_empty() {
+        true if !is_folder => Err(missing()),
         true => Err(FindError::Nothing {
             path: place.to_owned(),
         }),

@@ -38,6 +38,18 @@ enum Verb {
     /// Writes the tables in another format
     #[cfg(feature = "parquet")]
     Export(commands::export::Arguments),
+    /// Writes the tables in another format: not in this build
+    #[cfg(not(feature = "parquet"))]
+    #[command(disable_help_flag = true, hide = true)]
+    Export(Unavailable),
+}
+
+/// Whatever is said of a command that this build does not have.
+#[cfg(not(feature = "parquet"))]
+#[derive(Debug, clap::Args)]
+struct Unavailable {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    _all: Vec<std::ffi::OsString>,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +64,8 @@ fn main() -> ExitCode {
         Verb::Synth(arguments) => replay::write(arguments),
         #[cfg(feature = "parquet")]
         Verb::Export(arguments) => commands::export::run(arguments, now),
+        #[cfg(not(feature = "parquet"))]
+        Verb::Export(_) => Err(commands::CommandError::NoExport),
     };
     match outcome {
         Ok(code) => code,

@@ -44,7 +44,26 @@ impl Progress {
         }))
     }
 
-    /// So many bytes more are done.
+    /// A bar of so many steps on standard error, if that is a terminal; at once, as a step may take long.
+    pub fn of_steps(steps: u64, what: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(Some(steps), ProgressDrawTarget::stderr());
+        let style = "{bar:40} {pos} of {len} {msg}, {elapsed}";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            bar.set_style(style);
+        }
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(SHOWN_AFTER);
+        Self(Some(Shown {
+            bar,
+            since: Instant::now(),
+            is_drawn: true,
+        }))
+    }
+
+    /// So many bytes or steps more are done.
     pub fn add(&mut self, bytes: u64) {
         let Some(shown) = &mut self.0 else {
             return;

@@ -183,10 +183,6 @@ impl<R: io::Read> Reader<R> {
             End::Line => {}
             End::TooLong => return Err((line, Wrong::TooLong { limit: MAX_ROW })),
             End::Malformed => return Err((line, Wrong::Quote)),
-            End::Open if self.rows_follow() => {
-                self.records.only_first_line();
-                return Err((line, Wrong::Quote));
-            }
             End::File | End::Open => return self.last_row(record),
         }
         let row = self.records.current();
@@ -294,6 +290,11 @@ impl<R: io::Read> Reader<R> {
             }
             Some(_) | None => None,
         };
+        if whole.is_none() && self.records.has_lines() {
+            // Its quotes may be those of a row that was torn long ago: lines that have an end are kept.
+            self.records.only_first_line();
+            return Err((record.line, Wrong::Quote));
+        }
         self.tail = Some(Tail {
             offset: record.offset,
             is_whole: whole.is_some(),
@@ -305,24 +306,5 @@ impl<R: io::Read> Reader<R> {
             }
             None => Err((record.line, torn)),
         }
-    }
-
-    /// Whether there are rows within what an open quote has swallowed.
-    fn rows_follow(&self) -> bool {
-        let Some(layout) = &self.layout else {
-            return self.records.has_lines();
-        };
-        let mut fields = Fields::default();
-        let mut lines = self.records.current().split(|&byte| byte == b'\n');
-        lines.next();
-        lines.any(|row| {
-            let whole = fields.split(row) == Ending::Whole;
-            let parts = Parts {
-                fields: &fields,
-                row,
-                ..self.parts(layout)
-            };
-            whole && parts.parse(self.table).is_ok()
-        })
     }
 }

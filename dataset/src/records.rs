@@ -122,9 +122,9 @@ impl<R: Read> Records<R> {
         length
     }
 
-    /// Whether there is more than one line in the row that was given last.
+    /// Whether a line ends in the row that was given last.
     pub(crate) fn has_lines(&self) -> bool {
-        memchr::memchr(b'\n', self.current()).is_some()
+        memchr::memchr(b'\n', &self.buffer[self.begin..self.next]).is_some()
     }
 
     fn given(&mut self, bytes: usize, lines: u64, end: End) -> Record {

@@ -61,6 +61,9 @@ pub enum Row {
     Vertex(Vertex),
 }
 
+/// Nanoseconds of the longest time that handling or transfer may take: a day. What is longer is beyond all measure.
+pub(crate) const LONGEST_NANOS: u64 = 86_400_000_000_000;
+
 /// Timestamps before the year 2000 come from clocks that were never set.
 const EARLIEST: Timestamp = Timestamp::from_nanos(946_684_800_000_000_000);
 
@@ -113,7 +116,7 @@ impl Parts<'_> {
             Table::PerformanceSamples => Row::Sample(Sample {
                 kind: self.metric(0)?,
                 physical_id: self.id(1, "identifier")?,
-                nanos: self.nanos(2, "value")?,
+                nanos: self.nanos(2, "value", LONGEST_NANOS)?,
                 timestamp: self.timestamp(3)?,
             }),
             Table::ApplicationLogs => Row::Log(LogEntry {
@@ -182,8 +185,8 @@ impl Parts<'_> {
         Ok(at)
     }
 
-    /// A time in seconds, as nanoseconds.
-    fn nanos(&self, column: usize, name: &'static str) -> Result<u64, Wrong> {
+    /// A time in seconds, as nanoseconds; more than `most` are a fault.
+    fn nanos(&self, column: usize, name: &'static str, most: u64) -> Result<u64, Wrong> {
         let field = self.field(column);
         let text = || shown(field);
         let number = std::str::from_utf8(field)
@@ -199,6 +202,10 @@ impl Parts<'_> {
                 text: text(),
             }),
             Some(secs) if secs < 0.0 => Err(Wrong::Negative {
+                column: name,
+                text: text(),
+            }),
+            Some(secs) if secs * 1e9 > most as f64 => Err(Wrong::BeyondMeasure {
                 column: name,
                 text: text(),
             }),
@@ -258,13 +265,13 @@ impl Parts<'_> {
     }
 
     fn summary(&self) -> Result<SampleSummary, Wrong> {
-        let count = self.number(2, "count")?;
+        let count: u64 = self.number(2, "count")?;
         let summary = SampleSummary {
             kind: self.metric(0)?,
             physical_id: self.id(1, "identifier")?,
             count,
-            sum_nanos: self.nanos(3, "sum")?,
-            max_nanos: self.nanos(4, "max")?,
+            sum_nanos: self.nanos(3, "sum", LONGEST_NANOS.saturating_mul(count.max(1)))?,
+            max_nanos: self.nanos(4, "max", LONGEST_NANOS)?,
         };
         let (sum, max) = (summary.sum_nanos as f64, summary.max_nanos as f64);
         // Both are rounded as floats are.

@@ -190,6 +190,7 @@ fn outputs_from_wire(outputs: Vec<v1::Output>) -> Result<Vec<Output>, ConvertErr
 fn outcome_to_wire(outcome: Outcome) -> v1::StepOutcome {
     let kind = match outcome {
         Outcome::Done { state } => step_outcome::Kind::Done(v1::StepDone { state }),
+        Outcome::Working => step_outcome::Kind::Working(v1::StepWorking {}),
         Outcome::MissingCode(digest) => step_outcome::Kind::MissingCode(v1::MissingCode {
             digest: digest.as_bytes().to_vec().into(),
         }),

@@ -394,6 +394,7 @@ mod tests {
             let outcome = |outcome: v1::StepOutcome| match outcome.into_kind().unwrap() {
                 step_outcome::Kind::Done(_) => "done".to_owned(),
                 step_outcome::Kind::MissingCode(_) => "missing code".to_owned(),
+                step_outcome::Kind::Working(_) => "working".to_owned(),
                 step_outcome::Kind::Failed(message) => message,
             };
             reply.outcomes.into_iter().map(outcome).collect()

@@ -4,10 +4,12 @@
 //! fail, so that they are tried elsewhere, and while the node stays silent those behind them fail at once.
 //! Stops and patches are tried again until the node answers or is gone; so what it was asked to start, and
 //! may start late, is stopped then. A node that takes long is told from one that hangs by the pings of the
-//! connection, so that code may take its time. What an answer is worth is judged in `answer`.
+//! connection, so that code may take its time, and a node says of a step that takes long that it is under
+//! way: that is asked after beside the others (`linger`). What an answer is worth is judged in `answer`.
 
 mod answer;
 mod line;
+mod linger;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -146,7 +148,7 @@ async fn run(mut caller: Caller, mut queue: Queue) {
 }
 
 async fn work(caller: &mut Caller, queue: &mut Queue) -> Result<std::convert::Infallible, Gone> {
-    let mut batch = Vec::new();
+    let (mut batch, mut lingering) = (Vec::new(), JoinSet::new());
     let (mut silent, mut pause) = (false, RETRY);
     loop {
         queue.next(&mut batch, &mut caller.line).await?;
@@ -164,6 +166,15 @@ async fn work(caller: &mut Caller, queue: &mut Queue) -> Result<std::convert::In
             }
         }
         queue.tell(done).await?;
+        while lingering.try_join_next().is_some() {}
+        if applied.answered && !again.is_empty() && lingering.len() < linger::MOST {
+            let again = std::mem::take(&mut again);
+            lingering.spawn(linger::linger(
+                caller.another(),
+                queue.outcomes.clone(),
+                again,
+            ));
+        }
         batch = again;
         if silent == applied.answered {
             silent = !applied.answered;
@@ -275,6 +286,16 @@ struct Caller {
 }
 
 impl Caller {
+    /// One more, with a stream of its own.
+    fn another(&mut self) -> Self {
+        Self {
+            node_id: self.node_id,
+            line: Line::new(self.line.client().clone()),
+            code: self.code.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
     async fn apply(&mut self, steps: &[Step]) -> Applied {
         let mut results: Vec<Option<StepResult>> = vec![None; steps.len()];
         let mut open: Vec<usize> = (0..steps.len()).collect();

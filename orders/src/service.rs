@@ -174,8 +174,21 @@ impl ServiceSpec {
                 }
                 faults
             }
-            (Some(_), None) => Vec::new(),
+            (Some(_), None) => self.doubly_said(),
         }
+    }
+
+    /// Annotations that are fields of a service: which of both counts would be a riddle.
+    fn doubly_said(&self) -> Vec<Fault> {
+        ["min_instances", "max_instances", "idle_after"]
+            .into_iter()
+            .filter(|&key| self.annotations.contains_key(key))
+            .map(|key| {
+                let text =
+                    format!("a service says this in its own field `{key}`, beside `annotations`");
+                Fault::new(format!("/annotations/{key}"), text)
+            })
+            .collect()
     }
 
     fn wrong_times(&self) -> Vec<Fault> {

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use rand::Rng;
+
 /// The annotation with the routing of channels, such as `out=round_robin, log=broadcast`. Channels
 /// that are left out have the default.
 pub const ROUTING: &str = "routing";
@@ -14,7 +16,7 @@ pub const SHARD: &str = "shard";
 /// Which of several instances gets the next message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Routing {
-    /// `least_outstanding`: of two random ones, the one with fewer messages waiting.
+    /// `least_outstanding`: the one with the least waiting or in hand, see [`least_loaded`].
     #[default]
     LeastOutstanding,
     /// `round_robin`: one after the other.
@@ -97,8 +99,45 @@ pub fn shard(annotations: &BTreeMap<String, String>) -> Result<Option<usize>, St
     number.map_err(|_| format!("`{text}` is not the number of a shard, counted from 0"))
 }
 
+/// Copies that are looked at before one is chosen.
+const LOOKS: usize = 4;
+/// So many where little waits: one may have nothing to do.
+const MORE_LOOKS: usize = 32;
+/// This much waiting is little.
+const LITTLE: usize = 2;
+
+/// Which of `number` copies gets the next message, counted from 0, where the one with the least waiting
+/// is to get it: the first of some in turn from a random one on that has nothing waiting, else the one with
+/// the least. `load` says what waits for a copy, and what was sent to it so far, which
+/// decides between equal ones. `number` is at least 1.
+///
+/// A few looks are nearly as good as looking at all where much waits (Mitzenmacher, "The power of two choices
+/// in randomized load balancing", 2001), and one is enough where little is to be done; between, whoever has
+/// nothing to do is worth the search.
+pub fn least_loaded(
+    number: usize,
+    rng: &mut impl Rng,
+    load: impl Fn(usize) -> (usize, u64),
+) -> usize {
+    let first = rng.random_range(0..number);
+    let (mut chosen, mut least) = (first, load(first));
+    for step in 1..number.min(MORE_LOOKS) {
+        if least.0 == 0 || step >= LOOKS && least.0 > LITTLE {
+            break;
+        }
+        let at = (first + step) % number;
+        let other = load(at);
+        if other < least {
+            (chosen, least) = (at, other);
+        }
+    }
+    chosen
+}
+
 #[cfg(test)]
 mod tests {
+    use rand::{SeedableRng, rngs::SmallRng};
+
     use super::*;
 
     fn of(text: &str) -> Result<BTreeMap<String, Routing>, String> {
@@ -125,5 +164,27 @@ mod tests {
         assert_eq!(of("3"), Ok(Some(3)));
         assert!(of("-1").is_err());
         assert_eq!(shard(&BTreeMap::new()), Ok(None));
+    }
+
+    #[test]
+    fn whoever_has_nothing_to_do_is_found_and_else_who_has_the_least() {
+        let mut rng = SmallRng::seed_from_u64(1);
+        for _ in 0..100 {
+            assert_eq!(least_loaded(1, &mut rng, |_| (9, 9)), 0);
+            assert_eq!(least_loaded(4, &mut rng, |at| (usize::from(at != 2), 0)), 2);
+            assert_eq!(least_loaded(4, &mut rng, |at| (5 - at, 0)), 3);
+            let idle = |at| (usize::from(at != 20), 0);
+            assert_eq!(least_loaded(30, &mut rng, idle), 20);
+            assert_eq!(
+                least_loaded(3, &mut rng, |at| (7, 3 - at as u64)),
+                2,
+                "sent"
+            );
+        }
+        let mut to = [0; 3];
+        for _ in 0..3_000 {
+            to[least_loaded(3, &mut rng, |_| (0, 0))] += 1;
+        }
+        assert!(to.iter().all(|it| (800..1_200).contains(it)), "{to:?}");
     }
 }

@@ -151,5 +151,6 @@ fn vertex_to_wire(vertex: VertexStatus) -> v1::WorkflowVertexStatus {
         logical_id: id_bytes(&vertex.logical_id),
         instances: instances.collect(),
         waiting: vertex.waiting,
+        asleep: vertex.asleep,
     }
 }

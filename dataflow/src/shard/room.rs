@@ -109,11 +109,22 @@ impl Shard {
         let slot = &mut self.slots[key];
         if from == Entrance::Local {
             slot.local += weight;
+            slot.gate.set_here(slot.local + usize::from(slot.busy));
         }
         let account = slot.account;
         slot.inbox.push_back(Queued { message, from });
         self.accounts.change(account, |it| it + weight);
         self.make_ready(key);
+    }
+
+    /// Tells those who choose whom to send to what waits here.
+    #[inline]
+    pub(super) fn tell_load(&self, key: usize) {
+        let slot = &self.slots[key];
+        slot.gate.set_here(slot.local + usize::from(slot.busy));
+        if slot.gate.is_idle_news(self.now) {
+            self.shared.idle.notify_waiters();
+        }
     }
 
     /// A message has left an inbox; what its gate is to release for it.

@@ -212,17 +212,17 @@ impl Shard {
         chosen.unwrap_or(me)
     }
 
-    /// How many messages wait for an instance, as far as that is known here.
+    /// How much waits for an instance or is in its hands, by weight, as far as that is known here.
     fn waiting(&self, instance: InstanceId) -> usize {
         if instance.node_id != self.shared.config.node_id {
             return self.shared.remote.waiting(self.index, instance);
         }
         match self.by_id.get(&instance.physical_id) {
-            Some(&key) => self.slots[key].inbox.len(),
+            Some(&key) => self.slots[key].gate.load(),
             None => self
                 .shared
                 .gate(instance.physical_id)
-                .map_or(0, |gate| gate.admitted()),
+                .map_or(0, |gate| gate.load()),
         }
     }
 

@@ -60,6 +60,8 @@ impl Shard {
         if released > 0 {
             self.shared.ring(slot.gate.release(released));
         }
+        self.tell_load(key);
+        let slot = &self.slots[key];
         if !slot.inbox.is_empty() && slot.takes(self.shared.config.inbox) {
             self.make_ready(key);
         }
@@ -171,6 +173,8 @@ impl Shard {
         self.now = now;
         let slot = &mut self.slots[key];
         slot.busy = false;
+        self.tell_load(key);
+        let slot = &mut self.slots[key];
         if let Some(started) = slot.starting.take() {
             if started.send(Ok(())).is_err() {
                 tracing::debug!(me = %slot.me, "nobody waited for the start");

@@ -5,10 +5,11 @@ pub(crate) mod check;
 pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod replay;
+mod replay_options;
 pub(crate) mod report;
 pub(crate) mod summary;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, io, path::PathBuf, time::Duration};
 
 #[cfg(feature = "parquet")]
 use edgeless_dataset::export::ExportError;
@@ -56,6 +57,15 @@ pub(crate) enum CommandError {
     /// There is nothing to replay.
     #[error(transparent)]
     Replay(#[from] edgeless_dataset::replay::NothingRecorded),
+    /// What is asked for makes no sense.
+    #[error(transparent)]
+    Usage(#[from] replay_options::UsageError),
+    /// The program was built without it.
+    #[cfg(not(feature = "parquet"))]
+    #[error(
+        "this build has no `export`; build one that has it with `cargo install --path dataset --features parquet`"
+    )]
+    NoExport,
     /// The tables cannot be exported.
     #[cfg(feature = "parquet")]
     #[error(transparent)]
@@ -121,6 +131,24 @@ pub(crate) fn not_after(now: Timestamp) -> Timestamp {
 pub(crate) fn tell(faults: &Faults) {
     let total = faults.total();
     if total > 0 {
-        eprint!("edgeless_dataset: {total} faults; rows with faults are in no figure\n{faults}");
+        let consequence = consequence(faults);
+        eprint!("edgeless_dataset: {total} faults; {consequence}\n{faults}");
+    }
+}
+
+/// What became of the rows with faults.
+fn consequence(faults: &Faults) -> String {
+    let (read, lost): (Vec<_>, Vec<_>) = faults
+        .kinds()
+        .into_iter()
+        .partition(|count| count.first.wrong.is_read());
+    let read: BTreeSet<&str> = read.iter().map(|it| it.first.wrong.kind()).collect();
+    let read = Vec::from_iter(read).join("`, `");
+    match (read.is_empty(), lost.is_empty()) {
+        (true, _) => "rows with faults are in no figure".to_owned(),
+        (false, true) => "the rows are read all the same".to_owned(),
+        (false, false) => {
+            format!("rows with faults are in no figure, but for `{read}`: these are read")
+        }
     }
 }

@@ -11,8 +11,9 @@ use std::{
 use clap::Args;
 use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
+    progress::Progress,
     replay::{
-        Comparison, Line, Recorded, Recording, compare,
+        Comparison, Line, Recorded, Recording, compare_with,
         daemons::{self, Daemons, Entry},
     },
     report::copies,
@@ -23,7 +24,11 @@ use edgeless_tables::Table;
 use edgeless_types::{LogicalId, Timestamp};
 use serde_json::{Value, json};
 
-use super::{CommandError, scan, tell};
+use super::{
+    CommandError,
+    replay_options::{Chain, chain, hours, some_time, time},
+    scan, tell,
+};
 use crate::output::rounded;
 
 /// What is replayed, and how.
@@ -37,44 +42,50 @@ pub(crate) struct Replay {
     synth: Vec<Pattern>,
     /// The first seed
     #[arg(long, default_value_t = 1)]
-    seed: u64,
+    pub(super) seed: u64,
     /// How many seeds, one after the other
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
-    seeds: u64,
+    pub(super) seeds: u64,
     /// Hours of made-up load
-    #[arg(long, default_value_t = 2.0, value_parser = hours)]
+    #[arg(long, default_value_t = 2.0, value_parser = hours, conflicts_with = "dir")]
     hours: f64,
     /// `fixed`, `concurrency`, `queue` or `predictive`; all of them if none is named
     #[arg(long, value_parser = |text: &str| text.parse::<Policy>())]
-    policy: Vec<Policy>,
+    pub(super) policy: Vec<Policy>,
     /// Time until a copy is ready, such as 20ms or 2s; several are several blocks. 2s, or as recorded, if it is not said
     #[arg(long, value_parser = time)]
     start_time: Vec<Duration>,
     /// Functions of the dataset that orders pass one after the other: their ids, separated by commas; then others are
     /// left out
     #[arg(long, value_name = "ID,ID", value_parser = chain, conflicts_with = "synth")]
-    chain: Vec<Chain>,
+    pub(super) chain: Vec<Chain>,
     /// As the daemons carry it, which learn of the load a while later, instead of at once
     #[arg(long, value_enum, value_name = "ENTRY")]
     daemons: Option<Entry>,
     /// Nodes of the daemons
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000), requires = "daemons")]
     nodes: u32,
     /// How often nodes refresh; 1s, or as recorded, if it is not said
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = some_time, requires = "daemons")]
     refresh: Option<Duration>,
     /// The fewest copies of a function
     #[arg(long, default_value_t = 0)]
-    min_instances: u32,
+    pub(super) min_instances: u32,
     /// The most copies of a function
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    max_instances: u32,
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(super) max_instances: u32,
     /// The longest time that the last copy is kept without work
     #[arg(long, value_parser = time, default_value = "60s")]
     idle_after: Duration,
-    /// Copies that all nodes can take together
-    #[arg(long, default_value_t = u32::MAX)]
-    capacity: u32,
+    /// Copies that all nodes can take together, at least 1; nodes of daemons have room for all
+    #[arg(
+        long,
+        default_value_t = u32::MAX,
+        value_parser = clap::value_parser!(u32).range(1..),
+        hide_default_value = true,
+        conflicts_with = "daemons"
+    )]
+    pub(super) capacity: u32,
     /// Longer waiting is late
     #[arg(long, value_parser = time, default_value = "1s")]
     late_after: Duration,
@@ -111,42 +122,8 @@ pub(crate) struct Synth {
     out: Option<PathBuf>,
 }
 
-/// A time with its unit.
-fn time(text: &str) -> Result<Duration, String> {
-    let split = text.find(|it: char| !it.is_ascii_digit() && it != '.');
-    let (number, unit) = text.split_at(split.unwrap_or(text.len()));
-    let unit = match unit {
-        "ms" => 0.001,
-        "s" => 1.0,
-        "min" => 60.0,
-        _ => return Err("write a number with `ms`, `s` or `min`, such as 20ms".to_owned()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| format!("`{number}` is not a number"))?;
-    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
-fn hours(text: &str) -> Result<f64, String> {
-    let number = text.parse::<f64>().ok();
-    number
-        .filter(|it| *it > 0.0 && *it <= 168.0)
-        .ok_or_else(|| format!("`{text}` is not a number of hours above 0, up to 168"))
-}
-
-/// Functions, one after the other.
-#[derive(Clone, Debug)]
-struct Chain(Vec<LogicalId>);
-
-fn chain(text: &str) -> Result<Chain, String> {
-    let ids = text.split(',').map(|id| {
-        let parsed = id.trim().parse::<LogicalId>();
-        parsed.map_err(|_| format!("`{id}` is no id of a function"))
-    });
-    ids.collect::<Result<_, _>>().map(Chain)
-}
-
 pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, CommandError> {
+    arguments.check()?;
     let mut lines = Vec::new();
     match &arguments.dir {
         Some(dir) => {
@@ -156,6 +133,7 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
             };
             let chains = arguments.chain.iter().map(|it| it.0.clone());
             let recording = recorded(&place, chains.collect(), now)?;
+            arguments.check_room(recording.trace.functions.len())?;
             let load = dir.display().to_string();
             if let Some(path) = &arguments.plot {
                 arguments.draw(&recording, path)?;
@@ -168,8 +146,12 @@ pub(crate) fn replay(arguments: &Replay, now: Timestamp) -> Result<ExitCode, Com
                 let traces = seeds.map(|seed| (seed, arguments.made_up(pattern, seed)));
                 let comparisons = arguments.comparisons(None);
                 let traces: Vec<_> = traces.collect();
-                let each = comparisons.iter();
-                lines.extend(each.flat_map(|it| compare(it, pattern.name(), &traces)));
+                let functions = traces.iter().map(|(_, trace)| trace.functions.len());
+                arguments.check_room(functions.max().unwrap_or_default())?;
+                let mut progress = steps(&comparisons, traces.len());
+                for it in &comparisons {
+                    lines.extend(compare_with(it, pattern.name(), &traces, &mut progress));
+                }
             }
         }
     }
@@ -190,6 +172,7 @@ fn recorded(
     let mut faults = place.faults();
     let mut recorded = Recorded::with_chains(chains);
     let tables = [
+        Table::Vertices,
         Table::MappingToInstanceId,
         Table::ScalingDecisions,
         Table::HealthStatus,
@@ -201,6 +184,10 @@ fn recorded(
         (
             recorded.unknown,
             "samples of instances that no row maps to a function",
+        ),
+        (
+            recorded.of_resources,
+            "samples of resources, which do not scale",
         ),
         (recorded.left_out, "events beyond those that fit"),
     ] {
@@ -238,7 +225,7 @@ impl Replay {
         let comparison = |start_time| Comparison {
             policies: policies.clone(),
             settings: Settings {
-                min_instances: self.min_instances.min(self.max_instances),
+                min_instances: self.min_instances,
                 max_instances: self.max_instances,
                 idle_after: self.idle_after,
                 ..Settings::default()
@@ -292,8 +279,17 @@ impl Replay {
         }
         let seeds = self.seed..self.seed.saturating_add(self.seeds);
         let traces: Vec<_> = seeds.map(|seed| (seed, trace.clone())).collect();
-        into.extend(comparisons.iter().flat_map(|it| compare(it, load, &traces)));
+        let mut progress = steps(&comparisons, traces.len());
+        for it in &comparisons {
+            into.extend(compare_with(it, load, &traces, &mut progress));
+        }
     }
+}
+
+/// How far all runs have come.
+fn steps(comparisons: &[Comparison], seeds: usize) -> Progress {
+    let policies: usize = comparisons.iter().map(|it| it.policies.len()).sum();
+    Progress::of_steps((policies * seeds) as u64, "runs")
 }
 
 const COLUMNS: [&str; 16] = [
@@ -355,9 +351,17 @@ pub(crate) fn write(arguments: &Synth) -> Result<ExitCode, CommandError> {
         .out
         .clone()
         .unwrap_or_else(|| "standard output".into());
-    written.map_err(|error| CommandError::File {
-        path,
-        source: error.into(),
-    })?;
-    Ok(ExitCode::SUCCESS)
+    match written {
+        // Whoever reads has read enough.
+        Err(error) if is_closed(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(CommandError::File {
+            path,
+            source: error.into(),
+        }),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn is_closed(error: &csv::Error) -> bool {
+    matches!(error.kind(), csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::BrokenPipe)
 }

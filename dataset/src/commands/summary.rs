@@ -91,6 +91,7 @@ fn as_text(figures: &Figures, form: Form) -> String {
 fn functions(figures: &Figures) -> Rows {
     let mut rows = Rows::with_short_ids(&[
         "function",
+        "name",
         "node",
         "count",
         "per_s",
@@ -106,12 +107,13 @@ fn functions(figures: &Figures) -> Rows {
         "logs",
     ]);
     for one in &figures.functions {
-        let name = match one.logical_id {
+        let id = match one.logical_id {
             Some(logical_id) => json!(logical_id),
             None => json!(one.group),
         };
         let mut cells = vec![
-            name,
+            id,
+            json!(one.name),
             json!(one.node_id),
             json!(one.executions),
             number(one.rate),
@@ -141,6 +143,7 @@ fn times(quantiles: Option<Quantiles>) -> [Value; 4] {
 fn placements(figures: &Figures) -> Rows {
     let mut rows = Rows::with_short_ids(&[
         "function",
+        "name",
         "instances",
         "most",
         "starts",
@@ -151,6 +154,7 @@ fn placements(figures: &Figures) -> Rows {
     for one in &figures.placements {
         rows.push([
             json!(one.logical_id),
+            json!(one.name),
             json!(one.instances),
             json!(one.most_instances),
             json!(one.starts),
@@ -194,6 +198,7 @@ fn decisions(figures: &Figures) -> Rows {
     let mut rows = Rows::with_short_ids(&[
         "run",
         "function",
+        "name",
         "policy",
         "decisions",
         "up",
@@ -204,6 +209,7 @@ fn decisions(figures: &Figures) -> Rows {
         rows.push([
             run_of(one),
             json!(one.logical_id),
+            json!(one.name),
             json!(one.policy),
             json!(one.decisions()),
             json!(one.up),
@@ -215,11 +221,11 @@ fn decisions(figures: &Figures) -> Rows {
 }
 
 fn reasons(figures: &Figures) -> Rows {
-    let mut rows = Rows::with_short_ids(&["run", "function", "decisions", "reason"]);
+    let mut rows = Rows::with_short_ids(&["run", "function", "name", "decisions", "reason"]);
     for one in &figures.scaling {
         for (reason, number) in &one.reasons {
-            let id = json!(one.logical_id);
-            rows.push([run_of(one), id, json!(number), json!(reason)]);
+            let (id, name) = (json!(one.logical_id), json!(one.name));
+            rows.push([run_of(one), id, name, json!(number), json!(reason)]);
         }
     }
     rows

@@ -4,10 +4,10 @@ use edgeless_orc::scale::priors::Times;
 use edgeless_types::SampleSummary;
 use hdrhistogram::Histogram;
 
+use crate::row::LONGEST_NANOS;
+
 /// Digits of times: percentiles are right to a hundredth.
 const DIGITS: u8 = 2;
-/// Longer times count as so long: a week.
-const LONGEST_NANOS: u64 = 604_800_000_000_000;
 
 /// Times as they are measured.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use super::{
     daemons::{self, Daemons},
     instance_seconds, run,
 };
-use crate::synth::Trace;
+use crate::{progress::Progress, synth::Trace};
 
 /// What is compared.
 #[derive(Clone, Debug)]
@@ -74,6 +74,16 @@ pub const FELT: f64 = 0.02;
 
 /// Runs all policies on traces of the same kind, one for each seed.
 pub fn compare(comparison: &Comparison, load: &str, traces: &[(u64, Trace)]) -> Vec<Line> {
+    compare_with(comparison, load, traces, &mut Progress::hidden())
+}
+
+/// The same; `progress` gets a step for each policy and seed.
+pub fn compare_with(
+    comparison: &Comparison,
+    load: &str,
+    traces: &[(u64, Trace)],
+    progress: &mut Progress,
+) -> Vec<Line> {
     let blank = |policy: &Policy| Line {
         load: load.to_owned(),
         start_time: comparison.start_time.as_secs_f64(),
@@ -99,6 +109,7 @@ pub fn compare(comparison: &Comparison, load: &str, traces: &[(u64, Trace)]) -> 
             let oracle = instance_seconds(trace, start, *seed, outcome.wait(0.99));
             line.add(outcome, comparison, share);
             line.compare(outcome, knative, oracle, share);
+            progress.add(1);
         }
     }
     for line in &mut lines {

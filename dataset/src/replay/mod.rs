@@ -9,7 +9,7 @@ mod plan;
 mod recorded;
 mod world;
 
-pub use compare::{Comparison, FELT, Line, compare};
+pub use compare::{Comparison, FELT, Line, compare, compare_with};
 pub use oracle::instance_seconds;
 pub use outcome::Outcome;
 pub use recorded::{NothingRecorded, Recorded, Recording};

@@ -5,10 +5,11 @@
 //! order waited in ε-CON before its first task was handed out is in no dataset.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
+use edgeless_tables::VertexKind;
 use edgeless_types::{LogicalId, NodeId, PhysicalId, Sample, SampleKind, Timestamp};
 use rustc_hash::FxHashMap;
 
@@ -31,11 +32,15 @@ const LONGEST_START: u64 = 120_000_000_000;
 pub struct Recorded {
     chains: Vec<Vec<LogicalId>>,
     functions: BTreeMap<PhysicalId, LogicalId>,
-    /// Events of each instance that have begun, and when they were created: rows of one kind come together.
-    begun: FxHashMap<PhysicalId, VecDeque<(Timestamp, Timestamp)>>,
+    /// They do not scale.
+    resources: BTreeSet<LogicalId>,
+    /// Events of each instance that have begun, by when they did, and when they were created: rows of one kind come
+    /// together.
+    begun: FxHashMap<PhysicalId, Begun>,
     events: BTreeMap<LogicalId, Vec<Event>>,
     times: BTreeMap<LogicalId, Times>,
     count: usize,
+    numbered: u64,
     /// From when on each vertex had how many copies.
     copies: BTreeMap<LogicalId, Vec<(Timestamp, u32)>>,
     starts: Vec<u64>,
@@ -43,9 +48,14 @@ pub struct Recorded {
     intervals: Vec<u64>,
     /// Samples of instances of which no row says what they are copies of.
     pub unknown: u64,
+    /// Samples of resources.
+    pub of_resources: u64,
     /// Events beyond the most that are kept.
     pub left_out: u64,
 }
+
+/// Events without an end yet: when each began, a number of its own, and when it was created.
+type Begun = BTreeMap<(Timestamp, u64), Timestamp>;
 
 /// One handled event.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +107,11 @@ impl Recorded {
     /// Takes a row; those that say what runs where come first.
     pub fn take(&mut self, row: &Row) {
         match row {
+            Row::Vertex(vertex) => {
+                if vertex.kind == VertexKind::Resource {
+                    self.resources.insert(vertex.logical_id);
+                }
+            }
             Row::Mapping {
                 at,
                 logical_id,
@@ -121,11 +136,7 @@ impl Recorded {
                     self.intervals.push(nanos(*at, before));
                 }
             }
-            Row::Capabilities { .. }
-            | Row::Log(_)
-            | Row::Summary { .. }
-            | Row::Scaling(_)
-            | Row::Vertex(_) => {}
+            Row::Capabilities { .. } | Row::Log(_) | Row::Summary { .. } | Row::Scaling(_) => {}
         }
     }
 
@@ -134,23 +145,30 @@ impl Recorded {
             self.unknown += 1;
             return;
         };
+        if self.resources.contains(&logical_id) {
+            self.of_resources += 1;
+            return;
+        }
         let took = Duration::from_nanos(sample.nanos);
         let begun = self.begun.entry(sample.physical_id).or_default();
         match sample.kind {
             SampleKind::FunctionTransferTime => {
-                begun.push_back((sample.timestamp, sample.timestamp - took));
+                self.numbered += 1;
+                let created = sample.timestamp - took;
+                begun.insert((sample.timestamp, self.numbered), created);
                 if begun.len() > MOST_BEGUN
-                    && let Some(alone) = begun.pop_front()
+                    && let Some(((began, _), created)) = begun.pop_first()
                 {
-                    self.keep(logical_id, Event::alone(alone));
+                    self.keep(logical_id, Event::alone(began, created));
                 }
             }
             SampleKind::FunctionExecutionTime => {
                 let times = self.times.entry(logical_id).or_default();
                 times.add(took.as_secs_f64());
                 let began = sample.timestamp - took;
-                let place = begun.iter().position(|it| it.0 == began);
-                if let Some((_, created)) = place.and_then(|place| begun.remove(place)) {
+                let first = begun.range((began, 0)..=(began, u64::MAX)).next();
+                let key = first.map(|(key, _)| *key);
+                if let Some(created) = key.and_then(|key| begun.remove(&key)) {
                     let event = Event {
                         created,
                         ended: sample.timestamp,
@@ -178,9 +196,9 @@ impl Recorded {
     pub fn recording(mut self) -> Result<Recording, NothingRecorded> {
         for (physical_id, begun) in std::mem::take(&mut self.begun) {
             if let Some(&logical_id) = self.functions.get(&physical_id) {
-                begun
-                    .into_iter()
-                    .for_each(|it| self.keep(logical_id, Event::alone(it)));
+                begun.into_iter().for_each(|((began, _), created)| {
+                    self.keep(logical_id, Event::alone(began, created));
+                });
             }
         }
         let orders = self.orders()?;
@@ -278,10 +296,10 @@ pub(super) struct Order {
 
 impl Event {
     /// Of which only the begin is known, and when it was created: how long it took is drawn.
-    fn alone((begun, created): (Timestamp, Timestamp)) -> Self {
+    fn alone(began: Timestamp, created: Timestamp) -> Self {
         Self {
             created,
-            ended: begun,
+            ended: began,
             handled: None,
         }
     }

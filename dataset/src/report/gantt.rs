@@ -18,7 +18,9 @@ const BARS: usize = 2_000;
 /// The height of a row.
 const ROW: u32 = 22;
 /// Room for the names of rows.
-const NAMES: u32 = 190;
+const NAMES: u32 = 290;
+/// Characters of the name of a function.
+const SHORT_NAME: usize = 20;
 /// Characters of an id.
 const SHORT_ID: usize = 8;
 
@@ -59,6 +61,21 @@ pub(super) fn short(id: impl std::fmt::Display) -> String {
     id.to_string().chars().take(SHORT_ID).collect()
 }
 
+/// Names of functions and resources, where they are recorded.
+pub(super) type Names = BTreeMap<LogicalId, String>;
+
+/// A function as the page calls it: by its name, if it has one, and the beginning of its id.
+pub(super) fn label(name: Option<&str>, logical_id: LogicalId) -> String {
+    let Some(name) = name.filter(|name| !name.is_empty()) else {
+        return short(logical_id);
+    };
+    let mut label: String = name.chars().take(SHORT_NAME).collect();
+    if label.len() < name.len() {
+        label.push('…');
+    }
+    format!("{label} {}", short(logical_id))
+}
+
 /// A chart that has been drawn.
 pub(super) struct Gantt {
     pub(super) svg: String,
@@ -71,6 +88,7 @@ pub(super) fn gantt(
     placed: &[Interval],
     span: Span,
     functions: &[LogicalId],
+    names: &Names,
 ) -> Result<Option<Gantt>, ReportError> {
     let place = |logical_id: LogicalId| functions.iter().position(|&one| one == logical_id);
     let mut rows: BTreeMap<(usize, LogicalId, NodeId), Vec<&Interval>> = BTreeMap::new();
@@ -85,7 +103,7 @@ pub(super) fn gantt(
     let rows_left_out = rows.len().saturating_sub(ROWS);
     let rows: Vec<_> = rows.into_iter().take(ROWS).collect();
     let mut svg = String::new();
-    draw(&mut svg, &rows, span).map_err(|text| ReportError::Plot {
+    draw(&mut svg, &rows, span, names).map_err(|text| ReportError::Plot {
         plot: "placements",
         text,
     })?;
@@ -94,7 +112,7 @@ pub(super) fn gantt(
 
 type Row<'a> = ((usize, LogicalId, NodeId), Vec<&'a Interval>);
 
-fn draw(svg: &mut String, rows: &[Row<'_>], span: Span) -> Result<(), String> {
+fn draw(svg: &mut String, rows: &[Row<'_>], span: Span, names: &Names) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
     let number = u32::try_from(rows.len()).unwrap_or(u32::MAX);
     let height = 60 + ROW * number;
@@ -136,7 +154,8 @@ fn draw(svg: &mut String, rows: &[Row<'_>], span: Span) -> Result<(), String> {
             Rectangle::new(corners, colour.mix(0.75).filled())
         });
         chart.draw_series(bars).map_err(|error| failed(&error))?;
-        let name = format!("{} on {}", short(logical_id), short(node_id));
+        let name = names.get(logical_id).map(String::as_str);
+        let name = format!("{} on {}", label(name, *logical_id), short(node_id));
         let y = i32::try_from(6 + ROW * u32::try_from(index).unwrap_or_default() + 4);
         root.draw(&Text::new(name, (8, y.unwrap_or_default()), text.clone()))
             .map_err(|error| failed(&error))?;

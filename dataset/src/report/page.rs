@@ -3,7 +3,7 @@
 use super::{
     Report, ReportError,
     buckets::{Buckets, FunctionLines, NodeLines},
-    gantt::{self, short},
+    gantt::{self, Names, label, short},
     plots::{self, COLOURS, GRID, INK, Line, Scale},
     scaling, tables,
     text::{Escaped, count, moment, number},
@@ -140,11 +140,16 @@ pub(super) fn section(
 
 fn plots_section(report: &Report, buckets: &Buckets) -> Result<String, ReportError> {
     let (unit, _) = plots::unit(buckets.span.secs);
+    let placed = report.figures.placements.iter();
+    let names: Names = placed
+        .filter_map(|one| Some((one.logical_id, one.name.clone()?)))
+        .collect();
+    let called = |logical_id| label(names.get(&logical_id).map(String::as_str), logical_id);
     let functions: Vec<(usize, String)> = buckets
         .functions
         .iter()
         .enumerate()
-        .map(|(index, lines)| (index, short(lines.logical_id)))
+        .map(|(index, lines)| (index, called(lines.logical_id)))
         .collect();
     let mut html = format!(
         "<p class=\"soft\">All plots have the same axis: {unit} since the beginning.</p>\n"
@@ -159,7 +164,7 @@ fn plots_section(report: &Report, buckets: &Buckets) -> Result<String, ReportErr
         .iter()
         .map(|lines| lines.logical_id)
         .collect();
-    let chart = gantt::gantt(&report.placed, buckets.span, &ids)?;
+    let chart = gantt::gantt(&report.placed, buckets.span, &ids, &names)?;
     let mut says =
         "A bar for each time that an instance of a function (left) ran on a node; darker where \
         several did. The colours are those of the lines above, grey for further functions."

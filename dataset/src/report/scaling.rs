@@ -5,7 +5,6 @@ use edgeless_types::{LogicalId, Timestamp, mirror::ScalingDecision};
 use super::{
     ReportError,
     buckets::Buckets,
-    gantt::short,
     page::{legend, section},
     plots::{self, Line, Mark},
     text::{count, number},
@@ -87,8 +86,7 @@ pub(super) fn plot(
     let lines: Vec<Line> = scaled.iter().map(line).collect();
     let mark = |one: &Decision| {
         let secs = one.at.since(buckets.span.first).as_secs_f64();
-        let function = buckets.functions.get(one.function);
-        let name = function.map_or_else(String::new, |lines| short(lines.logical_id));
+        let name = functions.get(one.function).map_or("", |(_, name)| name);
         Mark {
             colour: one.function,
             secs,

@@ -2,7 +2,7 @@
 
 use super::{
     Report,
-    gantt::short,
+    gantt::{label, short},
     text::{Escaped, count, millis, number},
 };
 use crate::summary::{FunctionFigures, Quantiles, ScalingFigures};
@@ -34,9 +34,10 @@ pub(super) fn functions_table(report: &Report) -> String {
 
 fn function_row(one: &FunctionFigures) -> String {
     let name = match one.logical_id {
-        Some(logical_id) => short(logical_id),
+        Some(logical_id) => label(one.name.as_deref(), logical_id),
         None => one.group.to_owned(),
     };
+    let name = Escaped(&name);
     let node = one.node_id.map_or("–".to_owned(), short);
     let of = |quantiles: Option<Quantiles>| {
         let at = |choose: fn(Quantiles) -> Option<f64>| millis(quantiles.and_then(choose));
@@ -92,7 +93,7 @@ fn scaling_row(one: &ScalingFigures, has_runs: bool) -> String {
     format!(
         "<tr>{run}<td class=\"name\"><code>{}</code></td><td class=\"name\">{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td>{}</td><td class=\"name\">{}</td></tr>\n",
-        short(one.logical_id),
+        Escaped(&label(one.name.as_deref(), one.logical_id)),
         Escaped(&one.policy),
         count(one.decisions()),
         count(one.up),

@@ -74,6 +74,8 @@ pub struct Quantiles {
 pub struct FunctionFigures {
     /// The function; none where no row of the mapping names its instances, or for `others`.
     pub logical_id: Option<LogicalId>,
+    /// Its name in its workflow, where it is recorded.
+    pub name: Option<String>,
     /// The node.
     pub node_id: Option<NodeId>,
     /// `function`, `unknown` (instances that the mapping does not name) or `others` (beyond the limit).
@@ -94,11 +96,13 @@ pub struct FunctionFigures {
     pub logs: u64,
 }
 
-/// Where a function ran.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+/// Where a function or resource ran.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlacementFigures {
-    /// The function.
+    /// The function or resource.
     pub logical_id: LogicalId,
+    /// Its name in its workflow, where it is recorded.
+    pub name: Option<String>,
     /// Instances at the end.
     pub instances: usize,
     /// Most instances at once.
@@ -143,6 +147,8 @@ pub struct ScalingFigures {
     pub run: String,
     /// The function.
     pub logical_id: LogicalId,
+    /// Its name in its workflow, where it is recorded.
+    pub name: Option<String>,
     /// The policy that decided last.
     pub policy: String,
     /// Decisions for more copies.
@@ -189,6 +195,7 @@ impl Figures {
                 let secs = sampled.map(|span| span.secs).filter(|&secs| secs > 0.0);
                 FunctionFigures {
                     logical_id,
+                    name: logical_id.and_then(|it| summary.name_of(it)),
                     node_id,
                     group,
                     executions,
@@ -254,6 +261,7 @@ fn placements(summary: &Summary) -> Vec<PlacementFigures> {
             let until_end = running.map(|(_, from)| end.since(*from).as_secs_f64());
             PlacementFigures {
                 logical_id,
+                name: summary.name_of(logical_id),
                 instances: placed.running.len(),
                 most_instances: placed.most,
                 starts: placed.starts,
@@ -271,6 +279,7 @@ fn scaling(summary: &Summary) -> Vec<ScalingFigures> {
         .map(|((run, logical_id), decided)| ScalingFigures {
             run: run.clone(),
             logical_id: *logical_id,
+            name: summary.name_of(*logical_id),
             policy: decided.policy.clone(),
             up: decided.up,
             down: decided.down,

@@ -26,8 +26,11 @@ pub const MAX_INSTANCES: usize = 1 << 20;
 /// Pairs of function and node whose times are kept apart; those of further ones are put together.
 /// Each takes some ten KiB.
 pub const MAX_GROUPS: usize = 2_048;
-/// Functions whose placements, and nodes whose health, are kept; rows of further ones are counted only.
+/// Functions whose placements and names, and nodes whose health, are kept; rows of further ones are counted only.
 pub const MAX_NAMED: usize = 1 << 16;
+
+/// Characters of the name of a function or resource.
+const LONGEST_NAME: usize = 80;
 
 /// The order in which the tables are wanted: the mapping says whose the samples are.
 pub const ORDER: [Table; 8] = [
@@ -65,6 +68,8 @@ pub struct Summary {
     placements: Placements,
     nodes: Nodes,
     scaling: Scaling,
+    /// Names of functions and resources in their workflows.
+    names: FxHashMap<LogicalId, String>,
     rows: [u64; Table::ALL.len()],
     first: Option<Timestamp>,
     last: Timestamp,
@@ -110,13 +115,24 @@ impl Summary {
             Row::Summary { summary, .. } => self.times(summary.physical_id).summarised(summary),
             Row::Log(entry) => self.times(entry.physical_id).logs += 1,
             Row::Scaling(decision) => self.scaling.decided(&run(), decision),
-            Row::Vertex(_) => {}
+            Row::Vertex(vertex) => {
+                let known = self.names.contains_key(&vertex.logical_id);
+                if known || self.names.len() < MAX_NAMED {
+                    let name = vertex.name.chars().take(LONGEST_NAME).collect();
+                    self.names.insert(vertex.logical_id, name);
+                }
+            }
         }
     }
 
     /// Which function an instance is a copy of, and its node.
     pub fn home_of(&self, physical_id: PhysicalId) -> Option<(LogicalId, NodeId)> {
         self.homes.get(&physical_id).copied()
+    }
+
+    /// The name of a function or resource in its workflow, where a row says it.
+    pub fn name_of(&self, logical_id: LogicalId) -> Option<String> {
+        self.names.get(&logical_id).cloned()
     }
 
     /// The figures of all rows so far.

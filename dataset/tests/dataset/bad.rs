@@ -103,6 +103,45 @@ fn mixed_headers_are_told_by_every_command() {
 }
 
 #[test]
+fn times_beyond_all_measure_are_told_by_every_command() {
+    for value in ["1e308", "10000000", "86400.1"] {
+        check(
+            &format!("602: `value` is beyond all measure, longer than a day: `{value}`"),
+            behind(&format!(
+                "function_execution_time,{COPY},{value},1700000001.0"
+            )),
+        );
+    }
+}
+
+#[test]
+fn what_becomes_of_rows_with_faults_is_true() {
+    let header = "exp,metric,identifier,value,timestamp";
+    let row = |value: &str| format!("a,function_execution_time,{COPY},{value},1700000001.0");
+    for (rows, wanted) in [
+        (
+            format!("{header}\n{}", row("0.1")),
+            "1 faults; the rows are read all the same",
+        ),
+        (
+            format!("{header}\n{}\n{}", row("0.1"), row("NaN")),
+            "2 faults; rows with faults are in no figure, but for `header again`: these are read",
+        ),
+        (
+            "x".to_owned(),
+            "1 faults; rows with faults are in no figure\n",
+        ),
+    ] {
+        let folder = with_samples(behind(&rows));
+        for command in commands() {
+            let output = run(folder.path(), &command);
+            let said = stderr(&output);
+            assert!(said.contains(wanted), "{command:?}, {wanted}: {said}");
+        }
+    }
+}
+
+#[test]
 fn torn_lines_are_told_by_every_command() {
     check("601: the last row is torn: ", |text| {
         text[..text.len() - 9].to_owned()
@@ -111,6 +150,21 @@ fn torn_lines_are_told_by_every_command() {
         "602: 2 fields, but the header has 4 columns",
         behind(&format!("function_execution_time,{COPY}")),
     );
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_by_every_command() {
+    let folder = with_samples(|text| text);
+    for missing in ["missing", "missing/", "performance_samples.csv/"] {
+        for mut command in commands() {
+            command[1] = missing;
+            let output = run(folder.path(), &command);
+            assert_eq!(output.status.code(), Some(2), "{command:?}");
+            let said = stderr(&output);
+            let wanted = format!("`{missing}` is not there");
+            assert!(said.contains(&wanted), "{command:?}: {said}");
+        }
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn timestamps_that_cannot_be_are_told() {
 fn rows_that_go_back_in_time_are_told_and_read() {
     let early = format!("function_execution_time,{COPY},0.1,1699990001.000000000\n");
     let text = format!("{SAMPLES_HEADER}{}{early}{}", sample(1), sample(2));
-    let fault = "3: `timestamp` is 10000 s before that of a row above";
+    let fault = "3: `timestamp` is 10000 s before that of a row above; the row is read";
     check(SAMPLES, &text, &[fault], 3);
 }
 
@@ -229,7 +229,7 @@ fn torn_lines_are_told_wherever_they_are() {
     let fault = "2: the last row is torn: 85 bytes without an end";
     check(SAMPLES, &torn, &[fault], 0);
     let ended = format!("{SAMPLES_HEADER}{}", sample(1).trim_end());
-    let fault = "2: the last row is whole but its line has no end";
+    let fault = "2: the last row is whole but its line has no end; it is read";
     check(SAMPLES, &ended, &[fault], 1);
     // Two rows in one line, as other writers leave them.
     let glued = format!("function_exec{}", sample(1).trim_end());

@@ -148,11 +148,11 @@ fn decisions_are_told_by_run_and_kind_and_the_page_says_why() {
     let output = run(folder.path(), &["summary", "."]);
     let shown = stdout(&output);
     let wanted = format!(
-        "\nscaling decisions\nrun\tfunction\tpolicy\tdecisions\tup\tdown\tmost\n\
-         run1\t{FUNCTION}\tqueue\t3\t2\t1\t5\nrun2 second\t{FUNCTION}\tqueue\t1\t1\t0\t2\n\
-         \nreasons of scaling decisions\nrun\tfunction\tdecisions\treason\n\
-         run1\t{FUNCTION}\t2\t… wait & more: … s\nrun1\t{FUNCTION}\t1\tnothing waits\n\
-         run2 second\t{FUNCTION}\t1\t… wait & more: … s\n"
+        "\nscaling decisions\nrun\tfunction\tname\tpolicy\tdecisions\tup\tdown\tmost\n\
+         run1\t{FUNCTION}\t-\tqueue\t3\t2\t1\t5\nrun2 second\t{FUNCTION}\t-\tqueue\t1\t1\t0\t2\n\
+         \nreasons of scaling decisions\nrun\tfunction\tname\tdecisions\treason\n\
+         run1\t{FUNCTION}\t-\t2\t… wait & more: … s\nrun1\t{FUNCTION}\t-\t1\tnothing waits\n\
+         run2 second\t{FUNCTION}\t-\t1\t… wait & more: … s\n"
     );
     assert!(shown.ends_with(&wanted), "{shown}");
     let path = folder.path().join("report.html");
@@ -187,5 +187,11 @@ fn the_page_needs_no_network_and_has_every_plot() {
             assert_eq!(page.matches("<svg").count(), number, "{name}");
         }
         assert_eq!(page.contains("faults in the files"), name == "broken");
+        assert_eq!(
+            page.contains(">shrink 22222222<"),
+            name == "small",
+            "{name}"
+        );
+        assert_eq!(page.contains("keep, at once 55555555"), name == "small");
     }
 }

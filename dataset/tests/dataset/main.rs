@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod notebook;
 mod repair;
+mod replay;
 
 use std::{
     fs,

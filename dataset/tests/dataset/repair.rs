@@ -115,9 +115,13 @@ proptest! {
         let torn = torn.map_or(String::new(), |torn| torn[..torn.len() - 1].to_owned());
         let together = now + &torn;
         prop_assert_eq!(together.trim_end(), text[..cut].trim_end());
-        // There is nothing left to do.
+        // Lines that have an end are never cut off, not even those of a torn row.
+        prop_assert!(!torn.contains('\n'), "{}", torn);
+        // There is nothing left to mend.
         let again = repaired(folder.path());
-        prop_assert_eq!(again.faults, 0);
+        prop_assert!(again.repair.is_none());
+        let lines = text[..cut].lines().count() as u64;
+        prop_assert!(again.faults <= lines.saturating_sub(whole as u64 + 1));
     }
 }
 
@@ -184,4 +188,26 @@ fn a_file_that_grows_meanwhile_is_left_alone() {
     assert!(error.contains("has changed meanwhile"), "{error}");
     let left = fs::read_to_string(folder.path().join(SAMPLES)).unwrap();
     assert_eq!(left, format!("{SAMPLES_HEADER}torn,more"));
+}
+
+#[test]
+fn a_quote_near_the_end_that_is_not_closed_takes_no_whole_lines_along() {
+    let header = "identifier,target,value,timestamp\n";
+    let row = |value: &str| format!("{COPY},t,{value},1700000001.000000000\n");
+    let open = format!("{COPY},t,\"open,1700000001.000000000\n");
+    for (tail, kept) in [
+        ("", ""),
+        ("not a row\n", "not a row\n"),
+        ("not a row\ntorn", "not a row\n"),
+    ] {
+        let text = format!("{header}{}{open}{tail}", row("a"));
+        let folder = folder(&[("application_logs.csv", &text)]);
+        let output = run(folder.path(), &["check", ".", "--repair"]);
+        let shown = stdout(&output);
+        let said = "./application_logs.csv:3: a quoted field does not end where it should\n";
+        assert!(shown.contains(said), "{shown}");
+        assert_eq!(output.status.code(), Some(1));
+        let left = fs::read_to_string(folder.path().join("application_logs.csv")).unwrap();
+        assert_eq!(left, format!("{header}{}{open}{kept}", row("a")));
+    }
 }

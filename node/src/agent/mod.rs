@@ -17,7 +17,10 @@ use bytes::Bytes;
 use edgeless_dataflow::{TapPlan, Tapped};
 use edgeless_types::{CodeDigest, Generation, PhysicalId, RunningInstance};
 use futures_util::future::join_all;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_util::task::TaskTracker;
 
 pub use self::{
@@ -27,6 +30,11 @@ pub use self::{
 
 /// Failures wait for the next refresh in a queue of this length; the oldest go first.
 const MAX_FAILURES: usize = 10_000;
+/// How long steps may take together, beside what instances drain, before it is said that they are under
+/// way: half of what ε-ORC waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(400);
+/// How much each may take even if those before it took long.
+const AT_LEAST: Duration = Duration::from_millis(10);
 
 /// Where instances run. Methods may be called for several instances at once.
 pub trait Host: Send + Sync + 'static {
@@ -110,20 +118,24 @@ impl<H: Host> Agent<H> {
     }
 
     /// Carries out steps; outcomes are in the same order. Neighbouring steps of one kind are
-    /// under way at once. They are finished even when the caller goes away.
+    /// under way at once. They are finished even when the caller goes away, or when they take longer than
+    /// callers wait ([`Outcome::Working`]).
     pub async fn apply(&self, steps: Vec<Step>) -> Vec<Outcome> {
         let number = steps.len();
         let agent = self.clone();
         let applying = self.0.tasks.spawn(async move {
             let mut outcomes = Vec::with_capacity(steps.len());
             let mut steps = steps.into_iter().peekable();
+            let mut until = Instant::now() + PATIENCE;
             while let Some(first) = steps.next() {
                 let mut group = vec![first];
                 while let Some(next) = steps.next_if(|next| next.goes_with(&group[0])) {
                     group.push(next);
                 }
-                outcomes
-                    .extend(join_all(group.into_iter().map(|step| agent.carry_out(step))).await);
+                let drains = group.iter().map(Step::drain).max().unwrap_or_default();
+                until = (until + drains).max(Instant::now() + drains + AT_LEAST);
+                let group = group.into_iter().map(|it| agent.carry_out_until(it, until));
+                outcomes.extend(join_all(group).await);
             }
             outcomes
         });
@@ -195,6 +207,20 @@ impl<H: Host> Agent<H> {
         join_all(stops).await;
         self.0.tasks.close();
         self.0.tasks.wait().await;
+    }
+
+    /// Carries out a step, or says then that it is under way: it goes on by itself.
+    async fn carry_out_until(&self, step: Step, until: Instant) -> Outcome {
+        let agent = self.clone();
+        let task = self
+            .0
+            .tasks
+            .spawn(async move { agent.carry_out(step).await });
+        match tokio::time::timeout_at(until, task).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Outcome::Failed(format!("the node failed to do it: {error}")),
+            Err(_) => Outcome::Working,
+        }
     }
 
     async fn carry_out(&self, step: Step) -> Outcome {
@@ -454,6 +480,22 @@ mod tests {
             log,
             "start 1, start 2, started 1, started 2, patch 1, stop 2"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_that_takes_long_is_under_way_and_holds_up_no_other() {
+        let agent = agent(0);
+        let steps = vec![start(1, "a"), patch(1), patch(2)];
+        let outcomes = agent.apply(steps.clone()).await;
+        let not_here = |outcome: &Outcome| matches!(outcome, Outcome::Failed(_));
+        assert_eq!(outcomes[..2], [Outcome::Working, Outcome::Working]);
+        assert!(not_here(&outcomes[2]), "{outcomes:?}");
+        assert_eq!(agent.apply(vec![start(1, "a")]).await, [Outcome::Working]);
+        let asked = agent.apply(vec![start(1, "a"), patch(1)]);
+        agent.host().gate.add_permits(1);
+        assert_eq!(asked.await, [Outcome::DONE, Outcome::DONE]);
+        let log = agent.host().log.lock().unwrap().join(", ");
+        assert_eq!(log.matches("start 1").count(), 1, "{log}");
     }
 
     #[tokio::test]

@@ -75,6 +75,8 @@ pub enum Outcome {
     },
     /// The code is not here.
     MissingCode(CodeDigest),
+    /// It is under way, and takes long: whoever tries the step again hears what becomes of it.
+    Working,
     /// Refused or failed, and why.
     Failed(String),
 }
@@ -89,5 +91,13 @@ impl Step {
     /// but a patch names what a start before it brought up, and a stop comes after that patch.
     pub(super) fn goes_with(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+
+    /// How long an instance that it ends may handle what is queued.
+    pub(super) fn drain(&self) -> Duration {
+        match self {
+            Self::Stop(stop) => stop.drain,
+            Self::Start(_) | Self::Patch(_) => Duration::ZERO,
+        }
     }
 }

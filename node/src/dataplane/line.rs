@@ -11,7 +11,10 @@ use edgeless_types::{
 };
 use tokio::sync::Notify;
 
-use super::credit::Windows;
+use super::{
+    credit::Windows,
+    load::{Loads, Report},
+};
 
 /// Payload in bytes that waits for one link before its senders wait; the last message may go over it.
 const QUEUE_BYTES: usize = 8 << 20;
@@ -36,6 +39,7 @@ struct State {
     queue: VecDeque<Message>,
     bytes: usize,
     windows: Windows,
+    loads: Loads,
     /// Whether somebody sleeps until there is something.
     asleep: bool,
 }
@@ -46,7 +50,7 @@ impl State {
     }
 
     fn has_signals(&self) -> bool {
-        !(self.signals.is_empty() && self.upwards.is_empty())
+        !(self.signals.is_empty() && self.upwards.is_empty()) || self.loads.has_unasked()
     }
 }
 
@@ -71,6 +75,7 @@ impl Line {
                     return Err(message);
                 }
                 state.bytes += message.payload.len();
+                state.loads.pushed(&message);
                 state.queue.push_back(message);
             }
         }
@@ -81,9 +86,17 @@ impl Line {
         Ok(())
     }
 
-    /// How much waits for a target or is under way to it, by weight.
+    /// How much waits for a target or is under way to it, by weight, as far as its node has told;
+    /// from the first question on it is asked to.
     pub(super) fn waiting(&self, target: PhysicalId) -> usize {
-        self.state().windows.used(target)
+        let state = &mut *self.state();
+        if let Some(waiting) = state.loads.of(target) {
+            return waiting;
+        }
+        let queued = state.queue.iter().filter(|it| it.target == target);
+        let queued = queued.map(|it| it.weight() as u64).sum();
+        state.loads.watch(target, queued);
+        state.windows.used(target)
     }
 
     /// Adds a signal; signals go before everything else.
@@ -117,9 +130,16 @@ impl Line {
         (std::mem::take(&mut state.signals), upwards)
     }
 
-    /// Takes messages for one frame: at most so many and so many bytes, but at least one.
-    pub(super) fn take(&self, number: usize, bytes: usize, into: &mut Vec<Message>) {
+    /// Takes messages for one frame: at most so many and so many bytes, but at least one; and the targets
+    /// to be watched from that frame on.
+    pub(super) fn take(
+        &self,
+        number: usize,
+        bytes: usize,
+        into: &mut Vec<Message>,
+    ) -> Vec<PhysicalId> {
         let state = &mut *self.state();
+        let watches = state.loads.take_unasked();
         let mut size = 0;
         while into.len() < number && size < bytes {
             let message = match state.answers.pop_front() {
@@ -129,12 +149,13 @@ impl Line {
                         state.bytes -= message.payload.len();
                         message
                     }
-                    None => return,
+                    None => break,
                 },
             };
             size += EVENT_BYTES + message.payload.len();
             into.push(message);
         }
+        watches
     }
 
     /// Waits until there is something; without `room` for messages, until there are signals.
@@ -159,9 +180,18 @@ impl Line {
         }
     }
 
+    /// The peer says what waits for its targets.
+    pub(super) fn told(&self, reports: impl Iterator<Item = Report>) {
+        let mut state = self.state();
+        for report in reports {
+            state.loads.told(report);
+        }
+    }
+
     /// A new connection: nothing is under way any more but what is queued.
     pub(super) fn restart(&self) {
         let state = &mut *self.state();
+        state.loads.restart(state.queue.iter());
         state.windows.restart(state.queue.iter());
     }
 
@@ -175,6 +205,7 @@ impl Line {
         state.answers.clear();
         state.queue.clear();
         state.bytes = 0;
+        state.loads = Loads::default();
         state.windows.restart(std::iter::empty());
         number
     }

@@ -17,7 +17,7 @@ use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::transport::Endpoint;
 use uuid::Uuid;
 
-use super::{LinkCounters, Me, Peers, Tls, credit::Credit, line::Line};
+use super::{LinkCounters, Me, Peers, Tls, credit::Credit, line::Line, load::Report};
 use crate::words::in_words;
 
 /// Frames out, receipts in.
@@ -142,10 +142,11 @@ impl Link {
         let mut credit = Credit::new();
         let mut batch = Vec::with_capacity(FRAME_EVENTS);
         loop {
-            self.line
-                .take(credit.room().min(FRAME_EVENTS), FRAME_BYTES, &mut batch);
+            let room = credit.room().min(FRAME_EVENTS);
+            let watches = self.line.take(room, FRAME_BYTES, &mut batch);
             let (signals, upwards) = self.line.take_signals();
-            if !(batch.is_empty() && signals.is_empty() && upwards.is_empty()) {
+            let says = !(signals.is_empty() && upwards.is_empty() && watches.is_empty());
+            if says || !batch.is_empty() {
                 credit.sent(batch.len());
                 self.counters.sent.fetch_add(batch.len() as u64, Relaxed);
                 let events = batch.drain(..).map(v1::Event::from).collect();
@@ -154,6 +155,7 @@ impl Link {
                     events,
                     signals: signals.into_iter().map(v1::Signal::from).collect(),
                     upwards: upwards.into_iter().map(v1::Upward::from).collect(),
+                    watches: watches.into_iter().map(watched).collect(),
                 };
                 if frames.send(frame).await.is_err() {
                     return self.broken(&credit);
@@ -168,6 +170,7 @@ impl Link {
                     };
                     credit.allow(receipt.allowed_events);
                     self.line.grant(receipt.grants.into_iter().map(granted));
+                    self.line.told(receipt.loads.into_iter().map(told));
                 }
                 () = self.line.filled(room) => {}
             }
@@ -190,6 +193,20 @@ impl Link {
         tracing::warn!(
             peer = %self.peer, dropped, reason, "messages for an unreachable peer are dropped"
         );
+    }
+}
+
+fn watched(target: PhysicalId) -> v1::Target {
+    let (high, low) = target.uuid().as_u64_pair();
+    v1::Target { high, low }
+}
+
+fn told(load: v1::TargetLoad) -> Report {
+    let target = Uuid::from_u64_pair(load.target_high, load.target_low);
+    Report {
+        target: PhysicalId::new(target),
+        taken: load.taken,
+        waiting: load.waiting,
     }
 }
 

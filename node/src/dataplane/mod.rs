@@ -10,6 +10,7 @@ pub(crate) mod certificates;
 mod credit;
 mod line;
 mod link;
+mod load;
 mod peers;
 pub mod server;
 mod tls;

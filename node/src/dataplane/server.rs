@@ -1,6 +1,10 @@
 //! The receiving end: takes frames, hands their messages to the engine, grants credit.
 
-use std::{pin::Pin, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    pin::Pin,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use edgeless_daemon::net::Bound;
 use edgeless_dataflow::Engine;
@@ -23,10 +27,12 @@ use tokio::{
 use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
 use super::{
     DataPlane, Inbound, LinkCounters, Peers,
     credit::{Due, Grants},
+    load::{Report, Watch},
 };
 
 /// The largest frame that is taken.
@@ -169,17 +175,28 @@ async fn take(
     plane: DataPlane,
     receipts: mpsc::Sender<Result<v1::Receipt, Status>>,
 ) {
-    let mut grants = Grants::default();
+    let (mut grants, mut watch) = (Grants::default(), Watch::default());
     loop {
-        let frame = if grants.are_withheld() {
-            match tokio::time::timeout(RECHECK, frames.message()).await {
-                Ok(frame) => frame,
-                Err(_) => Ok(Some(v1::Frame::default())),
-            }
-        } else {
-            frames.message().await
+        let withheld = grants.are_withheld().then(|| Instant::now() + RECHECK);
+        let frame = match withheld.into_iter().chain(watch.due()).min() {
+            Some(at) => tokio::select! {
+                biased;
+                frame = frames.message() => frame,
+                () = tokio::time::sleep_until(at.into()) => Ok(Some(v1::Frame::default())),
+                () = engine.idle(), if watch.due().is_some() => {
+                    watch.hurry(Instant::now());
+                    Ok(Some(v1::Frame::default()))
+                }
+            },
+            None => frames.message().await,
         };
-        let Ok(Some(frame)) = frame else { return };
+        let Ok(Some(mut frame)) = frame else { return };
+        if !frame.watches.is_empty() {
+            let watches = std::mem::take(&mut frame.watches).into_iter().map(watched);
+            let watches = watches.inspect(|&target| engine.watch(target));
+            let is_gone = |target| engine.load(target).is_none();
+            watch.begin(watches.collect(), is_gone, Instant::now());
+        }
         let number = frame.events.len();
         let Contents {
             signals,
@@ -194,18 +211,25 @@ async fn take(
         }
         if number > 0 {
             grants.taken(&messages);
+            watch.taken(&messages, Instant::now());
             grants.discarded((number - messages.len()) as u64);
             engine.deliver(messages).await;
         }
-        if let Some(due) = grants.due(|target| engine.is_open(target))
-            && receipts.send(Ok(receipt(due))).await.is_err()
+        let due = grants.due(|target| engine.is_open(target));
+        let loads = watch.reports(Instant::now(), |target| engine.load(target));
+        if (due.is_some() || !loads.is_empty())
+            && receipts.send(Ok(receipt(due, loads))).await.is_err()
         {
             return;
         }
     }
 }
 
-fn receipt(due: Due) -> v1::Receipt {
+fn watched(target: v1::Target) -> PhysicalId {
+    PhysicalId::new(Uuid::from_u64_pair(target.high, target.low))
+}
+
+fn receipt(due: Option<Due>, loads: Vec<Report>) -> v1::Receipt {
     let grant = |(target, weight): (PhysicalId, u64)| {
         let (target_high, target_low) = target.uuid().as_u64_pair();
         v1::Grant {
@@ -214,9 +238,20 @@ fn receipt(due: Due) -> v1::Receipt {
             weight,
         }
     };
+    let load = |report: Report| {
+        let (target_high, target_low) = report.target.uuid().as_u64_pair();
+        v1::TargetLoad {
+            target_high,
+            target_low,
+            taken: report.taken,
+            waiting: report.waiting,
+        }
+    };
+    let due = due.unwrap_or_default();
     v1::Receipt {
         allowed_events: due.allowed,
         grants: due.grants.into_iter().map(grant).collect(),
+        loads: loads.into_iter().map(load).collect(),
     }
 }
 

@@ -224,7 +224,7 @@ mod tests {
     use edgeless_daemon::net::{Listen, PeerUrl};
     use edgeless_dataflow::{
         Action, Answer, CallRef, Engine, EngineConfig, HOPS, Operator, Outbox, Outputs, Place,
-        Port, Progress, Spawn,
+        Port, Progress, Remote as _, Spawn,
     };
     use edgeless_proto::{
         convert::id_bytes,
@@ -429,6 +429,24 @@ mod tests {
         far.port.act(anything).await.unwrap();
         near.reaches(&mut far, "again").await;
         far.reaches(&mut near, "back").await;
+        near.end().await;
+        far.end().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_handled_far_away_waits_no_more() {
+        let (near, mut far) = (Side::new(1, None).await, Side::new(2, None).await);
+        near.knows(&far);
+        let there = instance(2);
+        assert_eq!(near.plane.waiting(0, there), 0);
+        near.reaches(&mut far, "there").await;
+        // A receipt would come after hundreds of messages only.
+        let known = async {
+            while near.plane.waiting(0, there) > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, known).await.unwrap();
         near.end().await;
         far.end().await;
     }

@@ -159,12 +159,15 @@ pub(super) async fn run<K: Kind>(mut birth: Birth<K>, io: Io) {
         let mut store = store(&birth, &io);
         let guest = match K::make(&birth, &mut store).await {
             Ok(guest) => guest,
-            Err(error) => return io.finish(Finished::Failed(reason(&error))),
+            Err(error) => {
+                let call = store.data_mut().failed_call.take();
+                return io.finish(Finished::Failed(reason(&error, call)));
+            }
         };
         let Err(error) = K::live(&mut store, guest).await else {
             return; // It was told to stop.
         };
-        let reason = reason(&error);
+        let reason = reason(&error, store.data_mut().failed_call.take());
         tracing::warn!(instance = %birth.me.physical_id, reason, "an event failed");
         let state = store.data_mut();
         io.act(Action::Fault(reason.clone()));
@@ -181,15 +184,18 @@ pub(super) async fn run<K: Kind>(mut birth: Birth<K>, io: Io) {
     }
 }
 
-/// Why an event failed, in words.
-fn reason(error: &wasmtime::Error) -> String {
+/// Why an event failed, in words; `call`: why its last call failed.
+fn reason(error: &wasmtime::Error, call: Option<String>) -> String {
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
         return "its node has as many instances as `max_instances` of [wasm_runtime] allows"
             .to_owned();
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) => "the event took too long".to_owned(),
-        Some(trap) => trap.to_string(),
+        Some(trap) => match call {
+            Some(call) => format!("{trap}, after its call failed: {call}"),
+            None => trap.to_string(),
+        },
         None => error.root_cause().to_string(),
     }
 }

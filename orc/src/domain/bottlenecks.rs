@@ -222,8 +222,26 @@ impl Domain {
         let places: FxHashMap<LogicalId, usize> = places
             .map(|(place, it)| (self.model.vertex(*it).logical_id, place))
             .collect();
-        let stages = keys.iter().map(|&it| self.stage(it, &places)).collect();
+        let stages = keys.iter().map(|&it| self.stage(it, &places));
+        let mut stages: Vec<Stage> = stages.collect();
+        let homes: Vec<Option<NodeId>> = keys.iter().map(|&it| self.only_home(it)).collect();
+        for stage in &mut stages {
+            stage.is_near = true;
+        }
+        for from in 0..stages.len() {
+            for to in stages[from].next.clone() {
+                stages[to].is_near &= homes[from].is_some() && homes[from] == homes[to];
+            }
+        }
         (keys, stages)
+    }
+
+    /// The node on which all running copies of a vertex are.
+    fn only_home(&self, key: VertexKey) -> Option<NodeId> {
+        let replicas = self.model.vertex(key).replicas.iter();
+        let mut running = replicas.filter_map(|&it| self.model.replica(it).running());
+        let first = running.next()?.node_id;
+        running.all(|it| it.node_id == first).then_some(first)
     }
 
     fn stage(&mut self, key: VertexKey, places: &FxHashMap<LogicalId, usize>) -> Stage {
@@ -259,6 +277,7 @@ impl Domain {
             is_scaled: self.scaled.contains_key(&key),
             now: recent.unwrap_or_default(),
             next,
+            is_near: false,
         }
     }
 

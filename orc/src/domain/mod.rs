@@ -4,6 +4,7 @@
 //! nothing; its generator is seeded.
 
 mod adopt;
+mod asleep;
 mod beside;
 mod bottlenecks;
 #[cfg(test)]
@@ -140,6 +141,8 @@ pub struct Domain {
     overfull: Overfull,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
+    /// What the last copies of vertices without copies have saved.
+    asleep: FxHashMap<VertexKey, bytes::Bytes>,
     /// Vertices whose last update was given up, and why; until something is said of them again.
     given_up: FxHashMap<LogicalId, String>,
     drains: BTreeMap<NodeId, Drain>,
@@ -205,6 +208,7 @@ impl Domain {
             rebalanced: Timestamp::EPOCH,
             overfull: Overfull::default(),
             updating: BTreeSet::new(),
+            asleep: FxHashMap::default(),
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             order_demand: BTreeMap::new(),

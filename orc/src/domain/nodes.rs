@@ -160,7 +160,7 @@ impl Domain {
         node.deadline = now + update.refresh_deadline;
         self.deadlines.insert((node.deadline, node_id));
         node.sequence = update.sequence;
-        node.last_update = now;
+        let before = std::mem::replace(&mut node.last_update, now);
         let began_to_leave = update.leaving && !node.leaving;
         if node.leaving && !update.leaving && !self.to_drain.contains(&node_id) {
             self.drains.remove(&node_id);
@@ -184,7 +184,7 @@ impl Domain {
             self.change(What::Health(node_id, health));
         }
         self.note_traffic(node_id, update.samples.as_deref());
-        self.note_work(node_id, update.samples.as_deref());
+        self.note_work(node_id, update.samples.as_deref(), now.since(before));
         if let Some(samples) = update.samples {
             if self.settings.strategy == StrategyKind::Affine {
                 self.note_transfer(node_id, &samples);
@@ -377,6 +377,7 @@ impl Domain {
         self.end_healing(instance);
         self.touch(vertex);
         if self.model.replica(key).is_superfluous() {
+            self.keep_state_of(key);
             self.forget_replica(key);
         } else {
             let priority = self.priority_of(key);

@@ -38,6 +38,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_mins(1);
 /// A policy is not asked again sooner, unless something happens.
 const SOONEST: Duration = Duration::from_millis(20);
+/// A node that has told nothing for longer was away.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 impl Domain {
     /// A vertex is new, or another version of itself: whether it is scaled, and how.
@@ -106,7 +108,13 @@ impl Domain {
     }
 
     /// What a node has said of what it does counts for the functions that are scaled.
-    pub(super) fn note_work(&mut self, node_id: NodeId, samples: Option<&Samples>) {
+    /// `every`: how long it has said nothing before that.
+    pub(super) fn note_work(
+        &mut self,
+        node_id: NodeId,
+        samples: Option<&Samples>,
+        every: Duration,
+    ) {
         if self.scaled.is_empty() {
             return;
         }
@@ -147,6 +155,7 @@ impl Domain {
             if count > known {
                 scaled.window.arrived(count - known, self.now);
             }
+            scaled.window.told_after(every.min(LONGEST_SILENCE));
         }
         let backlog = self.nodes.get(&node_id).map(|node| node.backlog.clone());
         for waits in backlog.unwrap_or_default() {

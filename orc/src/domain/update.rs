@@ -144,6 +144,7 @@ impl Domain {
                 self.waiting.for_turn(replica, priority);
             }
         }
+        self.enter_scaling(key);
         old
     }
 
@@ -159,6 +160,7 @@ impl Domain {
         }
         let (class, keeps, logical_id) = (vertex.class, update.keeps, vertex.logical_id);
         let (mut next, mut is_proved) = (None, false);
+        let is_asleep = vertex.replicas.is_empty();
         for &replica in &vertex.replicas {
             match self.model.replica(replica).instance {
                 Some(it)
@@ -186,7 +188,8 @@ impl Domain {
                 self.resolve(logical_id, StartOutcome::Waiting(reason.to_string()));
             }
             Some(_) => self.note_waiting(key, None),
-            None if is_proved => self.finish_update(key),
+            // Of one that sleeps the next copy is of the new version.
+            None if is_proved || is_asleep => self.finish_update(key),
             None => self.say_if_nowhere(key),
         }
     }
@@ -250,6 +253,7 @@ impl Domain {
             None => {
                 tracing::info!(%logical_id, "all copies are of the new version");
                 self.scale(logical_id, update.wanted);
+                self.resolve_if_known(key);
             }
             Some(reason) => {
                 let text = format!("the new version failed and the old one runs again: {reason}");

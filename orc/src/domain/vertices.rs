@@ -98,6 +98,9 @@ impl Domain {
     /// One copy more of a vertex is desired.
     pub(super) fn add_replica(&mut self, key: VertexKey, not_before: Timestamp) -> ReplicaKey {
         let replica = self.model.add_replica(key, self.now);
+        if let Some(state) = self.asleep.remove(&key) {
+            self.model.replica_mut(replica).extra_mut().state = Some(state);
+        }
         if not_before > self.now {
             self.model.replica_mut(replica).extra_mut().not_before = not_before;
         }
@@ -222,6 +225,7 @@ impl Domain {
             self.model.leave_class(update.before, &mut self.fleet);
         }
         self.updating.remove(&key);
+        self.asleep.remove(&key);
         self.leave_scaling(key);
         self.traffic.remove(&key);
         let logical_id = vertex.logical_id;
@@ -287,6 +291,13 @@ impl Domain {
         let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();
         let vertex = self.model.vertex(key);
         let mut there: Vec<ReplicaKey> = vertex.replicas.iter().copied().filter(staying).collect();
+        if most == 1 && wanted == 1 && there.is_empty() {
+            // The one that is about to go comes back with what it saves: there are never two.
+            if let Some(&replica) = vertex.replicas.first() {
+                self.model.replica_mut(replica).extra_mut().superfluous = false;
+                there.push(replica);
+            }
+        }
         for _ in there.len()..wanted {
             let replica = self.add_replica(key, Timestamp::EPOCH);
             self.place(replica);

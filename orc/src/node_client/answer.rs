@@ -62,6 +62,8 @@ pub(super) fn sort_out(
                 state => StepResult::Done(state),
             },
             Some(Kind::Failed(text)) => StepResult::Failed(text),
+            // Neither done nor to be begun anew: whoever asks again hears more.
+            Some(Kind::Working(_)) => continue,
             Some(Kind::MissingCode(_)) => {
                 nonsense("the node misses code it was given, or never needed")
             }
@@ -112,6 +114,15 @@ mod tests {
         assert_eq!(sorted, Sorted::default());
         let mut all = results.iter();
         assert!(all.all(|it| matches!(it, Some(StepResult::Done(None)))));
+    }
+
+    #[test]
+    fn what_takes_long_stays_open_and_is_not_wrong() {
+        let mut results = vec![None; 2];
+        let outcomes = vec![outcome(Kind::Working(v1::StepWorking {})), done(None)];
+        let sorted = sort_out(&[start(1), start(2)], &[0, 1], outcomes, &[], &mut results);
+        assert_eq!(sorted, Sorted::default());
+        assert_eq!(results, [None, Some(StepResult::Done(None))]);
     }
 
     #[test]

@@ -96,6 +96,9 @@ pub struct Stage {
     pub now: Recent,
     /// Where its outputs lead: places in the list of stages.
     pub next: Vec<usize>,
+    /// It is on one node with all who send to it: no link is between them, and what takes long there is
+    /// the node.
+    pub is_near: bool,
 }
 
 /// The function that is named, of those of a workflow.
@@ -169,7 +172,7 @@ impl Stage {
     /// Whether messages to it are longer on their way than anything else they do here.
     fn is_far(&self) -> bool {
         let way = self.way();
-        way > FAR && way > self.now.service.unwrap_or(0.0) + self.wait()
+        !self.is_near && way > FAR && way > self.now.service.unwrap_or(0.0) + self.wait()
     }
 
     fn wanted(&self) -> u32 {

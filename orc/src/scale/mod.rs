@@ -9,6 +9,7 @@ pub mod bottleneck;
 mod concurrency;
 mod fixed;
 mod gaps;
+mod late;
 mod predictive;
 pub mod priors;
 mod queue;

@@ -160,7 +160,7 @@ impl fmt::Display for Reason {
                 within,
             } => write!(
                 f,
-                "{queued} wait: drained in {drain:.1} s by those that run, to be drained in {within:.1} s"
+                "{queued} wait: drained in {drain:.2} s by those that run, to be drained in {within:.2} s"
             ),
             Self::Expected { tasks, within } => {
                 write!(f, "{tasks} tasks of orders arrive within {within:.1} s")

@@ -50,7 +50,7 @@ pub struct Window {
     pub(super) gaps: Gaps,
     pub(super) bursts: Bursts,
     day: Day,
-    active: Option<Box<Active>>,
+    pub(super) active: Option<Box<Active>>,
 }
 
 /// What only a function with traffic needs.
@@ -63,7 +63,9 @@ pub(super) struct Active {
     oldest: f32,
     expected: [Expected; PLACES],
     /// Mean of the events that are told of at once.
-    at_once: f32,
+    pub(super) at_once: f32,
+    /// Seconds between two reports of nodes on which events are handled, rather too many than too few.
+    pub(super) told_every: f32,
     /// The most events that were handled at once since a policy asked last.
     in_flight: u32,
     pub(super) policy: super::staffing::State,
@@ -79,7 +81,7 @@ struct Expected {
 /// Moments at which tasks are expected; nearer ones are taken together.
 const PLACES: usize = 8;
 /// The weight of the last one in the mean of the events that are told of at once.
-const LUMPS: f32 = 0.1;
+pub(super) const LUMPS: f32 = 0.1;
 /// Seconds after which a task that was expected counts no more.
 const OVERDUE: f64 = 30.0;
 
@@ -241,16 +243,6 @@ impl Window {
         std::mem::replace(&mut active.in_flight, view.in_flight).max(view.in_flight)
     }
 
-    /// Seconds for which events go untold: many told of at once come from reports, not as they arrive.
-    pub(super) fn told_late(&self, rate: f64) -> f64 {
-        let more = self.of_active(|it| f64::from(it.at_once) - 1.5);
-        if rate > 0.0 {
-            (more / rate).clamp(0.0, 60.0)
-        } else {
-            0.0
-        }
-    }
-
     /// Mean of events handled and waiting over the last `window` seconds, up to 60.
     pub fn concurrency(&self, window: u32) -> f64 {
         self.of_active(|it| it.seconds.concurrency(window))
@@ -349,7 +341,7 @@ impl Window {
         size_of::<Self>() + boxed
     }
 
-    fn of_active(&self, read: impl FnOnce(&Active) -> f64) -> f64 {
+    pub(super) fn of_active(&self, read: impl FnOnce(&Active) -> f64) -> f64 {
         self.active.as_deref().map_or(0.0, read)
     }
 }

@@ -3,7 +3,9 @@
 //! What is handed out waits at the service and not here, where priorities and fairness decide: so no more is handed out
 //! than keeps the service at work. A service that says how many it takes at once gets so many. Of others the window
 //! grows while answers come within [`QUICK`], or hardly later than the quickest: then tasks do not wait for one another
-//! there, however long each takes. It shrinks when they take much longer than the quickest. (The comparison is that of
+//! there, however long each takes. It shrinks when they take much longer than the quickest. Where it is known how many
+//! copies do the work, one task at a time each, and tasks take so long that the way to them hardly counts, it is one for
+//! each: then a task goes to whoever is free first. (The comparison is that of
 //! TCP Vegas: Brakmo and Peterson, 1995; the steps are those of Chiu and Jain, 1989.)
 
 use std::time::Duration;
@@ -14,7 +16,9 @@ const QUICK: Duration = Duration::from_millis(10);
 const SLOW: Duration = Duration::from_millis(40);
 /// A quicker answer than before counts for this part: one task may be easier than others.
 const PART: u32 = 8;
-/// It begins here.
+/// What the way to a copy and back takes at most: so much of the time of a task may be filled with another.
+const WAY: Duration = Duration::from_millis(5);
+/// It begins here, where it is not known how many copies there are.
 const FIRST: u32 = 8;
 /// It never exceeds this.
 const MOST: u32 = 1024;
@@ -27,6 +31,8 @@ pub struct Window {
     most: u32,
     /// The service has said how many it takes.
     is_fixed: bool,
+    /// It is known how many copies there are.
+    has_copies: bool,
     /// About how long the quickest answers take.
     quickest: Duration,
     /// Answers until it may change by comparison again: those handed out before the last time say nothing new.
@@ -42,15 +48,29 @@ impl Window {
             least: 1,
             most,
             is_fixed: concurrency.is_some(),
+            has_copies: false,
             quickest: Duration::ZERO,
             rest: 0,
         }
     }
 
-    /// So many copies do the work: each has one at least.
+    /// So many copies do the work, one task at a time each: each has one at least.
     pub fn set_copies(&mut self, copies: u32) {
         self.least = copies.clamp(1, self.most);
         self.size = self.size.max(self.least);
+        self.has_copies = true;
+        if !self.is_fixed && self.quickest.is_zero() {
+            // How long a task takes is not known yet.
+            self.size = self.least;
+        }
+        self.keep_to_copies();
+    }
+
+    fn keep_to_copies(&mut self) {
+        if self.has_copies && !self.is_fixed && self.quickest > SLOW {
+            let filled = u128::from(self.least) * WAY.as_nanos() / self.quickest.as_nanos();
+            self.size = self.least + u32::try_from(filled).unwrap_or(0);
+        }
     }
 
     /// So many may be with it now.
@@ -85,6 +105,7 @@ impl Window {
             }
             self.rest = out;
         }
+        self.keep_to_copies();
     }
 }
 
@@ -138,6 +159,24 @@ mod tests {
             assert!((0.9..2.1).contains(&times), "{times} times {workers}");
         }
         assert!(with(10_000, each, 50_000) > 1000.0, "nothing waits there");
+    }
+
+    #[test]
+    fn long_tasks_are_as_many_as_there_are_copies_and_quick_ones_more() {
+        let mut window = Window::new(None);
+        window.set_copies(3);
+        assert_eq!(window.size(), 3, "until it is known how long they take");
+        for took in [200, 300, 700, 210, 190] {
+            window.on_answer(Duration::from_millis(took), 3);
+            assert_eq!(window.size(), 3);
+        }
+        window.set_copies(50);
+        assert!((50..=52).contains(&window.size()), "{}", window.size());
+        window.set_copies(2);
+        for _ in 0..200 {
+            window.on_answer(Duration::from_millis(2), window.size());
+        }
+        assert!(window.size() > 100, "{}", window.size());
     }
 
     #[test]

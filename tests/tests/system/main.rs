@@ -13,6 +13,7 @@ mod examples;
 mod failures;
 mod input;
 mod journal;
+mod long_start;
 mod looking;
 mod mirror;
 mod operations;

@@ -42,10 +42,6 @@ async fn wrong_annotations_of_scaling_are_refused_with_what_to_mend() {
         assert!(status.is_client_error(), "{key}: {status} {body}");
         assert!(body.to_string().contains(expected), "{key}: {body}");
         assert_eq!(cluster.rest.get(path).await.unwrap(), json!([]), "{key}");
-        // A service says itself how many copies it has at least.
-        if key == "min_instances" {
-            continue;
-        }
         let service = super::orders::service("worker", &json!({"annotations": { key: value }}));
         let path = "/api/v1/services/A";
         let method = reqwest::Method::PUT;
@@ -87,6 +83,49 @@ async fn an_idle_function_is_switched_off_and_the_next_request_waits_until_it_ru
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_function_counts_is_there_after_it_was_switched_off() {
+    let cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    for name in ["http_processor", "counter"] {
+        cluster.rest.push(name).await.unwrap();
+    }
+    let functions = json!({"label_match_all": "zone=functions"});
+    let mut sleepy = functions.clone();
+    sleepy["min_instances"] = "0".into();
+    sleepy["max_instances"] = "1".into();
+    sleepy["idle_after"] = "300ms".into();
+    let document = json!({
+        "functions": [
+            function("receive", "http_processor", &json!({"out": "count"}), &functions),
+            function("count", "counter", &json!({"out": "log"}), &sleepy),
+        ],
+        "resources": [
+            resource("entry", "http-ingress", &json!({"new_request": "receive"}), &json!({"host": "count.test"})),
+            resource("log", "file-log", &json!({}), &json!({"filename": "count.log"})),
+        ],
+    });
+    let id = cluster.rest.start(&document).await.unwrap();
+    let (http, url) = (reqwest::Client::new(), cluster.nodes[0].ingress_url.clone());
+    for round in 1..=3_usize {
+        until("it sleeps", async || {
+            let path = format!("/api/v1/workflows/{id}");
+            let status = cluster.rest.get(&path).await?;
+            let functions = status["functions"].as_array().unwrap();
+            let count = functions.iter().find(|it| it["name"] == "count").unwrap();
+            Ok((count["asleep"] == true && status["state"] == "running").then_some(()))
+        })
+        .await
+        .unwrap();
+        assert!(request(&http, &url, "count.test", "7".to_owned()).await);
+        until("it has counted", async || {
+            Ok((cluster.logged("count.log").len() == round).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(cluster.logged("count.log"), ["1", "2", "3"]);
 }
 
 /// The function of a service.
@@ -143,7 +182,11 @@ async fn a_burst_of_orders_multiplies_the_service_that_is_slow_and_no_other_unti
     // What each takes is known.
     send_orders(&cluster, 10).await;
     all_end(&cluster, 10).await;
-    assert_eq!(copies_of_service(&cluster, "A").await.unwrap(), 1);
+    let one_copy = async || {
+        let copies = copies_of_service(&cluster, "A").await?;
+        Ok((copies == 1).then_some(()))
+    };
+    until("it has one copy", one_copy).await.unwrap();
     send_orders(&cluster, 200).await;
     until("the slow one has more copies", async || {
         let copies = copies_of_service(&cluster, "A").await?;
@@ -153,12 +196,7 @@ async fn a_burst_of_orders_multiplies_the_service_that_is_slow_and_no_other_unti
     .await
     .unwrap();
     all_end(&cluster, 210).await;
-    until("it has one copy again", async || {
-        let copies = copies_of_service(&cluster, "A").await?;
-        Ok((copies == 1).then_some(()))
-    })
-    .await
-    .unwrap();
+    until("it has one copy again", one_copy).await.unwrap();
     let function = function_of(&cluster, "B").await.unwrap();
     let logical_id = function["logical_id"].as_str().unwrap();
     let path = cluster.dataset.join("scaling_decisions.csv");

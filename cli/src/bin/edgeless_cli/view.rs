@@ -69,6 +69,7 @@ pub(crate) struct Vertex {
     pub(crate) workflow_id: String,
     pub(crate) instances: Vec<Instance>,
     pub(crate) waiting: Option<String>,
+    pub(crate) asleep: bool,
     pub(crate) update: Option<VertexUpdate>,
 }
 

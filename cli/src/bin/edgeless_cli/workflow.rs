@@ -304,10 +304,15 @@ fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
     };
     let why = match (&vertex.waiting, vertex.instances.as_slice()) {
         (Some(reason), _) => Some(reason.as_str()),
+        (None, []) if vertex.asleep => None,
         (None, []) => Some("it is starting"),
         (None, _) => None,
     };
-    let waits = why.map(|why| row(format!("waits: {why}"), String::new(), String::new()));
+    let waits = match vertex.asleep {
+        true => Some("asleep: nothing is wanted of it".to_owned()),
+        false => why.map(|why| format!("waits: {why}")),
+    };
+    let waits = waits.map(|text| row(text, String::new(), String::new()));
     let copy = |instance: &crate::view::Instance| {
         row(
             instance.node_id.clone(),

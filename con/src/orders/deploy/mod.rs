@@ -37,7 +37,7 @@ use crate::{
 
 /// How often the domains are told what orders want.
 const TELL: Duration = Duration::from_secs(1);
-/// How often idle services are looked for.
+/// How often services are looked at: which are idle, and which are off though there is something to do.
 const LOOK: Duration = Duration::from_millis(500);
 
 use jobs::Jobs;
@@ -60,6 +60,8 @@ struct Inner {
     changed: Notify,
     /// The last record when the domains were told what orders want.
     seen: AtomicU64,
+    /// The last record when nothing was to be done at a look; [`idle::BUSY`]: something was.
+    at_rest: AtomicU64,
     /// One change of a service at a time.
     turns: Turns,
 }
@@ -67,7 +69,9 @@ struct Inner {
 struct Deployed {
     record: ServiceRecord,
     endpoint: Option<AbortHandle>,
-    /// Since when nothing is to be done.
+    /// When what runs for it was started or switched off; or ε-CON, if that was later.
+    changed: Instant,
+    /// Since when nothing is to be done, as far as was seen since then.
     idle: Option<Instant>,
 }
 
@@ -88,14 +92,7 @@ impl Deployer {
         url: Result<String, String>,
         kept: Vec<(String, ServiceRecord)>,
     ) -> Self {
-        let deployed = |(name, record)| {
-            let deployed = Deployed {
-                record,
-                endpoint: None,
-                idle: None,
-            };
-            (name, deployed)
-        };
+        let deployed = |(name, record)| (name, Deployed::new(record));
         Self(Arc::new(Inner {
             con,
             orders,
@@ -105,6 +102,7 @@ impl Deployer {
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
             seen: AtomicU64::new(0),
+            at_rest: AtomicU64::new(idle::BUSY),
             turns: Turns::default(),
         }))
     }
@@ -128,7 +126,7 @@ impl Deployer {
         let mut retry = tokio::time::interval(TELL);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let may_idle = self.any_may_idle();
+            let any_function = self.any_function();
             let any_runs = self.any_runs();
             tokio::select! {
                 () = shutdown.cancelled() => return jobs.end().await,
@@ -140,10 +138,10 @@ impl Deployer {
                 }
                 _ = retry.tick(), if !jobs.unstarted().is_empty() => {
                     for name in jobs.unstarted().names() {
-                        self.ensure_soon(&mut jobs, name);
+                        self.ensure_again(&mut jobs, name);
                     }
                 }
-                _ = look.tick(), if may_idle => self.look(&mut jobs).await,
+                _ = look.tick(), if any_function => self.look(&mut jobs).await,
                 _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
             }
         }
@@ -275,15 +273,10 @@ impl Deployer {
                 if let Some(endpoint) = deployed.endpoint.take_if(|_| was_endpoint) {
                     endpoint.abort();
                 }
-                deployed.record = record;
+                deployed.follow(record, Instant::now());
             }
             None => {
-                let deployed = Deployed {
-                    record,
-                    endpoint: None,
-                    idle: None,
-                };
-                services.insert(name.to_owned(), deployed);
+                services.insert(name.to_owned(), Deployed::new(record));
             }
         }
         Ok(())

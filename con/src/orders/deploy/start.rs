@@ -9,8 +9,16 @@ use super::{Deployer, ServiceRecord, jobs::Jobs, of_service};
 use crate::{controller::Wait, problem::Refusal};
 
 impl Deployer {
-    /// Tasks wait for a service: somebody has to be there, without anybody waiting for that.
+    /// Tasks wait for a service: somebody has to be there, without anybody waiting for that. This is said once only: if
+    /// something is being done about the service, it comes after that.
     pub(super) fn ensure_soon(&self, jobs: &mut Jobs, name: Arc<str>) {
+        let services = self.clone();
+        let wanted = Arc::clone(&name);
+        jobs.begin_or_follow(name, async move { services.ensure(&wanted).await });
+    }
+
+    /// The same for whoever says so again and again.
+    pub(super) fn ensure_again(&self, jobs: &mut Jobs, name: Arc<str>) {
         let services = self.clone();
         let wanted = Arc::clone(&name);
         jobs.begin(name, async move { services.ensure(&wanted).await });

@@ -192,3 +192,150 @@ async fn as_many_services_can_be_wanted_at_once_as_there_are() {
     assert_eq!(figures.tasks_to_do, count);
     assert_eq!(opened.wanted.len() as u64, count);
 }
+
+/// The workflow that runs for `A`, as far as that is known.
+fn runs(deployer: &Deployer) -> Option<edgeless_types::WorkflowId> {
+    deployer.record("A").unwrap().workflow_id
+}
+
+/// What is being done about services comes to its end.
+async fn all_done(jobs: &mut Jobs) {
+    let done = async {
+        while !jobs.is_empty() {
+            jobs.one_done().await;
+        }
+    };
+    tokio::time::timeout(LONGEST, done).await.unwrap();
+}
+
+async fn order_for_a(deployer: &Deployer) {
+    let answer = submit(&deployer.0.orders, &json!(["A"])).await;
+    assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
+}
+
+/// `A` is switched off as soon as it is idle.
+fn idle_at_once(deployer: &Deployer) {
+    let mut services = deployer.services();
+    services.get_mut("A").unwrap().record.spec.idle_after = Duration::ZERO;
+}
+
+#[tokio::test]
+async fn what_starts_again_has_not_been_idle_since_before_it_was_switched_off() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let mut jobs = Jobs::default();
+    let idle = || deployer.services()["A"].idle;
+    deployer.ensure("A").await.unwrap();
+    deployer.look(&mut jobs).await;
+    assert!(idle().is_some());
+    idle_at_once(&deployer);
+    deployer.look(&mut jobs).await;
+    all_done(&mut jobs).await;
+    assert_eq!((runs(&deployer), idle()), (None, None));
+    deployer.ensure("A").await.unwrap();
+    assert_eq!(idle(), None);
+}
+
+#[tokio::test]
+async fn a_service_that_is_wanted_before_its_turn_comes_is_not_switched_off() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let mut jobs = Jobs::default();
+    deployer.ensure("A").await.unwrap();
+    idle_at_once(&deployer);
+    let turn = deployer.0.turns.of("A").await;
+    deployer.look(&mut jobs).await;
+    order_for_a(&deployer).await;
+    drop(turn);
+    all_done(&mut jobs).await;
+    assert!(runs(&deployer).is_some());
+}
+
+#[tokio::test]
+async fn a_wish_that_comes_while_a_service_is_switched_off_is_done_after_it() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let mut jobs = Jobs::default();
+    deployer.ensure("A").await.unwrap();
+    let first = runs(&deployer);
+    idle_at_once(&deployer);
+    deployer.look(&mut jobs).await;
+    deployer.ensure_soon(&mut jobs, "A".into());
+    all_done(&mut jobs).await;
+    let second = runs(&deployer);
+    assert!(second.is_some() && second != first, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_is_off_is_started_for_its_tasks_though_the_wish_was_lost() {
+    let World {
+        deployer,
+        disk: _disk,
+        wanted: mut lost,
+        _kept,
+    } = world().await;
+    let shutdown = CancellationToken::new();
+    // Nothing comes over it.
+    let (_wants, wanted) = mpsc::channel(1);
+    deployer.pause("A", true).await.unwrap();
+    order_for_a(&deployer).await;
+    let mut jobs = Jobs::default();
+    deployer.look(&mut jobs).await;
+    all_done(&mut jobs).await;
+    assert_eq!(runs(&deployer), None);
+    deployer.pause("A", false).await.unwrap();
+    assert_eq!(&*lost.recv().await.unwrap(), "A");
+    let running = tokio::spawn(deployer.clone().run(wanted, shutdown.clone()));
+    let started = async {
+        while runs(&deployer).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONGEST, started).await.unwrap();
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_has_been_idle_since_its_start_at_most() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let figures = deployer.0.orders.figures().await.unwrap();
+    let mut figures = figures.services["A"].clone();
+    let mut deployed = Deployed::new(service());
+    let long = deployed.record.spec.idle_after;
+    let short = long / 2;
+    let start = Instant::now();
+    let after = |waited: Duration| start + waited;
+    let mut running = service();
+    running.workflow_id = Some(edgeless_types::WorkflowId::new(Uuid::from_u128(2)));
+    assert!(!deployed.is_idle(Some(&figures), start));
+    deployed.follow(running.clone(), start);
+    // What it did was before it was switched off.
+    figures.idle_s = Some(10.0 * long.as_secs_f64());
+    assert!(!deployed.is_idle(Some(&figures), after(short)));
+    assert!(deployed.is_idle(Some(&figures), after(long)));
+    figures.idle_s = Some(short.as_secs_f64());
+    assert!(!deployed.is_idle(Some(&figures), after(long)));
+    // Without a word it is since the first look.
+    figures.idle_s = None;
+    assert!(!deployed.is_idle(Some(&figures), after(long)));
+    assert!(deployed.is_idle(Some(&figures), after(short + long)));
+    figures.tasks_to_do = 1;
+    assert!(!deployed.is_idle(Some(&figures), after(short + long)));
+    figures.tasks_to_do = 0;
+    assert!(!deployed.is_idle(Some(&figures), after(short + long)));
+    assert!(deployed.is_idle(Some(&figures), after(short + long * 2)));
+    // Being held up changes nothing, another start does.
+    running.paused = true;
+    deployed.follow(running.clone(), after(long * 2));
+    assert!(deployed.is_idle(Some(&figures), after(short + long * 2)));
+    running.workflow_id = Some(edgeless_types::WorkflowId::new(Uuid::from_u128(3)));
+    deployed.follow(running, after(long * 3));
+    assert!(!deployed.is_idle(Some(&figures), after(long * 3)));
+    assert!(!deployed.is_idle(Some(&figures), after(long * 3 + short)));
+}

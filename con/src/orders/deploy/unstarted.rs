@@ -13,6 +13,10 @@ impl Unstarted {
         self.0.is_empty()
     }
 
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
     pub(super) fn names(&self) -> Vec<Arc<str>> {
         self.0.keys().cloned().collect()
     }

@@ -3,14 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use edgeless_orc::domain::Output;
-use edgeless_types::{InstanceId, PhysicalId};
-use rand::{Rng, rngs::SmallRng};
+use edgeless_types::{InstanceId, PhysicalId, routing::least_loaded};
+use rand::rngs::SmallRng;
 
 use super::node::Instance;
-
-/// A receipt from another node tells of so many messages at once: `TARGET_WINDOW / 4` of
-/// `node/src/dataplane/credit.rs`.
-const RECEIPT: u64 = 256;
 
 /// An `order-source` or `http-ingress` that runs.
 pub(super) struct Source {
@@ -21,8 +17,6 @@ pub(super) struct Source {
     targets: Vec<(InstanceId, u64)>,
     /// What waits until it leads somewhere.
     pub(super) held: VecDeque<usize>,
-    /// Of copies on other nodes: what was sent and is not in a receipt yet.
-    unconfirmed: BTreeMap<PhysicalId, u64>,
 }
 
 impl Source {
@@ -33,7 +27,6 @@ impl Source {
             channel: String::new(),
             targets: Vec::new(),
             held: VecDeque::new(),
-            unconfirmed: BTreeMap::new(),
         };
         source.lead(outputs);
         source
@@ -58,46 +51,27 @@ impl Source {
         u32::try_from(self.targets.len()).unwrap_or(u32::MAX)
     }
 
-    /// The copy that gets the next task; none: it waits. Of two random ones, the one with less waiting, then
-    /// the one to which less was sent.
+    /// The copy that gets the next task; none: it waits. What waits at copies on other nodes is known at
+    /// once here, in truth some milliseconds late (`node/src/dataplane/load.rs`).
     pub(super) fn choose(
         &mut self,
         copies: &BTreeMap<PhysicalId, Instance>,
         rng: &mut SmallRng,
     ) -> Option<PhysicalId> {
-        let number = self.targets.len();
-        let chosen = match number {
+        let chosen = match self.targets.len() {
             0 => return None,
             1 => 0,
-            _ => {
-                let first = rng.random_range(0..number);
-                let second = (first + rng.random_range(1..number)) % number;
-                match self.load(second, copies) < self.load(first, copies) {
-                    true => second,
-                    false => first,
-                }
-            }
+            number => least_loaded(number, rng, |at| self.load(at, copies)),
         };
         let (instance, sent) = &mut self.targets[chosen];
         *sent += 1;
-        let physical_id = instance.physical_id;
-        if copies
-            .get(&physical_id)
-            .is_some_and(|it| it.node != self.node)
-        {
-            let unconfirmed = self.unconfirmed.entry(physical_id).or_default();
-            *unconfirmed = (*unconfirmed + 1) % RECEIPT;
-        }
-        Some(physical_id)
+        Some(instance.physical_id)
     }
 
-    fn load(&self, at: usize, copies: &BTreeMap<PhysicalId, Instance>) -> (u64, u64) {
+    fn load(&self, at: usize, copies: &BTreeMap<PhysicalId, Instance>) -> (usize, u64) {
         let (instance, sent) = self.targets[at];
-        let physical_id = instance.physical_id;
-        let waits = match copies.get(&physical_id) {
-            Some(copy) if copy.node == self.node => copy.inbox.len() as u64,
-            Some(_) | None => self.unconfirmed.get(&physical_id).copied().unwrap_or(0),
-        };
+        let copy = copies.get(&instance.physical_id);
+        let waits = copy.map_or(0, |it| it.inbox.len() + usize::from(it.current.is_some()));
         (waits, sent)
     }
 }

@@ -176,6 +176,14 @@ async fn wrong_places_for_ids_and_answers_are_named() {
 }
 
 #[tokio::test]
+async fn a_trap_after_a_call_that_failed_says_why_it_failed() {
+    let call = "(drop (call $call (i32.const 0) (i32.const 2) (i32.const 0) (i32.const 1) \
+        (i32.const 16) (i32.const 20))) (unreachable)";
+    let bad = Bodies { call, ..GOOD };
+    check(bad, "after its call failed: output `ou` leads nowhere").await;
+}
+
+#[tokio::test]
 async fn exports_that_answer_nonsense_are_named() {
     let with = |alloc| Bodies { alloc, ..GOOD };
     check(with("(i32.const 0)"), "out of memory").await;

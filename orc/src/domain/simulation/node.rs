@@ -93,7 +93,14 @@ impl SimulatedNode {
 
     /// One of its instances saves its state, which names the vertex.
     pub(super) fn save(&mut self) {
-        if let Some((&physical_id, it)) = self.running.last_key_value() {
+        if let Some((&physical_id, _)) = self.running.last_key_value() {
+            self.save_of(physical_id);
+        }
+    }
+
+    /// That instance saves its state.
+    pub(in crate::domain) fn save_of(&mut self, physical_id: PhysicalId) {
+        if let Some(it) = self.running.get(&physical_id) {
             let state = Bytes::from(it.logical_id.to_string());
             self.saved.insert(physical_id, state.clone());
             self.states.push((physical_id, state));

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use edgeless_types::{
     Backlog, OrderDemand, PhysicalId, Sample, SampleKind, Samples, Timestamp, workflow::VertexSpec,
 };
@@ -10,7 +11,7 @@ use super::operations::{all_nodes, homes, run};
 use crate::{
     change::What,
     domain::{
-        Command, Effect, VertexRequest,
+        Command, Effect, Step, VertexRequest,
         simulation::{Simulation, logical_id, request},
     },
     scale::{
@@ -192,8 +193,8 @@ fn what_is_known_of_a_class_counts_for_the_first_decision_about_a_function() {
         reasons.next().unwrap()
     };
     let (known, unknown) = (reason("f"), reason("another"));
-    assert!(known.contains("drained in 35.0 s"), "{known}");
-    assert!(unknown.contains("drained in 0.5 s"), "{unknown}");
+    assert!(known.contains("drained in 35.00 s"), "{known}");
+    assert!(unknown.contains("drained in 0.50 s"), "{unknown}");
 }
 
 #[test]
@@ -243,20 +244,24 @@ fn a_copy_that_gets_work_after_it_was_chosen_to_go_works_on_until_it_has_none() 
     assert_eq!(homes(&simulation, FUNCTION).len(), 1);
 }
 
-#[test]
-fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
+/// A function that sleeps, and who sends to it.
+fn sleeper() -> Simulation {
     let mut simulation = all_nodes();
-    let sleepy = [
-        ("min_instances", "0"),
-        ("max_instances", "1"),
-        ("idle_after", "1s"),
-    ];
     start(
         &mut simulation,
-        vec![with(FUNCTION - 1, &[]), with(FUNCTION, &sleepy)],
+        vec![with(FUNCTION - 1, &[]), with(FUNCTION, &SLEEPY)],
     );
-    minutes(&mut simulation, 1);
-    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    simulation
+}
+
+const SLEEPY: [(&str, &str); 3] = [
+    ("min_instances", "0"),
+    ("max_instances", "1"),
+    ("idle_after", "1s"),
+];
+
+/// Ten messages wait for it until it runs.
+fn wake(simulation: &mut Simulation) {
     let sender = logical_id(FUNCTION - 1);
     for node in simulation.nodes.values_mut() {
         let senders = node.running.values().filter(|it| it.logical_id == sender);
@@ -267,12 +272,20 @@ fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
         });
         node.demand = demand.collect();
     }
-    while homes(&simulation, FUNCTION).is_empty() {
-        super::operations::round(&mut simulation);
+    while homes(simulation, FUNCTION).is_empty() {
+        super::operations::round(simulation);
     }
     for node in simulation.nodes.values_mut() {
         node.demand.clear();
     }
+}
+
+#[test]
+fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
+    let mut simulation = sleeper();
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    wake(&mut simulation);
     // The ten that are said to have been handled are those that waited.
     handled(&mut simulation, FUNCTION, Duration::from_millis(1));
     let key = simulation
@@ -282,4 +295,57 @@ fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
         .unwrap();
     let scaled = &simulation.domain.scaled[&key];
     assert_eq!(scaled.arrivals(), 10);
+}
+
+#[test]
+fn what_a_function_has_saved_is_there_when_it_comes_back_from_zero() {
+    let mut simulation = sleeper();
+    let mine = logical_id(FUNCTION);
+    wake(&mut simulation);
+    for node in simulation.nodes.values_mut() {
+        let copies = node.running.values().filter(|it| it.logical_id == mine);
+        for physical_id in Vec::from_iter(copies.map(|it| it.physical_id)) {
+            node.save_of(physical_id);
+        }
+    }
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    simulation.effects.clear();
+    wake(&mut simulation);
+    let states = simulation.effects.iter().filter_map(|effect| match effect {
+        Effect::Step {
+            step: Step::Start {
+                instance, state, ..
+            },
+            ..
+        } if instance.logical_id == mine => Some(state.clone()),
+        _ => None,
+    });
+    let states: Vec<_> = states.collect();
+    assert_eq!(states, [Some(Bytes::from(mine.to_string()))]);
+}
+
+#[test]
+fn another_version_has_its_own_bounds_and_one_that_sleeps_is_another_at_once() {
+    let mut simulation = all_nodes();
+    let most = |most| vec![with(FUNCTION, &[("max_instances", most)])];
+    start(&mut simulation, most("2"));
+    handled(&mut simulation, FUNCTION, Duration::from_millis(200));
+    waiting(&mut simulation, FUNCTION, 400);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 2);
+    start(&mut simulation, most("4"));
+    waiting(&mut simulation, FUNCTION, 401);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 4);
+    start(&mut simulation, most("1"));
+    waiting(&mut simulation, FUNCTION, 400);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 1);
+
+    let mut simulation = sleeper();
+    minutes(&mut simulation, 1);
+    let newer = [&SLEEPY[..], &[("init-payload", "2")]].concat();
+    start(&mut simulation, vec![with(FUNCTION, &newer)]);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    let key = simulation.domain.model.key_of(logical_id(FUNCTION));
+    let vertex = simulation.domain.model.vertex(key.unwrap());
+    assert!(vertex.update.is_none());
 }

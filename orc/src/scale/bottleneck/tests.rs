@@ -150,6 +150,7 @@ impl Line {
         let last = self.functions.len() - 1;
         let stages = self.functions.iter_mut().enumerate();
         let stages = stages.map(|(place, it)| Stage {
+            is_near: false,
             copies: u32::try_from(it.copies).unwrap(),
             starting: 0,
             slots: 1,

@@ -38,13 +38,17 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Decision {
     let known = Known::of(settings, window, view, now);
+    let is_over = view.queued.saturating_add(view.in_flight) == 0
+        && window
+            .idle(now)
+            .is_some_and(|it| it >= settings.idle_after.as_secs_f64());
     let needs = [
-        steady(settings, view, &known),
+        steady(settings, view, &known).filter(|_| !is_over),
         match known.at_once {
             true => demand(settings, window, view, &known),
             false => backlog(settings, window, view, &known),
         },
-        burst(settings, window, &known),
+        burst(settings, window, &known).filter(|_| !is_over),
         prewarm(window, &known),
     ];
     let most = needs.into_iter().flatten().max_by_key(|it| it.0);
@@ -127,7 +131,9 @@ fn keep(settings: &Settings, window: &Window, known: &Known) -> f64 {
     let felt = (known.start - UNFELT).max(0.0);
     let cost = START_PRICE + known.start + WAIT_COST * felt;
     // What is started for an order that is on its way is there when it comes.
-    let shortest = (2.0 * known.start + SOONEST).min(longest);
+    let shortest = 2.0 * known.start + SOONEST;
+    // Who is told of events late has heard of none for a while though they come.
+    let shortest = shortest.max(2.0 * window.told_every()).min(longest);
     let keep = window.gaps.keep(cost, longest).max(shortest);
     match window.bursts.next() {
         // When the next ones come is known, and that it is later than is worth waiting for.

@@ -26,9 +26,11 @@ struct Load {
     pattern: Pattern,
     entry: Entry,
     policy: Policy,
+    /// What functions wait for when they start.
+    start: Duration,
 }
 
-const LOADS: [Load; 6] = [
+const LOADS: [Load; 8] = [
     Load {
         names: [
             "validation_wait_ratio_steady",
@@ -37,12 +39,14 @@ const LOADS: [Load; 6] = [
         pattern: Pattern::Steady,
         entry: Entry::Orders,
         policy: Policy::Predictive,
+        start: Duration::ZERO,
     },
     Load {
         names: ["validation_wait_ratio_step", "validation_bill_ratio_step"],
         pattern: Pattern::Step,
         entry: Entry::Orders,
         policy: Policy::Predictive,
+        start: Duration::ZERO,
     },
     Load {
         names: [
@@ -52,6 +56,7 @@ const LOADS: [Load; 6] = [
         pattern: Pattern::OnOff,
         entry: Entry::Orders,
         policy: Policy::Predictive,
+        start: Duration::ZERO,
     },
     Load {
         names: [
@@ -61,6 +66,7 @@ const LOADS: [Load; 6] = [
         pattern: Pattern::Step,
         entry: Entry::Orders,
         policy: Policy::Concurrency,
+        start: Duration::ZERO,
     },
     Load {
         names: [
@@ -70,6 +76,7 @@ const LOADS: [Load; 6] = [
         pattern: Pattern::Step,
         entry: Entry::Http,
         policy: Policy::Predictive,
+        start: Duration::ZERO,
     },
     Load {
         names: [
@@ -79,6 +86,27 @@ const LOADS: [Load; 6] = [
         pattern: Pattern::OnOff,
         entry: Entry::Http,
         policy: Policy::Predictive,
+        start: Duration::ZERO,
+    },
+    Load {
+        names: [
+            "validation_wait_ratio_step_2s",
+            "validation_bill_ratio_step_2s",
+        ],
+        pattern: Pattern::Step,
+        entry: Entry::Orders,
+        policy: Policy::Predictive,
+        start: LONG,
+    },
+    Load {
+        names: [
+            "validation_wait_ratio_http_step_2s",
+            "validation_bill_ratio_http_step_2s",
+        ],
+        pattern: Pattern::Step,
+        entry: Entry::Http,
+        policy: Policy::Predictive,
+        start: LONG,
     },
 ];
 
@@ -86,10 +114,9 @@ const LOADS: [Load; 6] = [
 const SEED: u64 = 101;
 /// Hours of load: three minutes.
 const HOURS: f64 = 0.05;
-/// What the function waits for when it starts: nothing. (A start that takes longer than 0.8 s is given up: `DEADLINE` of
-/// `orc/src/node_client.rs`.)
-const START: Duration = Duration::ZERO;
-/// Until a copy is ready all the same.
+/// A start that takes long, as of a function that loads a model.
+const LONG: Duration = Duration::from_secs(2);
+/// Until a copy is ready, beside that.
 const READY: Duration = Duration::from_millis(10);
 /// Replays of one load: of what chance does in one, the median.
 const REPLAYS: u64 = 21;
@@ -127,7 +154,7 @@ impl Load {
             max_instances: 32,
             ..Settings::default()
         };
-        let mut system = System::start(&trace, seed, &settings, START, self.entry).await?;
+        let mut system = System::start(&trace, seed, &settings, self.start, self.entry).await?;
         let seen = system.run(&trace, seed).await?;
         let name = self.names[0].trim_start_matches("validation_wait_ratio_");
         let folder = root().join(format!("target/scaling_validation/{name}-{seed}"));
@@ -169,7 +196,7 @@ impl Load {
         };
         let setup = Setup {
             settings,
-            start_time: READY,
+            start_time: self.start + READY,
             capacity: u32::MAX,
             seed,
         };

@@ -1,0 +1,55 @@
+//! Steps of which a node says that they take long, such as the start of a function that loads a model: they
+//! are asked after on a stream of their own, until they are done, so that others need not wait for them.
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Caller, LONGEST, Outcomes, RETRY};
+use crate::domain::{Step, StepResult};
+
+/// So many batches of one node at once; those beyond wait for it with all others.
+pub(super) const MOST: usize = 32;
+/// Between two questions, as a node may answer at once that it has not done it.
+const BETWEEN: Duration = Duration::from_millis(5);
+/// A start that takes longer fails, and is tried elsewhere.
+const START: Duration = Duration::from_secs(300);
+
+/// Asks after steps until each has come to something.
+pub(super) async fn linger(
+    mut caller: Caller,
+    outcomes: mpsc::Sender<Outcomes>,
+    mut steps: Vec<Step>,
+) {
+    let node_id = caller.node_id;
+    tracing::debug!(%node_id, steps = steps.len(), "steps take long");
+    let (since, mut pause) = (Instant::now(), RETRY);
+    while !steps.is_empty() {
+        let applied = caller.apply(&steps).await;
+        let is_over = since.elapsed() > START;
+        let mut again = Vec::new();
+        let mut done = Vec::new();
+        for (step, result) in steps.drain(..).zip(applied.results) {
+            match result {
+                Some(result) => done.push((step.key(), result)),
+                None if is_over && matches!(step, Step::Start { .. }) => {
+                    let text = format!("it has not started within {} s", START.as_secs());
+                    done.push((step.key(), StepResult::Failed(text)));
+                }
+                None => again.push(step),
+            }
+        }
+        steps = again;
+        if !done.is_empty() && outcomes.send((node_id, done)).await.is_err() {
+            return;
+        }
+        if steps.is_empty() {
+            return;
+        }
+        tokio::time::sleep(if applied.answered { BETWEEN } else { pause }).await;
+        pause = match applied.answered {
+            true => RETRY,
+            false => (pause * 2).min(LONGEST),
+        };
+    }
+}
