@@ -55,7 +55,10 @@ impl fmt::Display for Why<'_> {
             )?,
         }
         if finding.limits && finding.cause != Cause::Transfer {
-            write!(f, "; {copies} copies are {busy:.0} % busy")?;
+            match copies {
+                1 => write!(f, "; its copy is {busy:.0} % busy")?,
+                _ => write!(f, "; its {copies} copies are {busy:.0} % busy")?,
+            }
             if now.queued > 0 {
                 write!(f, ", {} wait, {:.1} s at most", now.queued, now.oldest)?;
             }
