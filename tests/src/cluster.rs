@@ -248,12 +248,16 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// Lines of a file of `file-log`, over all nodes.
+    /// Lines of a file of `file-log`, over all nodes; without the last one while it is being written, of which a reader
+    /// may see a part (at the end of a page).
     pub fn logged(&self, name: &str) -> Vec<String> {
         let text = |node: &Node| std::fs::read_to_string(node.files.join(name));
         let all = self.nodes.iter().filter_map(|node| text(node).ok());
-        all.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-            .collect()
+        let lines = |text: String| -> Vec<String> {
+            let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+            whole.lines().map(str::to_owned).collect()
+        };
+        all.flat_map(lines).collect()
     }
 
     /// The mirror's keys and values as ε-ORC itself shows them.
