@@ -14,14 +14,17 @@ mod linger;
 mod tests;
 mod wire;
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_daemon::code::CodeStore;
 use edgeless_proto::v1::{self, node_agent_client::NodeAgentClient};
 use edgeless_types::{CodeDigest, NodeId};
 use tokio::{
-    sync::mpsc::{self, error::TryRecvError},
+    sync::{
+        Semaphore,
+        mpsc::{self, error::TryRecvError},
+    },
     task::JoinSet,
 };
 use tonic::transport::Endpoint;
@@ -149,6 +152,7 @@ async fn run(mut caller: Caller, mut queue: Queue) {
 
 async fn work(caller: &mut Caller, queue: &mut Queue) -> Result<std::convert::Infallible, Gone> {
     let (mut batch, mut lingering) = (Vec::new(), JoinSet::new());
+    let streams = Arc::new(Semaphore::new(linger::STREAMS));
     let (mut silent, mut pause) = (false, RETRY);
     loop {
         queue.next(&mut batch, &mut caller.line).await?;
@@ -167,13 +171,10 @@ async fn work(caller: &mut Caller, queue: &mut Queue) -> Result<std::convert::In
         }
         queue.tell(done).await?;
         while lingering.try_join_next().is_some() {}
-        if applied.answered && !again.is_empty() && lingering.len() < linger::MOST {
-            let again = std::mem::take(&mut again);
-            lingering.spawn(linger::linger(
-                caller.another(),
-                queue.outcomes.clone(),
-                again,
-            ));
+        if applied.answered && !again.is_empty() {
+            let (again, streams) = (std::mem::take(&mut again), Arc::clone(&streams));
+            let outcomes = queue.outcomes.clone();
+            lingering.spawn(linger::linger(caller.another(), streams, outcomes, again));
         }
         batch = again;
         if silent == applied.answered {

@@ -1,15 +1,18 @@
 //! Steps of which a node says that they take long, such as the start of a function that loads a model: they
 //! are asked after on a stream of their own, until they are done, so that others need not wait for them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
 
 use super::{Caller, LONGEST, Outcomes, RETRY};
 use crate::domain::{Step, StepResult};
 
-/// So many batches of one node at once; those beyond wait for it with all others.
-pub(super) const MOST: usize = 32;
+/// So many streams to one node at once; batches beyond take turns with those.
+pub(super) const STREAMS: usize = 32;
 /// Between two questions, as a node may answer at once that it has not done it.
 const BETWEEN: Duration = Duration::from_millis(5);
 /// A start that takes longer fails, and is tried elsewhere.
@@ -18,6 +21,7 @@ const START: Duration = Duration::from_secs(300);
 /// Asks after steps until each has come to something.
 pub(super) async fn linger(
     mut caller: Caller,
+    streams: Arc<Semaphore>,
     outcomes: mpsc::Sender<Outcomes>,
     mut steps: Vec<Step>,
 ) {
@@ -25,7 +29,12 @@ pub(super) async fn linger(
     tracing::debug!(%node_id, steps = steps.len(), "steps take long");
     let (since, mut pause) = (Instant::now(), RETRY);
     while !steps.is_empty() {
+        let Ok(turn) = streams.acquire().await else {
+            return;
+        };
         let applied = caller.apply(&steps).await;
+        caller.line.close();
+        drop(turn);
         let is_over = since.elapsed() > START;
         let mut again = Vec::new();
         let mut done = Vec::new();

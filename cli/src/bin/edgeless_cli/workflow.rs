@@ -302,15 +302,11 @@ fn rows_of(kind: &str, vertex: &Vertex) -> Vec<[String; 7]> {
         let [name, kind, class, logical_id] = of_vertex;
         [name, kind, class, logical_id, node, physical_id, since]
     };
-    let why = match (&vertex.waiting, vertex.instances.as_slice()) {
-        (Some(reason), _) => Some(reason.as_str()),
-        (None, []) if vertex.asleep => None,
-        (None, []) => Some("it is starting"),
+    let waits = match (&vertex.waiting, vertex.instances.as_slice()) {
+        (Some(reason), _) => Some(format!("waits: {reason}")),
+        (None, []) if vertex.asleep => Some("asleep: nothing is wanted of it".to_owned()),
+        (None, []) => Some("waits: it is starting".to_owned()),
         (None, _) => None,
-    };
-    let waits = match vertex.asleep {
-        true => Some("asleep: nothing is wanted of it".to_owned()),
-        false => why.map(|why| format!("waits: {why}")),
     };
     let waits = waits.map(|text| row(text, String::new(), String::new()));
     let copy = |instance: &crate::view::Instance| {

@@ -38,7 +38,8 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> Decision {
     let known = Known::of(settings, window, view, now);
-    let is_over = view.queued.saturating_add(view.in_flight) == 0
+    let work = view.queued.saturating_add(view.in_flight) > 0;
+    let is_over = !work
         && window
             .idle(now)
             .is_some_and(|it| it >= settings.idle_after.as_secs_f64());
@@ -53,7 +54,6 @@ pub(super) fn decide(
     ];
     let most = needs.into_iter().flatten().max_by_key(|it| it.0);
     let (needed, why) = most.unwrap_or((0, Reason::AtRest));
-    let work = view.queued.saturating_add(view.in_flight) > 0;
     let needed = needed.max(u32::from(work));
     let (mut copies, mut why) = held(window, view, &known, (needed, why));
     if view.successor == Successor::Stuck && copies > view.copies() && view.copies() > 0 {
