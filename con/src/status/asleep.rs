@@ -2,18 +2,21 @@
 
 use std::collections::HashSet;
 
-use edgeless_types::{LogicalId, workflow::VertexSpec};
+use edgeless_types::{LogicalId, Requirements, workflow::VertexSpec};
 
 use super::{VertexStatus, WorkflowState, WorkflowStatus, vertices};
 use crate::store::WorkflowRecord;
 
 /// The state of a whole follows from its vertices.
 pub(super) fn judged(mut status: WorkflowStatus, record: &WorkflowRecord) -> WorkflowStatus {
-    let may_sleep = record.vertices.iter().filter(|it| may_sleep(&it.spec));
-    let may_sleep: HashSet<LogicalId> = may_sleep.map(|it| it.logical_id).collect();
+    let has_no_copy = |it: &&mut VertexStatus| it.waiting.is_none() && it.instances.is_empty();
+    let without = vertices(&mut status).filter(has_no_copy);
+    let without: HashSet<LogicalId> = without.map(|it| it.logical_id).collect();
+    let asleep = record.vertices.iter();
+    let asleep = asleep.filter(|it| without.contains(&it.logical_id) && may_sleep(&it.spec));
+    let asleep: HashSet<LogicalId> = asleep.map(|it| it.logical_id).collect();
     for vertex in vertices(&mut status) {
-        let has_copies = vertex.waiting.is_some() || !vertex.instances.is_empty();
-        vertex.asleep = !has_copies && may_sleep.contains(&vertex.logical_id);
+        vertex.asleep = asleep.contains(&vertex.logical_id);
     }
     let runs = |vertex: &mut VertexStatus| {
         vertex.asleep || vertex.waiting.is_none() && !vertex.instances.is_empty()
@@ -31,6 +34,5 @@ fn may_sleep(spec: &VertexSpec) -> bool {
     let VertexSpec::Function(function) = spec else {
         return false;
     };
-    let least = function.annotations.get("min_instances");
-    least.is_some_and(|it| it.trim() == "0")
+    Requirements::from_annotations(&function.annotations).is_ok_and(|it| it.may_sleep())
 }
