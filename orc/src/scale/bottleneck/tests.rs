@@ -316,6 +316,33 @@ fn a_function_that_is_called_is_named_and_not_the_one_that_waits_for_its_answer(
 }
 
 #[test]
+fn no_way_is_named_to_a_function_on_the_node_of_all_who_send_to_it() {
+    let stage = |queued, oldest, transfer, next| Stage {
+        copies: 1,
+        slots: 1,
+        now: Recent {
+            rate: 10.0,
+            service: Some(0.001),
+            transfer: Some(transfer),
+            queued,
+            most_queued: queued,
+            oldest,
+            ..Recent::default()
+        },
+        next,
+        ..Stage::default()
+    };
+    let mut stages = [stage(90, 2.0, 2.0, vec![1]), stage(0, 0.0, 0.2, vec![])];
+    let found = find(&stages).unwrap();
+    assert_eq!((found.stage, found.cause), (1, Cause::Transfer));
+    stages[1].is_near = true;
+    assert_ne!(
+        find(&stages).map(|it| (it.limits, it.stage)),
+        Some((true, 1))
+    );
+}
+
+#[test]
 fn nothing_is_found_where_nothing_happens_and_resources_limit_nothing() {
     assert_eq!(find(&[]), None);
     assert_eq!(find(&[Stage::default(), Stage::default()]), None);
