@@ -105,6 +105,7 @@ pub fn change(
         | Command::Scale { .. }
         | Command::Cordoned(_)
         | Command::Drained(_)
+        | Command::Asleep(_)
         | Command::Outcome { .. }
         | Command::Tick => fence.admit(epoch, []).map(|_| (command, difference)),
     }

@@ -158,6 +158,7 @@ impl Orchestrator {
         self.command(Command::Cordoned(cordoned));
         let drained = kept.drained.into_iter().collect();
         self.command(Command::Drained(drained));
+        self.command(Command::Asleep(kept.asleep));
         if kept.told {
             tracing::info!(
                 vertices = vertices.len(),
@@ -370,6 +371,11 @@ impl Orchestrator {
                         self.answer_start(ticket);
                     }
                 }
+                Effect::Asleep { logical_id, state } => {
+                    let difference = Difference::asleep(logical_id, state);
+                    self.keeper.keep_quietly(difference);
+                }
+                Effect::Awake(id) => self.keeper.keep_quietly(Difference::awake(id)),
                 Effect::Change(change) => self.changes.push(change),
             }
         }

@@ -125,7 +125,7 @@ impl Requirements {
                     requirements.min_instances = Some(least(value).map_err(error)?);
                 }
                 "max_instances" => {
-                    requirements.max_instances = Some(number(value).map_err(error)?);
+                    requirements.max_instances = Some(most(value).map_err(error)?);
                 }
                 "cpu_millis" => requirements.cpu_millis = Some(number(value).map_err(error)?),
                 "memory_mib" => requirements.memory_mib = Some(number(value).map_err(error)?),
@@ -186,6 +186,12 @@ fn least(value: &str) -> Result<u32, String> {
     let least = value.trim().parse::<u32>().ok();
     let least = least.filter(|it| *it <= MOST_COPIES);
     least.ok_or_else(|| format!("`{value}` is not a whole number from 0 to {MOST_COPIES}"))
+}
+
+fn most(value: &str) -> Result<NonZeroU32, String> {
+    let most = value.trim().parse::<NonZeroU32>().ok();
+    let most = most.filter(|it| it.get() <= MOST_COPIES);
+    most.ok_or_else(|| format!("`{value}` is not a whole number from 1 to {MOST_COPIES}"))
 }
 
 fn priority(value: &str) -> Result<i32, String> {
@@ -256,6 +262,7 @@ mod tests {
             ("tee", "yes"),
             ("tpm", ""),
             ("max_instances", "0"),
+            ("max_instances", "1001"),
             ("max_instances", "-1"),
             ("min_instances", "-1"),
             ("min_instances", "1001"),

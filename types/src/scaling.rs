@@ -140,6 +140,20 @@ impl Settings {
             let problem = "stands beside `target_p99_ms`; write one of them".to_owned();
             return Err(SettingsError { key, problem });
         }
+        let policy = read("scale_policy").map(|_| settings.policy);
+        for (key, policies) in [
+            (p99, &[Policy::Fixed, Policy::Concurrency][..]),
+            (utilisation, &[Policy::Fixed]),
+        ] {
+            if let (Some((key, _)), Some(policy)) = (key, policy.filter(|it| policies.contains(it)))
+            {
+                let problem = format!(
+                    "has no effect with the `scale_policy` `{}`; leave it out, or choose `queue` or `predictive`",
+                    policy.name()
+                );
+                return Err(SettingsError { key, problem });
+            }
+        }
         if let Some((key, value)) = p99 {
             settings.target = Some(Target::P99(millis(key, value)?));
         }
@@ -309,5 +323,15 @@ mod tests {
         assert_eq!(bounds.unwrap_err().key, "min_instances");
         let both = parse(&[("target_p99_ms", "3"), ("target_utilisation", "0.5")]);
         assert_eq!(both.unwrap_err().key, "target_utilisation");
+        for (policy, key, value, is_right) in [
+            ("fixed", "target_p99_ms", "3", false),
+            ("fixed", "target_utilisation", "0.5", false),
+            ("concurrency", "target_p99_ms", "3", false),
+            ("concurrency", "target_utilisation", "0.5", true),
+            ("queue", "target_p99_ms", "3", true),
+        ] {
+            let read = parse(&[("scale_policy", policy), (key, value)]);
+            assert_eq!(read.is_ok(), is_right, "{policy} {key}");
+        }
     }
 }

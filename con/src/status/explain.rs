@@ -76,6 +76,9 @@ pub struct VertexWork {
     pub queued: u32,
     /// Age of the oldest of them, in seconds.
     pub oldest_s: f64,
+    /// Why a copy that is desired does not run; absent: all run, or are being started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<String>,
     /// The last decision for another number of copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<DecisionStatus>,
@@ -142,6 +145,7 @@ fn vertex(vertex: v1::VertexWork) -> Option<VertexWork> {
         transfer_ms: vertex.transfer_ms,
         queued: vertex.queued,
         oldest_s: vertex.oldest_s,
+        waiting: vertex.waiting,
         decision: vertex.decision.map(|it| DecisionStatus {
             at: Timestamp::from_nanos(it.at_ns),
             policy: it.policy,

@@ -11,7 +11,7 @@ use edgeless_types::{Generation, InstanceId, PhysicalId, message::MessageKind};
 use tokio::sync::oneshot;
 
 use super::{
-    Due, Inject, Shard, Waiter,
+    Due, Inject, Shard, Waiter, deadline,
     slot::{Slot, Stopping, Wait},
     waiter::Caller,
 };
@@ -298,7 +298,7 @@ impl Shard {
             return self.wait_to_send(key, inject);
         }
         let mut message = self.message(key, MessageKind::Call, payload);
-        message.envelope.deadline = Some(self.now + timeout);
+        deadline::wait_until(&mut message.envelope, self.now + timeout);
         let waiter = Waiter::Port(Caller {
             done,
             from,

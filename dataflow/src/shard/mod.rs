@@ -2,6 +2,7 @@
 
 mod command;
 mod control;
+mod deadline;
 mod end;
 mod inspect;
 mod park;
@@ -341,7 +342,10 @@ impl Shard {
                 Due::Cast(physical_id, to, payload) => {
                     if let Some(&key) = self.by_id.get(&physical_id) {
                         self.slots[key].is_due();
+                        // It does not come of the message its sender is at now.
+                        let current = self.slots[key].current.take();
                         self.cast(key, to, payload, None);
+                        self.slots[key].current = current;
                     } else {
                         // Its sender ended before it was due.
                         self.shared.counters.dropped(Drop::Stopped, 1);

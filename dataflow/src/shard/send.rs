@@ -54,7 +54,7 @@ impl Shard {
             ticket: None,
             envelope: Envelope {
                 created: self.now,
-                deadline: self.slots[key].deadline(self.now),
+                deadline: self.slots[key].use_by(self.now),
                 extra: None,
             },
             payload,

@@ -131,8 +131,10 @@ pub(super) struct Current {
     pub(super) callers: Option<Callers>,
     /// Whether it ended with an error, though its operator may go on.
     pub(super) faulty: bool,
-    /// After this it is of no use, and neither is what comes of it.
+    /// After this it is of no use; of a call: nobody waits for its answer any more.
     pub(super) deadline: Option<Timestamp>,
+    /// After this nothing that comes of it is of use.
+    pub(super) use_by: Option<Timestamp>,
 }
 
 /// What signals have left at an operator.
@@ -233,17 +235,6 @@ impl Slot {
     pub(super) fn tracks_channel(&self, name: &ChannelName) -> Option<usize> {
         let mut tracked = self.delivery.tracked.iter();
         tracked.position(|it| it.as_bytes() == name.as_slice())
-    }
-
-    /// After which moment what it sends now is of no use.
-    #[inline]
-    pub(super) fn deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        let own = self.delivery.deadline.map(|time| now + time);
-        let current = self.current.as_ref().and_then(|it| it.deadline);
-        match (own, current) {
-            (Some(own), Some(current)) => Some(own.min(current)),
-            (own, current) => own.or(current),
-        }
     }
 
     /// What signals have left here.

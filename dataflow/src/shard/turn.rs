@@ -9,10 +9,10 @@ use std::{
 use bytes::Bytes;
 use edgeless_types::{
     LogEntry, PhysicalId,
-    message::{Extra, Message, MessageKind, Refusal, UpwardKind},
+    message::{Message, MessageKind, Refusal, UpwardKind},
 };
 
-use super::{Due, Shard, Waiter, slot::Current};
+use super::{Due, Shard, Waiter, deadline, slot::Current};
 use crate::{
     counters::Drop,
     operator::{Action, Answer, CallRef, Destination, OUT, Operator, Outbox, Progress},
@@ -110,6 +110,7 @@ impl Shard {
             call,
             open,
             deadline: message.envelope.deadline,
+            use_by: deadline::use_by(&message),
             faulty: false,
             callers: message
                 .envelope
@@ -243,7 +244,7 @@ impl Shard {
                 if let Some(current) =
                     current.filter(|it| it.call.is_some_and(|it| it.id == call.id))
                 {
-                    current.call = None;
+                    current.answered();
                 }
                 self.answer(key, call, answer);
             }
@@ -331,7 +332,7 @@ impl Shard {
     pub(super) fn pass(&mut self, key: usize, mut message: Message) {
         let slot = &self.slots[key];
         message.source = slot.me;
-        message.kind = MessageKind::Cast;
+        deadline::become_cast(&mut message);
         message.envelope.created = self.now;
         message.ticket = None;
         if slot.is_plain()
@@ -348,7 +349,7 @@ impl Shard {
         }
         let slot = &self.slots[key];
         if slot.delivery.deadline.is_some() {
-            message.envelope.sooner(slot.deadline(self.now));
+            message.envelope.sooner(slot.use_by(self.now));
         }
         let to = Destination::Channel(ChannelName::from_slice(OUT.as_bytes()));
         if let Some(channel) = slot.tracks(&to) {
@@ -367,19 +368,16 @@ impl Shard {
 
     fn call(&mut self, key: usize, to: Destination, payload: Bytes, token: u64) {
         let mut message = self.message(key, MessageKind::Call, payload);
-        let timeout = self.now + self.shared.config.call_timeout;
-        let within = message.envelope.deadline;
-        let deadline = within.map_or(timeout, |within| within.min(timeout));
-        message.envelope.deadline = Some(deadline);
         let slot = &self.slots[key];
+        let current = slot.current.as_ref();
+        let timeout = self.now + self.shared.config.call_timeout;
+        let until = current.and_then(|it| it.deadline);
+        let until = until.map_or(timeout, |it| it.min(timeout));
+        deadline::wait_until(&mut message.envelope, until);
         if slot.busy {
-            let current = slot.current.as_ref();
             let before = current.and_then(|current| current.callers.as_deref());
             let callers = before.unwrap_or_default().iter().copied().chain([slot.me]);
-            message.envelope.extra = Some(Box::new(Extra {
-                callers: callers.collect(),
-                ..Extra::default()
-            }));
+            message.envelope.extra.get_or_insert_default().callers = callers.collect();
         }
         let waiter = Waiter::Operator(slot.me.physical_id, token);
         self.expect_answer(key, &mut message, waiter);

@@ -3,6 +3,7 @@
 
 mod broadcast;
 mod common;
+mod deadlines;
 mod fair;
 mod fused;
 mod listener;

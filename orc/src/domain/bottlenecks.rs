@@ -1,6 +1,8 @@
 //! What limits each workflow with traffic: looked at once a second, told to the mirror when it is another one, and
 //! explained to those who ask. Functions before the one that limits get no more copies.
 
+mod looks;
+
 use std::time::Duration;
 
 use edgeless_types::{
@@ -22,8 +24,10 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(1);
 /// The same, where something waits.
 const SOON: Duration = Duration::from_millis(200);
-/// Between two tellings of the same with other numbers.
-const AGAIN: Duration = Duration::from_secs(10);
+/// Between two tellings of the same with other numbers; longer for so many workflows with traffic, up to that.
+const AGAIN: Duration = Duration::from_secs(2);
+const WATCHED: usize = 500;
+const LONGEST_AGAIN: Duration = Duration::from_secs(10);
 /// Vertices for each of which a workflow is looked at a period more rarely.
 const MANY: usize = 500;
 /// How many vertices after a function are looked at for the one that limits.
@@ -54,6 +58,8 @@ pub struct StageReport {
     pub class: String,
     /// What it has and does.
     pub stage: Stage,
+    /// Why a copy that is desired does not run, beyond that it is being started.
+    pub waiting: Option<String>,
     /// What was decided last about its copies.
     pub decision: Option<Box<ScalingDecision>>,
 }
@@ -175,6 +181,8 @@ impl Domain {
         let is_quiet = !keys.iter().any(|it| self.traffic.contains_key(it));
         let found = bottleneck::find(&stages);
         let found = found.map(|it| (self.model.vertex(keys[it.stage]).logical_id, it));
+        let many = u32::try_from(self.watched.len() / WATCHED).unwrap_or(u32::MAX - 1);
+        let again = AGAIN.saturating_mul(1 + many).min(LONGEST_AGAIN);
         let Some(watched) = self.watched.get_mut(&workflow_id) else {
             return;
         };
@@ -188,7 +196,7 @@ impl Domain {
             (Some(_), None) | (None, Some(_)) => false,
         };
         let told = watched.told.as_ref();
-        let is_old = told.is_some_and(|it| now >= it.timestamp + AGAIN);
+        let is_old = told.is_some_and(|it| now >= it.timestamp + again);
         if !is_same || is_old {
             let told = found.map(|(_, it)| self.told(workflow_id, &keys, &stages, &it));
             if let Some(told) = told.as_ref().filter(|it| it.limits && !is_same) {
@@ -276,6 +284,8 @@ impl Domain {
             },
             is_scaled: self.scaled.contains_key(&key),
             now: recent.unwrap_or_default(),
+            started: self.started_lately(key),
+            processors: self.processors_of(key),
             next,
             is_near: false,
         }
@@ -315,6 +325,12 @@ impl Domain {
             let excluded = self.fleet.excluded(kind, ask);
             action = format!("{action} ({})", excluded.join(", "));
         }
+        let mut why = Why(found, stage).to_string();
+        if stage.copies == 0
+            && let Some(reason) = self.why_not_running(key)
+        {
+            why = format!("{why}: {reason}");
+        }
         let vertex = self.model.vertex(key);
         Bottleneck {
             timestamp: self.now,
@@ -324,7 +340,7 @@ impl Domain {
             cause: found.cause.name().to_owned(),
             limits: found.limits,
             held: found.held.map(|it| it.name().to_owned()),
-            why: Why(found, stage).to_string(),
+            why,
             action,
         }
     }
@@ -367,6 +383,7 @@ impl Domain {
                 name: spec.name().to_owned(),
                 class: spec.class().to_owned(),
                 stage,
+                waiting: self.why_not_running(*key),
                 decision: self.scaled.get(key).and_then(|it| it.last_decision()),
             }
         };

@@ -1,6 +1,6 @@
 //! What a domain is told, and what it wants to be done.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use edgeless_types::{
@@ -49,6 +49,8 @@ pub enum Command {
     Cordoned(Vec<NodeId>),
     /// Before any node has come: from these, which are cordoned, everything goes elsewhere.
     Drained(Vec<NodeId>),
+    /// Before it is said what is desired: these of it have no copies, and their last ones have saved this.
+    Asleep(BTreeMap<LogicalId, Option<Bytes>>),
     /// A step has come to something.
     Outcome {
         /// The node that was asked.
@@ -193,6 +195,15 @@ pub enum Effect {
         /// In the order of its vertices.
         outcomes: Vec<StartOutcome>,
     },
+    /// A vertex has no copies any more.
+    Asleep {
+        /// Which.
+        logical_id: LogicalId,
+        /// What its last one has saved.
+        state: Option<Bytes>,
+    },
+    /// A copy of a vertex that had none runs.
+    Awake(LogicalId),
     /// Mirror and datasets are told.
     Change(Change),
 }

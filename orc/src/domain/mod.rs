@@ -141,8 +141,10 @@ pub struct Domain {
     overfull: Overfull,
     /// Vertices that get another version.
     updating: BTreeSet<VertexKey>,
-    /// What the last copies of vertices without copies have saved.
-    asleep: FxHashMap<VertexKey, bytes::Bytes>,
+    /// Vertices of which no copy has run since they had none, and what their last ones have saved.
+    asleep: FxHashMap<VertexKey, Option<bytes::Bytes>>,
+    /// Those of an earlier life, until they are desired again.
+    slept: BTreeMap<LogicalId, Option<bytes::Bytes>>,
     /// Vertices whose last update was given up, and why; until something is said of them again.
     given_up: FxHashMap<LogicalId, String>,
     drains: BTreeMap<NodeId, Drain>,
@@ -209,6 +211,7 @@ impl Domain {
             overfull: Overfull::default(),
             updating: BTreeSet::new(),
             asleep: FxHashMap::default(),
+            slept: BTreeMap::new(),
             given_up: FxHashMap::default(),
             drains: BTreeMap::new(),
             order_demand: BTreeMap::new(),
@@ -260,6 +263,7 @@ impl Domain {
             Command::Reset => self.reset(),
             Command::Cordoned(node_ids) => self.cordoned.extend(node_ids),
             Command::Drained(node_ids) => self.to_drain.extend(node_ids),
+            Command::Asleep(asleep) => self.slept = asleep,
             Command::Outcome {
                 node_id,
                 key,
@@ -316,7 +320,7 @@ impl Domain {
         let said = |effect: &Effect| match effect {
             Effect::Change(change) => matches!(change.what, What::Health(..) | What::Samples(..)),
             Effect::Step { .. } | Effect::Forget(_) | Effect::Meet { .. } => false,
-            Effect::Answer { .. } => false,
+            Effect::Asleep { .. } | Effect::Awake(_) | Effect::Answer { .. } => false,
         };
         if !self.effects.iter().all(said) {
             self.revision += 1;

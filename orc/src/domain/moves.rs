@@ -222,7 +222,7 @@ impl Domain {
                 .replica(key)
                 .instance
                 .is_some_and(|it| it.phase == Phase::Handing) => {}
-            None => self.forget_replica(key),
+            None => self.let_go(key),
         }
     }
 }

@@ -377,8 +377,7 @@ impl Domain {
         self.end_healing(instance);
         self.touch(vertex);
         if self.model.replica(key).is_superfluous() {
-            self.keep_state_of(key);
-            self.forget_replica(key);
+            self.let_go(key);
         } else {
             let priority = self.priority_of(key);
             self.waiting.for_turn(key, priority);

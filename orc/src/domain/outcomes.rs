@@ -70,6 +70,7 @@ impl Domain {
         }
         let vertex = replica.vertex;
         self.note_start(vertex, now.since(before.since));
+        self.note_awake(vertex);
         self.end_healing(before);
         self.touch(vertex);
         if predecessors.is_empty() {

@@ -152,10 +152,12 @@ impl Domain {
             };
             let known = count.min(scaled.ahead);
             scaled.ahead -= known;
+            let every = every.min(LONGEST_SILENCE);
             if count > known {
-                scaled.window.arrived(count - known, self.now);
+                let more = count - known;
+                scaled.window.arrived_within(more, every, self.now);
             }
-            scaled.window.told_after(every.min(LONGEST_SILENCE));
+            scaled.window.told_after(every);
         }
         let backlog = self.nodes.get(&node_id).map(|node| node.backlog.clone());
         for waits in backlog.unwrap_or_default() {

@@ -46,6 +46,8 @@ pub(super) struct Simulation {
     pub(super) nodes: BTreeMap<NodeId, SimulatedNode>,
     cordoned: BTreeSet<NodeId>,
     drained: BTreeSet<NodeId>,
+    /// What the journal has of vertices without copies.
+    pub(super) asleep: BTreeMap<LogicalId, Option<bytes::Bytes>>,
     /// What ε-CON desires.
     pub(super) desired: BTreeMap<u128, Desired>,
     life: u64,
@@ -144,6 +146,7 @@ impl Simulation {
             now: Timestamp::from_nanos(1_000_000_000),
             nodes: nodes.collect(),
             cordoned: BTreeSet::new(),
+            asleep: BTreeMap::new(),
             drained: BTreeSet::new(),
             desired: BTreeMap::new(),
             life: 0,
@@ -276,6 +279,7 @@ impl Simulation {
         }
         self.command(Command::Cordoned(self.cordoned.iter().copied().collect()));
         self.command(Command::Drained(self.drained.iter().copied().collect()));
+        self.command(Command::Asleep(self.asleep.clone()));
         let mut vertices = Vec::new();
         for (&number, desired) in &mut self.desired {
             desired.copies = copies(number, 1);
@@ -328,6 +332,12 @@ impl Simulation {
                     self.nodes.get_mut(&node_id).unwrap().steps.clear();
                 }
                 Effect::Answer { ticket, outcomes } => self.answered(ticket, &outcomes),
+                Effect::Asleep { logical_id, state } => {
+                    self.asleep.insert(logical_id, state);
+                }
+                Effect::Awake(logical_id) => {
+                    self.asleep.remove(&logical_id);
+                }
                 Effect::Meet { .. } | Effect::Change(_) => {}
             }
         }

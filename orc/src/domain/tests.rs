@@ -1,5 +1,6 @@
 //! Random events against the invariants of a domain, and single cases.
 
+mod asleep;
 mod beside;
 mod bottlenecks;
 mod drains;

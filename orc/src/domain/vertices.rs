@@ -88,8 +88,10 @@ impl Domain {
             .insert_vertex(logical_id, workflow_id, class, &request.outputs);
         self.desired = self.desired.plus(self.model.class(class).least_ask());
         self.change(What::Dependencies(logical_id, request.outputs));
-        for _ in 0..self.model.class(class).requirements.least_instances() {
-            self.add_replica(key, not_before);
+        if !self.sleeps_on(key) {
+            for _ in 0..self.model.class(class).requirements.least_instances() {
+                self.add_replica(key, not_before);
+            }
         }
         self.enter_scaling(key);
         self.touch(key);
@@ -98,7 +100,7 @@ impl Domain {
     /// One copy more of a vertex is desired.
     pub(super) fn add_replica(&mut self, key: VertexKey, not_before: Timestamp) -> ReplicaKey {
         let replica = self.model.add_replica(key, self.now);
-        if let Some(state) = self.asleep.remove(&key) {
+        if let Some(state) = self.saved_before(key) {
             self.model.replica_mut(replica).extra_mut().state = Some(state);
         }
         if not_before > self.now {
@@ -336,6 +338,7 @@ impl Domain {
         for request in requests {
             self.desire(request, not_before);
         }
+        self.slept.clear();
         for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
             self.adopt(node_id, running);
         }

@@ -30,6 +30,7 @@ fn stage_to_wire(report: StageReport) -> v1::VertexWork {
         transfer_ms: stage.now.transfer.map(milliseconds),
         queued: stage.now.queued,
         oldest_s: stage.now.oldest,
+        waiting: report.waiting,
         decision: report.decision.map(|it| {
             let ScalingDecision {
                 timestamp,

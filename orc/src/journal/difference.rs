@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use bytes::Bytes;
 use edgeless_types::{
     CodeDigest, LogicalId, NodeId, WorkflowId,
     workflow::{OutputMapping, VertexSpec},
@@ -60,12 +61,23 @@ pub(super) enum Gate {
     Drained,
 }
 
+/// Whether a vertex that may be without copies has any.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sleep {
+    /// It has none, and its last one has saved this.
+    Asleep(Option<Bytes>),
+    /// It has.
+    Awake,
+}
+
 /// What is to be changed of what is kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Difference {
     /// Whether all vertices that are not named here are gone.
     pub(super) anew: bool,
     pub(super) vertices: BTreeMap<LogicalId, Change>,
+    /// Whether these vertices have copies, as far as they are desired.
+    pub(super) sleeps: BTreeMap<LogicalId, Sleep>,
     /// Whether these nodes take something new.
     pub(super) gates: BTreeMap<NodeId, Gate>,
 }
@@ -108,6 +120,8 @@ impl Difference {
     pub fn stop(logical_ids: &[LogicalId]) -> Self {
         Self {
             vertices: logical_ids.iter().map(|&id| (id, Change::Gone)).collect(),
+            // What it has saved goes with it, also where it is desired once more.
+            sleeps: logical_ids.iter().map(|&id| (id, Sleep::Awake)).collect(),
             ..Self::default()
         }
     }
@@ -119,6 +133,23 @@ impl Difference {
             vertices: patches
                 .map(|(id, outputs)| (id, Change::Outputs(outputs)))
                 .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// A vertex has no copies any more; its last one has saved this.
+    pub fn asleep(logical_id: LogicalId, state: Option<Bytes>) -> Self {
+        Self::sleep(logical_id, Sleep::Asleep(state))
+    }
+
+    /// A vertex that had no copies has one again.
+    pub fn awake(logical_id: LogicalId) -> Self {
+        Self::sleep(logical_id, Sleep::Awake)
+    }
+
+    fn sleep(logical_id: LogicalId, sleep: Sleep) -> Self {
+        Self {
+            sleeps: BTreeMap::from([(logical_id, sleep)]),
             ..Self::default()
         }
     }
@@ -145,7 +176,7 @@ impl Difference {
 
     /// Whether there is nothing to be changed.
     pub fn is_empty(&self) -> bool {
-        !self.anew && self.vertices.is_empty() && self.gates.is_empty()
+        !self.anew && self.vertices.is_empty() && self.sleeps.is_empty() && self.gates.is_empty()
     }
 
     /// What is kept once this is written as well; the vertices are in the order of their ids.
@@ -175,6 +206,13 @@ impl Difference {
                 }
             }
         }
+        for (&logical_id, sleep) in &self.sleeps {
+            match sleep {
+                Sleep::Asleep(state) => kept.asleep.insert(logical_id, state.clone()),
+                Sleep::Awake => kept.asleep.remove(&logical_id),
+            };
+        }
+        kept.asleep.retain(|id, _| all.contains_key(id));
         kept.vertices = all.into_values().collect();
         kept.told |= self.anew || !self.vertices.is_empty();
         for (&node_id, &gate) in &self.gates {
@@ -194,12 +232,14 @@ impl Difference {
     pub fn then(&mut self, later: Self) {
         if later.anew {
             self.anew = true;
+            self.sleeps.retain(|id, _| later.vertices.contains_key(id));
             self.vertices = later.vertices;
         } else {
             for (logical_id, change) in later.vertices {
                 self.then_vertex(logical_id, change);
             }
         }
+        self.sleeps.extend(later.sleeps);
         for (node_id, gate) in later.gates {
             let before = self.gates.get(&node_id);
             // A cordon does not end a drain.

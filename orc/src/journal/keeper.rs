@@ -54,6 +54,11 @@ impl<A> Keeper<A> {
         self.next_waiting.push(waiting);
     }
 
+    /// Takes what is to be kept, and nobody waits for.
+    pub(crate) fn keep_quietly(&mut self, difference: Difference) {
+        self.next.then(difference);
+    }
+
     /// Begins a commit if there is something to be kept and none is under way.
     pub(crate) fn hand_over(&mut self) {
         let is_early = self.failed.is_some_and(|(_, next)| Instant::now() < next);

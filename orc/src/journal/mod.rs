@@ -1,20 +1,22 @@
-//! The journal: what survives the end of ε-ORC, whatever ended it, and be ε-CON away. That is what is desired, and which
-//! nodes are cordoned or drained. What is observed comes from the nodes.
+//! The journal: what survives the end of ε-ORC, whatever ended it, and be ε-CON away. That is what is desired, which of
+//! it sleeps and what it has saved, and which nodes are cordoned or drained. What is observed comes from the nodes.
 //!
 //! One thread writes ([`edgeless_daemon::writer`]); `keeper` says when, and who is answered then.
 
 mod difference;
 pub(crate) mod keeper;
+mod sleepers;
 mod tables;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use edgeless_daemon::writer::{Writer, Written};
-use edgeless_types::NodeId;
+use edgeless_types::{LogicalId, NodeId};
 
 use crate::domain::VertexRequest;
 pub use difference::Difference;
@@ -30,6 +32,8 @@ pub struct Kept {
     pub told: bool,
     /// What is desired.
     pub vertices: Vec<VertexRequest>,
+    /// Those of them that have no copies, and what their last ones have saved.
+    pub asleep: BTreeMap<LogicalId, Option<Bytes>>,
     /// Nodes that take nothing new.
     pub cordoned: BTreeSet<NodeId>,
     /// Those of them from which everything goes elsewhere.

@@ -26,6 +26,7 @@ use edgeless_types::{
 use super::{
     Kept, OpenError,
     difference::{Change, Difference, Gate, Row},
+    sleepers,
 };
 use crate::domain::VertexRequest;
 
@@ -169,6 +170,7 @@ fn make_tables(transaction: &WriteTransaction) -> Result<u64, Trouble> {
     transaction.open_table(SPECS)?;
     transaction.open_table(CORDONED)?;
     transaction.open_table(DRAINED)?;
+    sleepers::make(transaction)?;
     let mut about = transaction.open_table(ABOUT)?;
     let format = about.get(FORMAT.0)?.map(|it| it.value());
     if format.is_none() {
@@ -191,6 +193,7 @@ impl Tables {
         for row in transaction.open_table(SPECS)?.iter()? {
             bytes += row?.1.value().len() as u64;
         }
+        bytes += sleepers::bytes(&transaction)?;
         Ok(bytes)
     }
 
@@ -234,6 +237,7 @@ impl Tables {
         Ok(Kept {
             told,
             vertices,
+            asleep: sleepers::read(&transaction)?,
             cordoned,
             drained,
         })
@@ -244,6 +248,7 @@ impl Tables {
         let mut uses = Uses::default();
         for difference in differences {
             write_vertices(&transaction, difference, &mut uses)?;
+            sleepers::write(&transaction, difference, &transaction.open_table(VERTICES)?)?;
             write_gates(&transaction, difference)?;
             if difference.anew || !difference.vertices.is_empty() {
                 transaction.open_table(ABOUT)?.insert(TOLD, 1)?;

@@ -97,6 +97,12 @@ async fn what_was_written_is_there_after_opening_again() {
         Difference::cordon(node(3), true),
         Difference::drain(node(4)),
         Difference::cordon(node(4), false),
+        Difference::asleep(id(3), Some(Bytes::from_static(b"first"))),
+        Difference::awake(id(3)),
+        Difference::asleep(id(1), None),
+        Difference::awake(id(1)),
+        Difference::asleep(id(3), Some(Bytes::from_static(b"last"))),
+        Difference::asleep(id(2), None),
     ] {
         difference.apply(&mut applied);
         write(&journal, difference).await;
@@ -109,6 +115,7 @@ async fn what_was_written_is_there_after_opening_again() {
     let expected = Kept {
         told: true,
         vertices: vec![vertex(1), patched],
+        asleep: [(id(3), Some(Bytes::from_static(b"last")))].into(),
         cordoned: [node(2), node(3)].into(),
         drained: [node(3)].into(),
     };
@@ -136,6 +143,42 @@ async fn a_reconciliation_leaves_nothing_else_and_a_reset_leaves_nothing() {
         nothing,
         "it is known that nothing is desired"
     );
+}
+
+#[tokio::test]
+async fn what_a_sleeper_has_saved_goes_with_it() {
+    let state = || Some(Bytes::from_static(b"state"));
+    let asleep = |number| Difference::asleep(id(number), state());
+    let steps = [
+        Difference::start(&[vertex(1), vertex(2), vertex(3)]),
+        asleep(1),
+        asleep(2),
+        asleep(3),
+        Difference::stop(&[id(1)]),
+        Difference::start(&[vertex(1)]),
+        Difference::reconcile(&[vertex(1), vertex(3)]),
+        asleep(2),
+    ];
+    let mut joined = Difference::default();
+    for step in &steps {
+        joined.then(step.clone());
+    }
+    // In one commit as in many.
+    for steps in [Vec::from(steps), vec![joined]] {
+        let file = File::new();
+        let (journal, _) = Journal::open(&file.path).unwrap();
+        write(&journal, Difference::start(&[vertex(1)])).await;
+        write(&journal, asleep(1)).await;
+        let mut applied = Kept::default();
+        for step in steps {
+            step.apply(&mut applied);
+            write(&journal, step).await;
+        }
+        journal.close().await;
+        let kept = file.kept().await;
+        assert_eq!(kept, applied);
+        assert_eq!(kept.asleep, BTreeMap::from([(id(3), state())]));
+    }
 }
 
 #[tokio::test]

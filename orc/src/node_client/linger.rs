@@ -62,3 +62,6 @@ pub(super) async fn linger(
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@ pub(super) fn patch(number: u128) -> Step {
     }
 }
 
-fn stop(number: u128, drain: Duration) -> Step {
+pub(super) fn stop(number: u128, drain: Duration) -> Step {
     Step::Stop {
         physical_id: pid(number),
         generation: Generation(2),

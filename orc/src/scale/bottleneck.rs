@@ -94,6 +94,10 @@ pub struct Stage {
     pub is_scaled: bool,
     /// What it does.
     pub now: Recent,
+    /// Seconds that its copies took to start, if none ran a short while ago: events have waited for that.
+    pub started: f64,
+    /// The share of the processors of a node it is on that is busy, of the busiest one.
+    pub processors: f64,
     /// Where its outputs lead: places in the list of stages.
     pub next: Vec<usize>,
     /// It is on one node with all who send to it: no link is between them, and what takes long there is
@@ -140,7 +144,8 @@ impl Stage {
         let service = self.now.service.unwrap_or(0.0);
         let queue = f64::from(self.now.most_queued) * service / self.slots().max(1.0);
         let busy = self.busy().min(0.95);
-        queue.max(service * busy / (1.0 - busy))
+        let started = self.started;
+        queue.max(service * busy / (1.0 - busy)).max(started)
     }
 
     /// Seconds of the way to it, without waiting for a copy.

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
-use super::{Decision, Reason, Settings, Successor, UNKNOWN_SERVICE, View, Window, staffing::ceil};
+use super::{
+    Decision, Reason, Settings, Successor, UNKNOWN_SERVICE, View, Window,
+    reason::{Basis, Margin},
+    staffing::ceil,
+};
 
 /// Seconds in which a backlog is to be drained, if the user says nothing.
 const WITHIN: f64 = 5.0;
@@ -47,7 +51,11 @@ pub(super) fn decide(
         false => Reason::Load {
             rate: rate as f32,
             service: service as f32,
-            load: load as f32,
+            load: (rate * service) as f32,
+            basis: Basis::Measured,
+            margin: settings
+                .utilisation()
+                .map_or(Margin::None, |share| Margin::Share(share as f32)),
         },
     };
     if view.successor == Successor::Stuck && needed > view.copies() {
@@ -60,6 +68,7 @@ pub(super) fn decide(
     if copies > needed {
         why = Reason::Held {
             needed,
+            most: copies,
             hold: HOLD as f32,
         };
     }

@@ -109,7 +109,8 @@ mod tests {
         for &(lasts, count) in parts {
             for _ in 0..lasts {
                 (0..count).for_each(|place| {
-                    seconds.arrived(1, now + f64::from(place) / f64::from(count));
+                    let at = now + f64::from(place) / f64::from(count);
+                    seconds.arrived_since(1, at, at);
                 });
                 now += 1.0;
                 seconds.level(0.0, now);
@@ -124,6 +125,26 @@ mod tests {
         for rate in rates(&[(200, 7)]) {
             assert!((rate - 7.0).abs() < 0.01, "{rate}");
         }
+    }
+
+    #[test]
+    fn an_even_rate_is_even_whenever_it_is_told_of() {
+        let (mut seconds, mut regime) = (Seconds::default(), Regime::default());
+        // Three nodes tell of ten events a second each, now shortly before a second ends and now shortly after.
+        let late = [0.06, -0.04, 0.05, 0.02, -0.07, -0.03];
+        let (mut told, mut all) = ([1_000.0; 3], 0);
+        for turn in 1..60 {
+            for (node, told) in told.iter_mut().enumerate() {
+                let now = 1_000.0 + f64::from(turn) + late[(turn as usize + node) % 6];
+                let count = (10.0 * (now - *told)).round() as u32;
+                seconds.arrived_since(count, *told, now);
+                (*told, all) = (now, all + count);
+            }
+        }
+        let rate = regime.look(&seconds, 1_059.5);
+        assert_eq!(seconds.since(1_000), all);
+        assert!(rate.peakedness.unwrap() < 0.1, "{rate:?}");
+        assert!((rate.per_second - 30.0).abs() < 1.0, "{rate:?}");
     }
 
     #[test]

@@ -146,10 +146,24 @@ impl Seconds {
         self.since = self.since.max(now);
     }
 
-    pub(super) fn arrived(&mut self, count: u32, now: f64) {
+    /// At some time since `from`, evenly: who is told of events once in a while must not take the moments at which it is
+    /// told for those at which they come.
+    pub(super) fn arrived_since(&mut self, count: u32, from: f64, now: f64) {
         self.advance(now);
-        let place = &mut self.arrivals[slot(self.second)];
-        *place = place.saturating_add(count);
+        let first = (from.max(0.0) as u64).max(self.oldest()).min(self.second);
+        let from = from.max(first as f64);
+        let span = now - from;
+        let mut placed = 0;
+        for second in first..=self.second {
+            let until = now.min((second + 1) as f64);
+            let by_then = match span > 0.0 && second < self.second {
+                true => (f64::from(count) * (until - from) / span).round() as u32,
+                false => count,
+            };
+            let place = &mut self.arrivals[slot(second)];
+            *place = place.saturating_add(by_then.min(count) - placed);
+            placed = by_then.min(count);
+        }
     }
 
     pub(super) fn level(&mut self, level: f64, now: f64) {

@@ -147,7 +147,8 @@ impl Traffic {
         let handled: u32 = those().map(|it| it.handled).sum();
         let arrived: u32 = those().map(|it| it.arrived).sum();
         let mean = |sum: f64, count: u32| (count > 0).then(|| sum / f64::from(count));
-        let span = ((until - from) as f64 + part).max(0.5);
+        // Of a single event nobody knows how often it comes.
+        let span = ((until - from) as f64 + part).max(1.0);
         let queued = self.seconds[place(self.second)].queued;
         let before = self.second.saturating_sub(NOW).max(self.born);
         let passed = self.second.saturating_sub(before).max(1) as f64;

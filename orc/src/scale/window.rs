@@ -106,6 +106,11 @@ impl Window {
 
     /// Events arrived.
     pub fn arrived(&mut self, count: u32, now: Timestamp) {
+        self.arrived_within(count, Duration::ZERO, now);
+    }
+
+    /// Events arrived some time in the last `every`.
+    pub fn arrived_within(&mut self, count: u32, every: Duration, now: Timestamp) {
         let at = now.as_secs_f64();
         if let Some(since) = self.idle.take() {
             self.gaps.add(now.since(since).as_secs_f64());
@@ -116,7 +121,9 @@ impl Window {
         let before = self.last.replace(now);
         let active = self.active.get_or_insert_default();
         active.seconds.begin(before.map(Timestamp::as_secs_f64), at);
-        active.seconds.arrived(count, at);
+        active
+            .seconds
+            .arrived_since(count, at - every.as_secs_f64(), at);
         active.at_once +=
             LUMPS * (f32::from(u16::try_from(count).unwrap_or(u16::MAX)) - active.at_once);
         active.took(count);

@@ -297,6 +297,11 @@ impl Book {
                 }
             }
         }
+        let stage = body.stage();
+        let goes_on = body.end.is_none() && stage + 1 < body.list.stages().len();
+        if let Some(list) = goes_on.then(|| Arc::clone(&body.list)) {
+            self.want_ahead(&list, stage);
+        }
         for (entry, may) in at_once {
             match may {
                 true => {

@@ -77,6 +77,11 @@ impl Counts {
         self.last = Some(now);
     }
 
+    /// How long a task takes from being handed out to its result; 0: none was done yet.
+    pub(super) fn took(&self) -> Duration {
+        self.took
+    }
+
     pub(super) fn done(&mut self, took: Duration, now: Timestamp) {
         self.done.add(now);
         self.all_done += 1;

@@ -13,6 +13,7 @@
 //! what stays in memory, `restore` begins with what was kept, `figures` says how things are, `hold` is
 //! for a log that takes nothing.
 
+mod ahead;
 mod ask;
 mod change;
 mod due;

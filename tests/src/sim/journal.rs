@@ -67,6 +67,10 @@ impl Journal {
         self.next.1.push(waiting);
     }
 
+    pub(super) fn keep_quietly(&mut self, difference: Difference) {
+        self.next.0.then(difference);
+    }
+
     /// Begins a commit if there is something to be kept and none is under way.
     pub(super) fn hand_over(&mut self, context: &mut Context) {
         if self.under_way.is_some() || self.next.0.is_empty() || self.rests {

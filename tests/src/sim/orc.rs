@@ -184,6 +184,7 @@ impl Orc {
         self.command(Command::Cordoned(cordoned), context);
         let drained = kept.drained.into_iter().collect();
         self.command(Command::Drained(drained), context);
+        self.command(Command::Asleep(kept.asleep), context);
         if kept.told {
             let (vertices, ticket) = (kept.vertices, Ticket(context.unique()));
             self.command(Command::Reconcile { vertices, ticket }, context);
@@ -552,6 +553,13 @@ impl Orc {
                         start.outcomes = Some(outcomes);
                         alive.answer_start(place, ticket, context);
                     }
+                }
+                Effect::Asleep { logical_id, state } => {
+                    let difference = Difference::asleep(logical_id, state);
+                    self.journal.keep_quietly(difference);
+                }
+                Effect::Awake(logical_id) => {
+                    self.journal.keep_quietly(Difference::awake(logical_id));
                 }
                 Effect::Change(change) => alive.changes.push(change),
             }

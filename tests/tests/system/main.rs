@@ -37,6 +37,7 @@ mod priors;
 mod scaling;
 mod slow;
 mod story;
+mod timeouts;
 mod updates;
 mod zones;
 

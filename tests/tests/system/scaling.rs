@@ -87,7 +87,7 @@ async fn an_idle_function_is_switched_off_and_the_next_request_waits_until_it_ru
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_function_counts_is_there_after_it_was_switched_off() {
-    let cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
     for name in ["http_processor", "counter"] {
         cluster.rest.push(name).await.unwrap();
     }
@@ -118,6 +118,11 @@ async fn what_a_function_counts_is_there_after_it_was_switched_off() {
         })
         .await
         .unwrap();
+        if round == 3 {
+            // It sleeps on, and what it has saved is in the journal.
+            cluster.orc.kill();
+            cluster.orc.restart().unwrap();
+        }
         assert!(request(&http, &url, "count.test", "7".to_owned()).await);
         until("it has counted", async || {
             Ok((cluster.logged("count.log").len() == round).then_some(()))

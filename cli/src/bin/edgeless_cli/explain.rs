@@ -40,6 +40,7 @@ pub(crate) struct VertexWork {
     pub(crate) transfer_ms: Option<f64>,
     pub(crate) queued: u32,
     pub(crate) oldest_s: f64,
+    pub(crate) waiting: Option<String>,
     pub(crate) decision: Option<Decision>,
 }
 
@@ -90,7 +91,15 @@ pub(crate) fn tell(explanation: &Explanation, style: Style) -> String {
             )
         }
     };
-    format!("workflow {id}{name} {verdict}\n\n{table}")
+    let waiting = explanation.vertices.iter().filter_map(|it| {
+        let reason = it.waiting.as_ref()?;
+        Some(format!(
+            "\n  a copy of `{}` does not run: {reason}",
+            it.name
+        ))
+    });
+    let waiting = String::from_iter(waiting);
+    format!("workflow {id}{name} {verdict}{waiting}\n\n{table}")
 }
 
 fn row(vertex: &VertexWork) -> [String; 11] {
@@ -138,7 +147,7 @@ mod tests {
             "vertices": [
                 {"name": "b", "kind": "function", "copies": 1, "starting": 3, "max_instances": 4,
                  "handled_per_second": 12.5, "busy": 1.0, "execution_ms": 80.0, "transfer_ms": 900.0,
-                 "queued": 40, "oldest_s": 1.5,
+                 "queued": 40, "oldest_s": 1.5, "waiting": "start failed: a trap",
                  "decision": {"before": 1, "copies": 4, "reason": "40 wait"}},
                 {"name": "entry", "kind": "resource", "copies": 1},
             ],
@@ -148,7 +157,8 @@ mod tests {
         assert!(
             shown.starts_with(
                 "workflow w (demo) is limited by `b` (execution)\n  why: it takes 80.0 ms\n  \
-                 action: it gets more copies; 4 would do\n\nNAME"
+                 action: it gets more copies; 4 would do\n  \
+                 a copy of `b` does not run: start failed: a trap\n\nNAME"
             ),
             "{shown}"
         );

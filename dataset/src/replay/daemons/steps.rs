@@ -36,6 +36,8 @@ impl World<'_> {
                 }
                 Effect::Change(change) => self.note(&change.what),
                 Effect::Forget(_) | Effect::Meet { .. } | Effect::Answer { .. } => {}
+                // There is no journal: the domain lives as long as the load.
+                Effect::Asleep { .. } | Effect::Awake(_) => {}
             }
         }
     }

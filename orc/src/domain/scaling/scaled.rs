@@ -39,6 +39,11 @@ impl Scaled {
         self.wanted
     }
 
+    /// Mean time in seconds until a copy is ready; none before the first.
+    pub(in crate::domain) fn start_time(&self) -> Option<f64> {
+        self.window.start_time()
+    }
+
     /// Arrivals within the last minute.
     #[cfg(test)]
     pub(in crate::domain) fn arrivals(&self) -> u32 {

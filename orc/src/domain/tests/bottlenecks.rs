@@ -204,3 +204,25 @@ fn copies_of_a_scaled_function_that_ran_before_a_restart_are_kept_for_a_while() 
     }
     assert_eq!(homes(&simulation, SECOND).len(), 1, "they had none");
 }
+
+#[test]
+fn why_a_copy_does_not_start_is_explained() {
+    let mut simulation = all_nodes();
+    let ticket = simulation.ticket();
+    let vertices = vec![with(FIRST, &[]), with(SECOND, &[])];
+    simulation.command(Command::Start { vertices, ticket });
+    // Each node is tried.
+    for _ in 0..5 {
+        simulation.deliver(true);
+    }
+    let waiting = |simulation: &mut Simulation| {
+        let stages = explain(simulation).stages.into_iter();
+        stages.map(|it| it.waiting).collect::<Vec<_>>()
+    };
+    for reason in waiting(&mut simulation) {
+        let reason = reason.unwrap();
+        assert!(reason.starts_with("start failed: "), "{reason}");
+    }
+    run(&mut simulation);
+    assert_eq!(waiting(&mut simulation), [None, None]);
+}

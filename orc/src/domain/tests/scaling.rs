@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use edgeless_types::{
     Backlog, OrderDemand, PhysicalId, Sample, SampleKind, Samples, Timestamp, workflow::VertexSpec,
 };
 
-use super::operations::{all_nodes, homes, run};
+use super::{
+    asleep::{SLEEPY, sleeper},
+    operations::{all_nodes, homes, run},
+};
 use crate::{
     change::What,
     domain::{
-        Command, Effect, Step, VertexRequest,
+        Command, Effect, VertexRequest,
         simulation::{Simulation, logical_id, request},
     },
     scale::{
@@ -21,10 +23,10 @@ use crate::{
 };
 
 /// May be multiplied, in the workflow of the others.
-const FUNCTION: u128 = 3;
+pub(super) const FUNCTION: u128 = 3;
 const OTHER: u128 = 5;
 
-fn with(number: u128, annotations: &[(&str, &str)]) -> VertexRequest {
+pub(super) fn with(number: u128, annotations: &[(&str, &str)]) -> VertexRequest {
     let mut request = request(number, 1);
     if let VertexSpec::Function(function) = &mut request.spec {
         for (key, value) in annotations {
@@ -35,14 +37,14 @@ fn with(number: u128, annotations: &[(&str, &str)]) -> VertexRequest {
     request
 }
 
-fn start(simulation: &mut Simulation, vertices: Vec<VertexRequest>) {
+pub(super) fn start(simulation: &mut Simulation, vertices: Vec<VertexRequest>) {
     let ticket = simulation.ticket();
     simulation.command(Command::Start { vertices, ticket });
     run(simulation);
 }
 
 /// Each copy says that it has handled something, which took so long.
-fn handled(simulation: &mut Simulation, number: u128, took: Duration) {
+pub(super) fn handled(simulation: &mut Simulation, number: u128, took: Duration) {
     let mine = logical_id(number);
     for node in simulation.nodes.values_mut() {
         let copies = node.running.values().filter(|it| it.logical_id == mine);
@@ -81,7 +83,7 @@ fn waiting(simulation: &mut Simulation, number: u128, tasks: u64) {
     run(simulation);
 }
 
-fn minutes(simulation: &mut Simulation, minutes: u32) {
+pub(super) fn minutes(simulation: &mut Simulation, minutes: u32) {
     for _ in 0..minutes * 20 {
         run(simulation);
     }
@@ -193,8 +195,11 @@ fn what_is_known_of_a_class_counts_for_the_first_decision_about_a_function() {
         reasons.next().unwrap()
     };
     let (known, unknown) = (reason("f"), reason("another"));
-    assert!(known.contains("drained in 35.00 s"), "{known}");
-    assert!(unknown.contains("drained in 0.50 s"), "{unknown}");
+    assert!(known.contains("5 wait, no longer than 0.250 s"), "{known}");
+    assert!(
+        unknown.contains("5 wait, no longer than 0.075 s"),
+        "{unknown}"
+    );
 }
 
 #[test]
@@ -242,87 +247,6 @@ fn a_copy_that_gets_work_after_it_was_chosen_to_go_works_on_until_it_has_none() 
     in_hand(&mut simulation, 0);
     run(&mut simulation);
     assert_eq!(homes(&simulation, FUNCTION).len(), 1);
-}
-
-/// A function that sleeps, and who sends to it.
-fn sleeper() -> Simulation {
-    let mut simulation = all_nodes();
-    start(
-        &mut simulation,
-        vec![with(FUNCTION - 1, &[]), with(FUNCTION, &SLEEPY)],
-    );
-    simulation
-}
-
-const SLEEPY: [(&str, &str); 3] = [
-    ("min_instances", "0"),
-    ("max_instances", "1"),
-    ("idle_after", "1s"),
-];
-
-/// Ten messages wait for it until it runs.
-fn wake(simulation: &mut Simulation) {
-    let sender = logical_id(FUNCTION - 1);
-    for node in simulation.nodes.values_mut() {
-        let senders = node.running.values().filter(|it| it.logical_id == sender);
-        let demand = senders.map(|it| edgeless_types::Demand {
-            physical_id: it.physical_id,
-            channel: "out".to_owned(),
-            waiting: 10,
-        });
-        node.demand = demand.collect();
-    }
-    while homes(simulation, FUNCTION).is_empty() {
-        super::operations::round(simulation);
-    }
-    for node in simulation.nodes.values_mut() {
-        node.demand.clear();
-    }
-}
-
-#[test]
-fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
-    let mut simulation = sleeper();
-    minutes(&mut simulation, 1);
-    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
-    wake(&mut simulation);
-    // The ten that are said to have been handled are those that waited.
-    handled(&mut simulation, FUNCTION, Duration::from_millis(1));
-    let key = simulation
-        .domain
-        .model
-        .key_of(logical_id(FUNCTION))
-        .unwrap();
-    let scaled = &simulation.domain.scaled[&key];
-    assert_eq!(scaled.arrivals(), 10);
-}
-
-#[test]
-fn what_a_function_has_saved_is_there_when_it_comes_back_from_zero() {
-    let mut simulation = sleeper();
-    let mine = logical_id(FUNCTION);
-    wake(&mut simulation);
-    for node in simulation.nodes.values_mut() {
-        let copies = node.running.values().filter(|it| it.logical_id == mine);
-        for physical_id in Vec::from_iter(copies.map(|it| it.physical_id)) {
-            node.save_of(physical_id);
-        }
-    }
-    minutes(&mut simulation, 1);
-    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
-    simulation.effects.clear();
-    wake(&mut simulation);
-    let states = simulation.effects.iter().filter_map(|effect| match effect {
-        Effect::Step {
-            step: Step::Start {
-                instance, state, ..
-            },
-            ..
-        } if instance.logical_id == mine => Some(state.clone()),
-        _ => None,
-    });
-    let states: Vec<_> = states.collect();
-    assert_eq!(states, [Some(Bytes::from(mine.to_string()))]);
 }
 
 #[test]

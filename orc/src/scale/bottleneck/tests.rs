@@ -158,6 +158,8 @@ impl Line {
             room: it.room,
             is_scaled: true,
             now: it.traffic.recent(now),
+            started: 0.0,
+            processors: 0.0,
             next: if place < last {
                 vec![place + 1]
             } else {

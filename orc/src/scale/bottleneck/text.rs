@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::{Cause, Finding, Held, Stage};
 
+/// Processors that are busy for more than this share make messages wait for them.
+const FULL: f64 = 0.9;
+
 /// A finding in words and numbers.
 pub struct Why<'a>(pub &'a Finding, pub &'a Stage);
 
@@ -39,20 +42,14 @@ impl fmt::Display for Why<'_> {
                 "{} wait that came earlier, by {:.1} fewer each second",
                 now.queued, -now.growth
             )?,
-            (false, Cause::Transfer) => write!(
+            (false, cause) => slowest(f, cause, stage)?,
+        }
+        if finding.cause == Cause::Transfer && stage.processors >= FULL {
+            let busy = 100.0 * stage.processors;
+            write!(
                 f,
-                "nothing limits; most of the time messages are on their way to it: {:.1} ms",
-                1e3 * stage.way()
-            )?,
-            (false, Cause::Queue) => write!(
-                f,
-                "nothing limits; most of the time messages wait for it: {:.1} ms",
-                1e3 * stage.wait()
-            )?,
-            (false, _) => write!(
-                f,
-                "nothing limits; most of the time it handles them: {service:.1} ms each"
-            )?,
+                "; the processors of its node are {busy:.0} % busy, which may be why"
+            )?;
         }
         if finding.limits && finding.cause != Cause::Transfer {
             match copies {
@@ -69,6 +66,26 @@ impl fmt::Display for Why<'_> {
         }
         Ok(())
     }
+}
+
+/// Where an event spends most of its time, where nothing limits.
+fn slowest(f: &mut fmt::Formatter<'_>, cause: Cause, stage: &Stage) -> fmt::Result {
+    let (what, seconds) = match cause {
+        Cause::Transfer => ("messages are on their way to it:", stage.way()),
+        Cause::Queue if stage.wait() <= stage.started => {
+            ("messages waited for its first copy to start:", stage.wait())
+        }
+        Cause::Queue => ("messages wait for it:", stage.wait()),
+        Cause::Rate | Cause::Execution => {
+            let service_ms = 1e3 * stage.now.service.unwrap_or(0.0);
+            return write!(
+                f,
+                "nothing limits; most of the time it handles them: {service_ms:.1} ms each"
+            );
+        }
+    };
+    let wait_ms = 1e3 * seconds;
+    write!(f, "nothing limits; most of the time {what} {wait_ms:.1} ms")
 }
 
 /// What helps.
@@ -102,5 +119,57 @@ impl fmt::Display for Action<'_> {
             None if stage.starting > 0 => write!(f, "{} more copies start", stage.starting),
             None => write!(f, "it gets more copies; {wanted} would do"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scale::{bottleneck::find, traffic::Recent};
+
+    /// A message that waited for two seconds on its way to a function that takes 10 ms.
+    fn late() -> Stage {
+        Stage {
+            copies: 1,
+            slots: 1,
+            now: Recent {
+                rate: 1.0,
+                service: Some(0.01),
+                transfer: Some(2.05),
+                ..Recent::default()
+            },
+            ..Stage::default()
+        }
+    }
+
+    #[test]
+    fn a_start_is_not_taken_for_a_slow_way() {
+        let far = [late()];
+        let found = find(&far).unwrap();
+        assert_eq!((found.cause, found.limits), (Cause::Transfer, false));
+        let cold = [Stage {
+            started: 2.0,
+            ..late()
+        }];
+        let found = find(&cold).unwrap();
+        assert_eq!((found.cause, found.limits), (Cause::Queue, false));
+        let why = Why(&found, &cold[0]).to_string();
+        assert!(
+            why.contains("waited for its first copy to start: 2000.0 ms"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_long_way_to_a_node_whose_processors_are_busy_may_be_due_to_these() {
+        let why = |processors| {
+            let stages = [Stage {
+                processors,
+                ..late()
+            }];
+            Why(&find(&stages).unwrap(), &stages[0]).to_string()
+        };
+        assert!(why(0.97).ends_with("the processors of its node are 97 % busy, which may be why"));
+        assert!(!why(0.5).contains("processors"));
     }
 }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use edgeless_types::Timestamp;
 
-use crate::scale::{Reason, Settings, UNKNOWN_SERVICE, View, Window, rate::Rate, staffing::Load};
+use crate::scale::{
+    Reason, Settings, UNKNOWN_SERVICE, View, Window,
+    rate::Rate,
+    reason::{Basis, Margin},
+    staffing::Load,
+};
 
 /// What a start costs beside its time: as much as so many seconds of an idle copy. About a fiftieth of that
 /// is the time of processors that a start takes over gRPC, with its plan, mirror and journal.
@@ -130,11 +135,14 @@ impl Known {
         }
     }
 
-    pub(super) fn why(&self) -> Reason {
+    /// The load as a reason for a number of copies.
+    pub(super) fn why(&self, basis: Basis, margin: Margin) -> Reason {
         Reason::Load {
             rate: self.rate as f32,
             service: self.service as f32,
             load: (self.load.busy / self.slots) as f32,
+            basis,
+            margin,
         }
     }
 }

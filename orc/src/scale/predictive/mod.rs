@@ -117,8 +117,8 @@ fn held(window: &mut Window, view: &View, known: &Known, need: Need) -> Need {
     let most = window.state().peaks.add(needed, known.hold, known.now);
     match most > needed && view.copies() > needed {
         true => {
-            let hold = known.hold as f32;
-            (most.min(view.copies()), Reason::Held { needed, hold })
+            let (hold, most) = (known.hold as f32, most.min(view.copies()));
+            (most, Reason::Held { needed, most, hold })
         }
         false => (needed, why),
     }

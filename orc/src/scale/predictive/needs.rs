@@ -1,7 +1,11 @@
 //! What copies are needed for: what arrives, what waits, what is on its way, and what is foreseen.
 
 use super::known::Known;
-use crate::scale::{Reason, Settings, View, Window, staffing::ceil};
+use crate::scale::{
+    Reason, Settings, View, Window,
+    reason::{Basis, Margin},
+    staffing::ceil,
+};
 
 /// How long one in a hundred may wait if the user says nothing, in times of handling; once more for so many
 /// seconds that peaks are held.
@@ -33,16 +37,20 @@ pub(super) type Need = (u32, Reason);
 
 /// Copies for what arrives; none is given up for a change of the load that may be chance.
 pub(super) fn steady(settings: &Settings, view: &View, known: &Known) -> Option<Need> {
-    let (copies, why) = base(settings, known);
+    let need = base(settings, known, Basis::Measured);
+    let (copies, _) = need;
     if copies >= view.copies() || copies == 0 {
-        return Some((copies, why));
+        return Some(need);
     }
-    let (more, _) = base(settings, &known.with_rate(known.at_most));
-    Some((copies.max(more.min(view.copies())), why))
+    let (more, why) = base(settings, &known.with_rate(known.at_most), Basis::AtMost);
+    match more.min(view.copies()) {
+        more if more > copies => Some((more, why)),
+        _ => Some(need),
+    }
 }
 
 /// Copies for a load.
-fn base(settings: &Settings, known: &Known) -> Need {
+fn base(settings: &Settings, known: &Known, basis: Basis) -> Need {
     let busy = known.load.busy;
     let by_share = |share: f64| ceil(busy / share / known.slots);
     let by_wait = |wait: f64| {
@@ -53,13 +61,21 @@ fn base(settings: &Settings, known: &Known) -> Need {
     // What is held serves as well: who holds longer needs fewer.
     let many = ((busy / known.slots - FEW) / MANY).clamp(0.0, 1.0);
     let wait = WAIT + known.hold / HELD + many;
-    let copies = match (settings.utilisation(), settings.p99()) {
-        (Some(share), _) => by_share(share),
-        (None, Some(wait)) => by_wait(wait),
+    let (copies, margin) = match (settings.utilisation(), settings.p99()) {
+        (Some(share), _) => (by_share(share), Margin::Share(share as f32)),
+        (None, Some(wait)) => (by_wait(wait), Margin::Wait(wait as f32)),
         (None, None) if known.at_once => {
-            ceil((busy + SPARE * busy.sqrt()).max(0.0) / known.slots).max(1)
+            let least = (busy + SPARE * busy.sqrt()).max(0.0);
+            (ceil(least / known.slots).max(1), Margin::Later)
         }
-        (None, None) => by_wait(wait * known.service).min(by_share(TARGET) + 1),
+        (None, None) => {
+            let wait = wait * known.service;
+            let (enough, most) = (by_wait(wait), by_share(TARGET) + 1);
+            match enough > most {
+                true => (most, Margin::Share(TARGET as f32)),
+                false => (enough, Margin::Wait(wait as f32)),
+            }
+        }
     };
     // Less than one event in a while: the idle rule keeps a copy, not the load.
     let rare = match known.at_once && known.differ {
@@ -68,12 +84,11 @@ fn base(settings: &Settings, known: &Known) -> Need {
     };
     let copies = if busy < rare { 0 } else { copies };
     // How many a load needs is known when it is known how long an event takes.
-    let copies = if known.is_measured {
-        copies
-    } else {
-        copies.min(1)
+    let (copies, margin) = match known.is_measured || copies <= 1 {
+        true => (copies, margin),
+        false => (1, Margin::Unmeasured),
     };
-    (copies, known.why())
+    (copies, known.why(basis, margin))
 }
 
 /// Copies for what is being done and what waits, where one starts at once.
@@ -95,14 +110,14 @@ pub(super) fn demand(
     let waiting = (f64::from(view.queued) - patient).max(0.0);
     let at_once = in_flight + waiting + f64::from(expected);
     let needed = ceil(at_once / known.slots);
-    let why = match (view.queued, view.copies()) {
-        (0, _) if expected == 0 => known.why(),
-        (0, _) | (_, 0) => first(view, expected, ahead),
-        (queued, copies) => Reason::Backlog {
-            queued,
-            drain: (f64::from(queued) * known.service / known.slots / f64::from(copies)) as f32,
-            within: wait as f32,
+    let why = match in_flight + f64::from(view.copies()) > 0.0 {
+        true => Reason::Busy {
+            in_flight: in_flight as u32,
+            queued: view.queued,
+            expected,
+            patience: wait as f32,
         },
+        false => first(view, expected, ahead),
     };
     (needed > 0).then_some((needed, why))
 }
@@ -170,7 +185,7 @@ pub(super) fn burst(settings: &Settings, window: &Window, known: &Known) -> Opti
     if !new || rate <= known.rate || known.at_once {
         return None;
     }
-    Some(base(settings, &known.with_rate(rate)))
+    Some(base(settings, &known.with_rate(rate), Basis::Burst))
 }
 
 /// Copies for regular arrivals that are near.
@@ -185,6 +200,7 @@ pub(super) fn prewarm(window: &Window, known: &Known) -> Option<Need> {
     let why = Reason::Prewarm {
         due: (0.5 * (next.from + next.until) - known.now) as f32,
         period: next.period as f32,
+        batch: window.bursts.batch() as f32,
     };
     Some((copies, why))
 }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use serde_json::{Value, json};
 
+mod ahead;
 mod asks;
 mod hold;
 mod longest;
@@ -27,6 +28,7 @@ struct World {
     answers: Vec<(Ask, Answer)>,
     handed: Vec<(LineId, Handout)>,
     loads: Vec<OrderId>,
+    wanted: Vec<String>,
     asks: u64,
     lists: crate::tasks::Lists,
 }
@@ -53,6 +55,7 @@ impl World {
             answers: Vec::new(),
             handed: Vec::new(),
             loads: Vec::new(),
+            wanted: Vec::new(),
             asks: 0,
             lists: crate::tasks::Lists::default(),
         };
@@ -97,10 +100,8 @@ impl World {
                     let found = None;
                     self.event(Event::Found { client, key, found });
                 }
-                Effect::Withdraw { .. }
-                | Effect::Changed(_)
-                | Effect::Deliver(_)
-                | Effect::Wanted { .. } => {}
+                Effect::Wanted { service } => self.wanted.push(service.to_string()),
+                Effect::Withdraw { .. } | Effect::Changed(_) | Effect::Deliver(_) => {}
             }
         }
         if any && self.keeps {

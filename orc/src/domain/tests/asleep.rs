@@ -1,0 +1,151 @@
+//! Functions without copies: what wakes them, and what they have saved, also through a restart of ε-ORC.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    operations::{all_nodes, homes, run},
+    scaling::{FUNCTION, handled, minutes, start, with},
+};
+use crate::domain::{
+    Command, Domain, Effect, Step,
+    simulation::{Simulation, logical_id, settings},
+};
+
+/// A function that sleeps, and who sends to it.
+pub(super) fn sleeper() -> Simulation {
+    let mut simulation = all_nodes();
+    start(
+        &mut simulation,
+        vec![with(FUNCTION - 1, &[]), with(FUNCTION, &SLEEPY)],
+    );
+    simulation
+}
+
+pub(super) const SLEEPY: [(&str, &str); 3] = [
+    ("min_instances", "0"),
+    ("max_instances", "1"),
+    ("idle_after", "1s"),
+];
+
+/// Ten messages wait for it until it runs.
+fn wake(simulation: &mut Simulation) {
+    let sender = logical_id(FUNCTION - 1);
+    for node in simulation.nodes.values_mut() {
+        let senders = node.running.values().filter(|it| it.logical_id == sender);
+        let demand = senders.map(|it| edgeless_types::Demand {
+            physical_id: it.physical_id,
+            channel: "out".to_owned(),
+            waiting: 10,
+        });
+        node.demand = demand.collect();
+    }
+    while homes(simulation, FUNCTION).is_empty() {
+        super::operations::round(simulation);
+    }
+    for node in simulation.nodes.values_mut() {
+        node.demand.clear();
+    }
+}
+
+#[test]
+fn a_message_that_wakes_a_function_counts_once_as_an_arrival() {
+    let mut simulation = sleeper();
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    wake(&mut simulation);
+    // The ten that are said to have been handled are those that waited.
+    handled(&mut simulation, FUNCTION, Duration::from_millis(1));
+    let key = simulation
+        .domain
+        .model
+        .key_of(logical_id(FUNCTION))
+        .unwrap();
+    let scaled = &simulation.domain.scaled[&key];
+    assert_eq!(scaled.arrivals(), 10);
+}
+
+#[test]
+fn what_a_function_has_saved_is_there_when_it_comes_back_from_zero() {
+    let mut simulation = sleeper();
+    wake(&mut simulation);
+    save(&mut simulation);
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    simulation.effects.clear();
+    wake(&mut simulation);
+    let mine = Bytes::from(logical_id(FUNCTION).to_string());
+    assert_eq!(states(&mut simulation), [Some(mine)]);
+}
+
+/// The states that starts of the function took along since the last time.
+fn states(simulation: &mut Simulation) -> Vec<Option<Bytes>> {
+    let effects = std::mem::take(&mut simulation.effects);
+    let state = |effect: Effect| match effect {
+        Effect::Step {
+            step: Step::Start {
+                instance, state, ..
+            },
+            ..
+        } if instance.logical_id == logical_id(FUNCTION) => Some(state),
+        _ => None,
+    };
+    effects.into_iter().filter_map(state).collect()
+}
+
+/// Each copy of the function saves something.
+fn save(simulation: &mut Simulation) {
+    for node in simulation.nodes.values_mut() {
+        let copies = node.running.values();
+        let copies = copies.filter(|it| it.logical_id == logical_id(FUNCTION));
+        for physical_id in Vec::from_iter(copies.map(|it| it.physical_id)) {
+            node.save_of(physical_id);
+        }
+    }
+}
+
+/// ε-ORC dies and returns, and its journal tells it what it kept.
+fn begin_again(simulation: &mut Simulation) {
+    simulation.domain = Domain::new(settings(77), false);
+    simulation.effects.clear();
+    let asleep = simulation.asleep.clone();
+    simulation.command(Command::Asleep(asleep));
+    let vertices = vec![with(FUNCTION - 1, &[]), with(FUNCTION, &SLEEPY)];
+    let ticket = simulation.ticket();
+    simulation.command(Command::Reconcile { vertices, ticket });
+    run(simulation);
+}
+
+#[test]
+fn a_function_sleeps_on_through_a_restart_and_has_its_state_when_it_wakes() {
+    let mut simulation = sleeper();
+    wake(&mut simulation);
+    save(&mut simulation);
+    minutes(&mut simulation, 1);
+    begin_again(&mut simulation);
+    minutes(&mut simulation, 1);
+    assert_eq!(states(&mut simulation), [], "nobody wants it");
+    begin_again(&mut simulation);
+    wake(&mut simulation);
+    let mine = Bytes::from(logical_id(FUNCTION).to_string());
+    assert_eq!(states(&mut simulation), [Some(mine)]);
+    assert!(simulation.asleep.is_empty(), "it runs");
+    begin_again(&mut simulation);
+    assert_eq!(states(&mut simulation), [], "the one that runs is found");
+}
+
+#[test]
+fn a_function_that_ran_again_before_that_was_kept_is_not_asleep_after_a_restart() {
+    let mut simulation = sleeper();
+    wake(&mut simulation);
+    save(&mut simulation);
+    minutes(&mut simulation, 1);
+    let asleep = simulation.asleep.clone();
+    assert_eq!(asleep.len(), 1);
+    wake(&mut simulation);
+    simulation.asleep = asleep;
+    begin_again(&mut simulation);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 1);
+    assert!(simulation.asleep.is_empty(), "the journal learns it now");
+}

@@ -1,0 +1,37 @@
+//! Services of tasks whose turn comes later are wanted before: where nobody runs for several of them, an order waits for
+//! one start and not for one after the other.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Book, Effect};
+use crate::tasks::TaskList;
+
+/// Who is needed later than that is not started yet: it would wait longer than its start takes.
+const SOON: Duration = Duration::from_mins(1);
+
+impl Book {
+    /// An order has come to this stage of its list: those who are off and whose turn comes soon are wanted. How long the
+    /// tasks before take is as far as is known; a task with a condition may be left out, and is not waited for.
+    pub(super) fn want_ahead(&mut self, list: &TaskList, stage: usize) {
+        let mut until = Duration::ZERO;
+        for stage in list.stages().get(stage..).unwrap_or_default() {
+            let first = usize::from(stage.first);
+            let mut longest = Duration::ZERO;
+            for task in &list.tasks()[first..first + usize::from(stage.len)] {
+                let slot = self.service_slot(&task.service);
+                let service = &mut self.services[slot as usize];
+                longest = longest.max(service.counts.took());
+                let is_off = service.lines.is_empty() && service.spec.is_some();
+                if is_off && !service.paused && !service.wanted && task.when.is_none() {
+                    service.wanted = true;
+                    let service = Arc::clone(&service.name);
+                    self.out.effects.push(Effect::Wanted { service });
+                }
+            }
+            until += longest;
+            if until > SOON {
+                return;
+            }
+        }
+    }
+}
