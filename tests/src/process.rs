@@ -138,7 +138,8 @@ impl Drop for Daemon {
 pub fn free_port() -> anyhow::Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     for _ in 0..PORTS {
-        let start = (std::process::id() % u32::from(PORTS)) as u16;
+        // Processes that start together have numbers that are next to each other.
+        let start = (u64::from(std::process::id()) * APART % u64::from(PORTS)) as u16;
         let port = FIRST_PORT + (start + NEXT.fetch_add(1, Relaxed)) % PORTS;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
@@ -150,6 +151,8 @@ pub fn free_port() -> anyhow::Result<u16> {
 /// The range of [`free_port`].
 const FIRST_PORT: u16 = 12_000;
 const PORTS: u16 = 20_000;
+/// Ports between those with which two such processes begin.
+const APART: u64 = 211;
 
 /// A binary of the workspace, built with the profile of this test.
 ///
