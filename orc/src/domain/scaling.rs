@@ -4,6 +4,7 @@
 //! Of copies that are not needed any more only such go as had nothing to do when their nodes last said so, and these
 //! drain first.
 
+mod ahead;
 mod scaled;
 
 use std::time::Duration;
@@ -199,10 +200,14 @@ impl Domain {
             };
             if let Some(scaled) = self.scaled.get_mut(&key) {
                 let count = u32::try_from(demand.waiting).unwrap_or(u32::MAX);
+                let before = scaled.window.last();
                 scaled.window.arrived(count, self.now);
                 scaled.ahead = count;
                 scaled.wanted = demand.waiting.max(1);
                 self.decide_copies(key);
+                if let Some(before) = before {
+                    self.expect_after(key, before);
+                }
             } else {
                 let logical_id = self.model.vertex(key).logical_id;
                 self.scale(logical_id, 1);
@@ -290,7 +295,7 @@ impl Domain {
     }
 
     /// Asks the policy of a function, and does what it says.
-    fn decide_copies(&mut self, key: VertexKey) {
+    pub(in crate::domain) fn decide_copies(&mut self, key: VertexKey) {
         let view = self.view_of(key);
         let now = self.now;
         let Some(scaled) = self.scaled.get_mut(&key) else {

@@ -7,6 +7,7 @@
 
 pub mod bottleneck;
 mod concurrency;
+mod expected;
 mod fixed;
 mod gaps;
 mod late;

@@ -61,7 +61,7 @@ pub enum Reason {
         in_flight: u32,
         /// Events that wait.
         queued: u32,
-        /// Tasks of orders that are due before a copy could start.
+        /// Events on their way here that are due before a copy could start.
         expected: u32,
         /// For how many seconds an event waits for a copy that becomes free.
         patience: f32,
@@ -75,7 +75,7 @@ pub enum Reason {
         /// In how many seconds it is to be drained.
         within: f32,
     },
-    /// Orders on their way here need them.
+    /// What is on its way here needs them: tasks of orders, or what a function before sends on.
     Expected {
         /// Tasks on their way.
         tasks: u32,
@@ -238,7 +238,7 @@ impl fmt::Display for Reason {
                 }
                 match expected {
                     0 => Ok(()),
-                    _ => write!(f, ", {expected} tasks of orders are due"),
+                    _ => write!(f, ", {expected} are on their way here"),
                 }
             }
             Self::Backlog {
@@ -250,7 +250,7 @@ impl fmt::Display for Reason {
                 "{queued} wait: drained in {drain:.2} s by those that run, to be drained in {within:.2} s"
             ),
             Self::Expected { tasks, within } => {
-                write!(f, "{tasks} tasks of orders arrive within {within:.1} s")
+                write!(f, "{tasks} on their way here, due within {within:.1} s")
             }
             Self::Prewarm { due, period, batch } => {
                 write!(f, "work comes every {period:.1} s, ")?;
@@ -348,7 +348,7 @@ mod tests {
             (busy(0, 0), "4 at once"),
             (
                 busy(7, 2),
-                "4 at once, 7 wait, no longer than 0.150 s for one that becomes free, 2 tasks of orders are due",
+                "4 at once, 7 wait, no longer than 0.150 s for one that becomes free, 2 are on their way here",
             ),
             (
                 Reason::Prewarm {

@@ -9,6 +9,7 @@ use edgeless_types::Timestamp;
 
 use super::{
     View,
+    expected::{Expected, PLACES},
     gaps::{Bursts, Gaps},
     priors::{Prior, WEIGHT},
     rate::Rate,
@@ -61,7 +62,7 @@ pub(super) struct Active {
     transfer: Quantiles,
     /// Age in seconds of the oldest event that waits, as last reported.
     oldest: f32,
-    expected: [Expected; PLACES],
+    pub(super) expected: [Expected; PLACES],
     /// Mean of the events that are told of at once.
     pub(super) at_once: f32,
     /// Seconds between two reports of nodes on which events are handled, rather too many than too few.
@@ -71,20 +72,8 @@ pub(super) struct Active {
     pub(super) policy: super::staffing::State,
 }
 
-/// Tasks that are on their way here.
-#[derive(Clone, Copy, Debug, Default)]
-struct Expected {
-    at: f64,
-    tasks: u32,
-}
-
-/// Moments at which tasks are expected; nearer ones are taken together.
-const PLACES: usize = 8;
 /// The weight of the last one in the mean of the events that are told of at once.
 pub(super) const LUMPS: f32 = 0.1;
-/// Seconds after which a task that was expected counts no more.
-const OVERDUE: f64 = 30.0;
-
 impl Window {
     /// A window of a function that has seen nothing itself yet: what a prior says counts as [`WEIGHT`] observations.
     pub fn seeded(prior: &Prior) -> Self {
@@ -157,12 +146,6 @@ impl Window {
         if let Some(active) = &mut self.active {
             active.oldest = oldest.as_secs_f32();
         }
-    }
-
-    /// Tasks of an accepted order will arrive here at `at`, or a little later.
-    pub fn expect(&mut self, tasks: u32, at: Timestamp) {
-        let active = self.active.get_or_insert_default();
-        active.expect(tasks, at.as_secs_f64());
     }
 
     /// What the order book says now. Tasks on their way that are new count as expected from now on; who
@@ -290,6 +273,11 @@ impl Window {
         self.of_active(|it| f64::from(it.oldest))
     }
 
+    /// When the last event arrived; none did: none.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.last
+    }
+
     /// Seconds since the last event arrived.
     pub(super) fn silent(&self, now: Timestamp) -> f64 {
         self.last.map_or(0.0, |last| now.since(last).as_secs_f64())
@@ -312,26 +300,6 @@ impl Window {
         }
     }
 
-    /// Tasks of orders that are due until `until` (seconds since the epoch).
-    pub fn expected_within(&self, until: f64) -> u32 {
-        let due = |it: &&Expected| it.at <= until;
-        self.active.as_ref().map_or(0, |active| {
-            let due = active.expected.iter().filter(due);
-            due.fold(0, |sum: u32, it| sum.saturating_add(it.tasks))
-        })
-    }
-
-    /// When the next task of an order is due, in seconds since the epoch.
-    pub fn next_expected(&self) -> Option<f64> {
-        let active = self.active.as_ref()?;
-        let moments = active
-            .expected
-            .iter()
-            .filter(|it| it.tasks > 0)
-            .map(|it| it.at);
-        moments.reduce(f64::min)
-    }
-
     /// Arrivals per second at this time of day on past days; none before the second day.
     pub fn usual_rate(&self, at: Timestamp) -> Option<f64> {
         self.day.rate(at.as_secs_f64())
@@ -350,49 +318,6 @@ impl Window {
 
     pub(super) fn of_active(&self, read: impl FnOnce(&Active) -> f64) -> f64 {
         self.active.as_deref().map_or(0.0, read)
-    }
-}
-
-impl Active {
-    /// Into a free place, else into the nearest one.
-    fn expect(&mut self, tasks: u32, at: f64) {
-        let distance = |it: &Expected| match it.tasks {
-            // The same moment is better than a free place, a free place better than another moment.
-            0 => 0.05,
-            _ => (it.at - at).abs(),
-        };
-        let nearest = self
-            .expected
-            .iter_mut()
-            .min_by(|a, b| distance(a).total_cmp(&distance(b)));
-        if let Some(place) = nearest {
-            place.at = match place.tasks {
-                0 => at,
-                _ => place.at.min(at),
-            };
-            place.tasks = place.tasks.saturating_add(tasks);
-        }
-    }
-
-    /// Tasks that were expected have arrived: the earliest first.
-    fn took(&mut self, mut count: u32) {
-        while count > 0 {
-            let left = self.expected.iter_mut().filter(|it| it.tasks > 0);
-            let Some(first) = left.min_by(|a, b| a.at.total_cmp(&b.at)) else {
-                return;
-            };
-            let taken = first.tasks.min(count);
-            first.tasks -= taken;
-            count -= taken;
-        }
-    }
-
-    fn forget(&mut self, now: f64) {
-        for place in &mut self.expected {
-            if place.at + OVERDUE < now {
-                place.tasks = 0;
-            }
-        }
     }
 }
 

@@ -31,7 +31,12 @@ pub(super) const SLEEPY: [(&str, &str); 3] = [
 
 /// Ten messages wait for it until it runs.
 fn wake(simulation: &mut Simulation) {
-    let sender = logical_id(FUNCTION - 1);
+    wake_one(simulation, FUNCTION - 1, FUNCTION);
+}
+
+/// Ten messages of another function wait for one until it runs.
+fn wake_one(simulation: &mut Simulation, sender: u128, number: u128) {
+    let sender = logical_id(sender);
     for node in simulation.nodes.values_mut() {
         let senders = node.running.values().filter(|it| it.logical_id == sender);
         let demand = senders.map(|it| edgeless_types::Demand {
@@ -41,7 +46,7 @@ fn wake(simulation: &mut Simulation) {
         });
         node.demand = demand.collect();
     }
-    while homes(simulation, FUNCTION).is_empty() {
+    while homes(simulation, number).is_empty() {
         super::operations::round(simulation);
     }
     for node in simulation.nodes.values_mut() {
@@ -148,4 +153,46 @@ fn a_function_that_ran_again_before_that_was_kept_is_not_asleep_after_a_restart(
     begin_again(&mut simulation);
     assert_eq!(homes(&simulation, FUNCTION).len(), 1);
     assert!(simulation.asleep.is_empty(), "the journal learns it now");
+}
+
+/// What a function that sleeps sends to, and what it could send to and does not.
+const AFTER: u128 = FUNCTION + 1;
+const ASIDE: u128 = FUNCTION + 2;
+
+/// Long enough for a start, and shorter than a copy is kept.
+fn run_briefly(simulation: &mut Simulation) {
+    for _ in 0..4 {
+        super::operations::round(simulation);
+    }
+}
+
+#[test]
+fn functions_that_sleep_one_after_the_other_wake_together_if_they_worked_together() {
+    let mut simulation = all_nodes();
+    let mut function = with(FUNCTION, &SLEEPY);
+    let aside = ("aside".to_owned(), logical_id(ASIDE));
+    function.outputs.extend([aside]);
+    let all = [
+        with(FUNCTION - 1, &[]),
+        function,
+        with(AFTER, &SLEEPY),
+        with(ASIDE, &SLEEPY),
+    ];
+    start(&mut simulation, all.into());
+    minutes(&mut simulation, 1);
+    let awake =
+        |simulation: &Simulation| [FUNCTION, AFTER, ASIDE].map(|it| homes(simulation, it).len());
+    assert_eq!(awake(&simulation), [0, 0, 0]);
+    wake(&mut simulation);
+    run_briefly(&mut simulation);
+    assert_eq!(awake(&simulation), [1, 0, 0], "nothing is known of them");
+    wake_one(&mut simulation, FUNCTION, AFTER);
+    handled(&mut simulation, AFTER, Duration::from_millis(1));
+    minutes(&mut simulation, 1);
+    assert_eq!(awake(&simulation), [0, 0, 0]);
+    wake(&mut simulation);
+    run_briefly(&mut simulation);
+    assert_eq!(awake(&simulation), [1, 1, 0]);
+    minutes(&mut simulation, 2);
+    assert_eq!(awake(&simulation), [0, 0, 0], "it was for nothing");
 }
