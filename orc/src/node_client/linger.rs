@@ -18,6 +18,9 @@ const BETWEEN: Duration = Duration::from_millis(5);
 /// A start that takes longer fails, and is tried elsewhere.
 const START: Duration = Duration::from_secs(300);
 
+/// A node that has said of a start that it is under way may be silent for so long.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Asks after steps until each has come to something.
 pub(super) async fn linger(
     mut caller: Caller,
@@ -28,6 +31,7 @@ pub(super) async fn linger(
     let node_id = caller.node_id;
     tracing::debug!(%node_id, steps = steps.len(), "steps take long");
     let (since, mut pause) = (Instant::now(), RETRY);
+    let mut heard = since;
     while !steps.is_empty() {
         let Ok(turn) = streams.acquire().await else {
             return;
@@ -36,10 +40,15 @@ pub(super) async fn linger(
         caller.line.close();
         drop(turn);
         let is_over = since.elapsed() > START;
+        if applied.answered {
+            heard = Instant::now();
+        }
+        let is_patient = !is_over && !applied.answered && heard.elapsed() < SILENCE;
         let mut again = Vec::new();
         let mut done = Vec::new();
         for (step, result) in steps.drain(..).zip(applied.results) {
             match result {
+                Some(StepResult::Failed(_)) if is_patient => again.push(step),
                 Some(result) => done.push((step.key(), result)),
                 None if is_over && matches!(step, Step::Start { .. }) => {
                     let text = format!("it has not started within {} s", START.as_secs());

@@ -38,6 +38,9 @@ const SOON: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 struct SlowNode {
     takes: fn(PhysicalId) -> Duration,
+    /// Whether it does not answer so long after it began.
+    is_silent: fn(Duration) -> bool,
+    begun: Instant,
     seen: Arc<Mutex<Seen>>,
 }
 
@@ -98,6 +101,9 @@ impl SlowNode {
 
     async fn answer(&self, steps: &[v1::Step]) -> v1::ApplyReply {
         let dues = self.begin(steps);
+        if (self.is_silent)(self.begun.elapsed()) {
+            tokio::time::sleep(SILENCE * 10).await;
+        }
         let last = dues.iter().copied().max().unwrap();
         tokio::time::sleep_until(last.min(Instant::now() + WORKING)).await;
         self.seen().open -= 1;
@@ -157,11 +163,17 @@ const NODE: NodeId = NodeId::new(Uuid::from_u128(1));
 
 impl Case {
     fn new(takes: fn(PhysicalId) -> Duration) -> Self {
+        Self::with_silence(takes, |_| false)
+    }
+
+    fn with_silence(takes: fn(PhysicalId) -> Duration, is_silent: fn(Duration) -> bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent");
         let incoming = UnixListenerStream::new(UnixListener::bind(&socket).unwrap());
         let node = SlowNode {
             takes,
+            is_silent,
+            begun: Instant::now(),
             seen: Arc::default(),
         };
         let service = NodeAgentServer::new(node.clone());
@@ -224,6 +236,21 @@ async fn a_start_that_is_under_way_for_ever_fails_after_five_minutes_and_a_stop_
     assert!(begun.elapsed() < STOP + SOON, "{:?}", begun.elapsed());
     let now = case.node.asked(pid(1)).unwrap().number;
     assert_eq!(asked, now, "nobody asks after a start that has failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_under_way_outlives_a_silence_of_its_node_and_not_a_long_one() {
+    const LONG: Duration = Duration::from_secs(20);
+    let short = |begun| (Duration::from_secs(2)..SILENCE).contains(&begun);
+    let mut case = Case::with_silence(|_| LONG, short);
+    case.send(start(1));
+    let told = case.told(LONG * 2).await.expect("it is asked after");
+    assert_eq!(told, [(StepKey::Start(pid(1)), StepResult::Done(None))]);
+
+    let mut case = Case::with_silence(|_| LONG, |begun| begun > Duration::from_secs(2));
+    case.send(start(1));
+    let told = case.told(LONG).await.expect("the node is lost");
+    assert!(matches!(told[..], [(_, StepResult::Failed(_))]), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
