@@ -371,11 +371,8 @@ impl Orchestrator {
                         self.answer_start(ticket);
                     }
                 }
-                Effect::Asleep { logical_id, state } => {
-                    let difference = Difference::asleep(logical_id, state);
-                    self.keeper.keep_quietly(difference);
-                }
-                Effect::Awake(id) => self.keeper.keep_quietly(Difference::awake(id)),
+                Effect::Asleep { logical_id, state } => self.keeper.asleep(logical_id, state),
+                Effect::Awake(logical_id) => self.keeper.awake(logical_id),
                 Effect::Change(change) => self.changes.push(change),
             }
         }

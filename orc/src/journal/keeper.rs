@@ -6,10 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use edgeless_daemon::{
     status::Readiness,
     writer::{WriteError, Written},
 };
+use edgeless_types::LogicalId;
 use tokio::time::Instant;
 
 use super::{Difference, Journal};
@@ -19,12 +21,17 @@ const PART: &str = "journal";
 /// Bounds of the pause after a commit that failed.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
+/// Within that time it is kept who sleeps and has saved nothing: without it a copy is started in vain.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// Keeps what it is given; each difference comes with an `A`, which is handed back with the outcome.
 pub(crate) struct Keeper<A> {
     journal: Journal,
     readiness: Readiness,
     next: Difference,
     next_waiting: Vec<A>,
+    /// Nobody waits for what is next, and it need not be begun before that.
+    may_wait: Option<Instant>,
     under_way: Option<UnderWay<A>>,
     /// Commits that failed in a row, and when the next is tried.
     failed: Option<(u32, Instant)>,
@@ -43,6 +50,7 @@ impl<A> Keeper<A> {
             readiness,
             next: Difference::default(),
             next_waiting: Vec::new(),
+            may_wait: None,
             under_way: None,
             failed: None,
         }
@@ -52,16 +60,39 @@ impl<A> Keeper<A> {
     pub(crate) fn keep(&mut self, difference: Difference, waiting: A) {
         self.next.then(difference);
         self.next_waiting.push(waiting);
+        self.may_wait = None;
     }
 
-    /// Takes what is to be kept, and nobody waits for.
-    pub(crate) fn keep_quietly(&mut self, difference: Difference) {
+    /// A vertex has no copies any more; its last one has saved this.
+    pub(crate) fn asleep(&mut self, logical_id: LogicalId, state: Option<Bytes>) {
+        let within = if state.is_some() {
+            Duration::ZERO
+        } else {
+            QUIET
+        };
+        self.keep_quietly(Difference::asleep(logical_id, state), within);
+    }
+
+    /// A vertex that had no copies has one again.
+    pub(crate) fn awake(&mut self, logical_id: LogicalId) {
+        self.keep_quietly(Difference::awake(logical_id), QUIET);
+    }
+
+    /// Takes what is to be kept, and nobody waits for: a commit is begun within that time, with what comes until then.
+    fn keep_quietly(&mut self, difference: Difference, within: Duration) {
+        let by = Instant::now() + within;
+        self.may_wait = match self.next.is_empty() {
+            true => Some(by),
+            false => self.may_wait.map(|it| it.min(by)),
+        };
         self.next.then(difference);
     }
 
     /// Begins a commit if there is something to be kept and none is under way.
     pub(crate) fn hand_over(&mut self) {
-        let is_early = self.failed.is_some_and(|(_, next)| Instant::now() < next);
+        let is_later = |moment: Instant| Instant::now() < moment;
+        let is_early =
+            self.failed.is_some_and(|it| is_later(it.1)) || self.may_wait.is_some_and(is_later);
         if self.under_way.is_some() || self.next.is_empty() || is_early {
             return;
         }
@@ -101,6 +132,7 @@ impl<A> Keeper<A> {
         let later = std::mem::take(&mut self.next);
         self.next = Arc::unwrap_or_clone(difference);
         self.next.then(later);
+        self.may_wait = None;
         let failures = self.failed.map_or(0, |(failures, _)| failures);
         let pause = (PAUSES.0 * 2_u32.pow(failures.min(8))).min(PAUSES.1);
         self.failed = Some((failures + 1, Instant::now() + pause));
@@ -112,7 +144,7 @@ impl<A> Keeper<A> {
 
     /// Writes what is left, and lets go of the file.
     pub(crate) async fn close(mut self) {
-        self.failed = None;
+        (self.failed, self.may_wait) = (None, None);
         loop {
             self.hand_over();
             if self.under_way.is_none() {
@@ -154,6 +186,37 @@ mod tests {
             disk.1.extend(writes.iter().map(|write| (**write).clone()));
             Ok(())
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_is_committed_in_time_or_with_what_somebody_does() {
+        let disk = Disk::default();
+        let again = disk.clone();
+        let writer = Writer::spawn(disk.clone(), move || Ok(again.clone())).unwrap();
+        let mut keeper = Keeper::new(Journal { writer }, Readiness::default());
+
+        keeper.asleep(id(1), None);
+        keeper.hand_over();
+        assert!(keeper.under_way.is_none(), "there is time");
+        tokio::time::advance(QUIET).await;
+        keeper.hand_over();
+        keeper.written().await.0.unwrap();
+
+        keeper.awake(id(1));
+        keeper.asleep(id(2), Some(Bytes::from_static(b"state")));
+        keeper.hand_over();
+        keeper.written().await.0.unwrap();
+
+        keeper.awake(id(3));
+        keeper.keep(Difference::stop(&[id(4)]), "somebody");
+        keeper.awake(id(5));
+        keeper.hand_over();
+        assert_eq!(keeper.written().await.1, ["somebody"]);
+        keeper.awake(id(6));
+        keeper.close().await;
+        let sleeps = |it: &Difference| it.sleeps.len();
+        let written = disk.0.lock().unwrap();
+        assert_eq!(Vec::from_iter(written.1.iter().map(sleeps)), [1, 2, 3, 1]);
     }
 
     #[tokio::test]
