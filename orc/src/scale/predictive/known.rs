@@ -23,8 +23,10 @@ const LONGEST_HOLD: f64 = 40.0;
 /// The same when copies start at once and nothing comes before the next batch, of which it is known when it
 /// comes.
 const HOLD_FORESEEN: f64 = 0.05;
-/// So many times as long is not longer.
+/// So many times as long is not longer; and how long a peak is held of events that come by chance, in mean times between
+/// two.
 const AS_LONG: f64 = 1.1;
+const BY_CHANCE: f64 = 0.8;
 /// Variance over mean of the arrivals per second up to which they are even; 1 is chance.
 const EVEN: f64 = 0.7;
 /// So much more than 1 the peakedness is by chance.
@@ -152,10 +154,10 @@ impl Known {
 /// Events of an even load come and go with the time of handling: as long as the load is not known to be
 /// uneven, that is one peak.
 fn hold_at_once(seen: Rate, start: f64, service: f64) -> f64 {
-    let between = AS_LONG / seen.per_second.max(1e-9);
+    let between = 1.0 / seen.per_second.max(1e-9);
     let even = match seen.uneven > EVEN {
-        true => between,
-        false => between.max(AS_LONG * service),
+        true => BY_CHANCE * between,
+        false => AS_LONG * between.max(service),
     };
     (START_PRICE + start).max(even.min(SHORTEST_HOLD))
 }
