@@ -26,7 +26,7 @@ const HOLD_FORESEEN: f64 = 0.05;
 /// So many times as long is not longer; and how long a peak is held of events that come by chance, in mean times between
 /// two.
 const AS_LONG: f64 = 1.1;
-const BY_CHANCE: f64 = 0.8;
+const BY_CHANCE: f64 = 0.7;
 /// Variance over mean of the arrivals per second up to which they are even; 1 is chance.
 const EVEN: f64 = 0.7;
 /// So much more than 1 the peakedness is by chance.
