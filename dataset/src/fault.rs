@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
+use edgeless_types::scaling::{MOST_COPIES, Policy};
+
 /// Characters of a field that a message shows.
 const SHOWN: usize = 60;
 
@@ -173,6 +175,29 @@ pub enum Wrong {
         /// What stands there.
         text: String,
     },
+    /// A policy that there is not.
+    #[error(
+        "`policy` is none of `{}`: `{text}`",
+        Policy::ALL.map(Policy::name).join("`, `")
+    )]
+    Policy {
+        /// What stands there.
+        text: String,
+    },
+    /// More copies than a function may have.
+    #[error("`{column}` is more than {MOST_COPIES}, the most that a function has: `{number}`")]
+    Copies {
+        /// The column.
+        column: &'static str,
+        /// What stands there.
+        number: u64,
+    },
+    /// Nothing where something has to stand.
+    #[error("`{column}` is empty")]
+    Blank {
+        /// The column.
+        column: &'static str,
+    },
     /// JSON that is torn, or not that of the column.
     #[error("`{column}` is not the JSON of that column: {error}")]
     Json {
@@ -249,6 +274,9 @@ impl Wrong {
             Self::Id { .. } => "not a UUID",
             Self::Metric { .. } => "metric",
             Self::Kind { .. } => "kind",
+            Self::Policy { .. } => "policy",
+            Self::Copies { .. } => "too many copies",
+            Self::Blank { .. } => "empty",
             Self::Json { .. } => "JSON",
             Self::Contradiction { .. } => "contradiction",
         }

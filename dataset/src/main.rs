@@ -8,7 +8,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::SystemTime};
 use clap::{Parser, Subcommand};
 use edgeless_types::Timestamp;
 
-use crate::commands::{Place, check, fit, replay, report, summary};
+use crate::commands::{Place, check, export, fit, replay, report, summary};
 
 /// Looks into the datasets that an ε-ORC has recorded.
 ///
@@ -35,21 +35,15 @@ enum Verb {
     Replay(replay::Replay),
     /// Makes up load with published shapes, as CSV
     Synth(replay::Synth),
-    /// Writes the tables in another format
-    #[cfg(feature = "parquet")]
-    Export(commands::export::Arguments),
-    /// Writes the tables in another format: not in this build
-    #[cfg(not(feature = "parquet"))]
-    #[command(disable_help_flag = true, hide = true)]
-    Export(Unavailable),
-}
-
-/// Whatever is said of a command that this build does not have.
-#[cfg(not(feature = "parquet"))]
-#[derive(Debug, clap::Args)]
-struct Unavailable {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    _all: Vec<std::ffi::OsString>,
+    /// Writes the tables as Parquet
+    #[cfg_attr(
+        not(feature = "parquet"),
+        command(
+            about = "Writes the tables as Parquet (built without Parquet: see `export --help`)",
+            after_help = export::HOW_TO_GET
+        )
+    )]
+    Export(export::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -62,10 +56,7 @@ fn main() -> ExitCode {
         Verb::Fit(arguments) => fit::run(arguments, now),
         Verb::Replay(arguments) => replay::replay(arguments, now),
         Verb::Synth(arguments) => replay::write(arguments),
-        #[cfg(feature = "parquet")]
-        Verb::Export(arguments) => commands::export::run(arguments, now),
-        #[cfg(not(feature = "parquet"))]
-        Verb::Export(_) => Err(commands::CommandError::NoExport),
+        Verb::Export(arguments) => export::run(arguments, now),
     };
     match outcome {
         Ok(code) => code,

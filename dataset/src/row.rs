@@ -5,7 +5,9 @@ use std::str::FromStr;
 use edgeless_tables::{Table, Vertex, VertexKind};
 use edgeless_types::{
     InstanceId, LogEntry, LogicalId, NodeCapabilities, NodeHealth, NodeId, Sample, SampleKind,
-    SampleSummary, Timestamp, mirror::ScalingDecision,
+    SampleSummary, Timestamp,
+    mirror::ScalingDecision,
+    scaling::{MOST_COPIES, Policy},
 };
 
 use crate::{
@@ -133,10 +135,10 @@ impl Parts<'_> {
             Table::ScalingDecisions => Row::Scaling(ScalingDecision {
                 timestamp: self.timestamp(0)?,
                 logical_id: self.id(1, "logical_id")?,
-                policy: self.text(2, "policy")?.to_owned(),
-                before: self.number(3, "before")?,
-                copies: self.number(4, "copies")?,
-                reason: self.text(5, "reason")?.to_owned(),
+                policy: self.policy(2)?.name().to_owned(),
+                before: self.copies(3, "before")?,
+                copies: self.copies(4, "copies")?,
+                reason: self.some_text(5, "reason")?.to_owned(),
             }),
             Table::Vertices => Row::Vertex(Vertex {
                 timestamp: self.timestamp(0)?,
@@ -239,6 +241,31 @@ impl Parts<'_> {
         let mut kinds = VertexKind::ALL.into_iter();
         let kind = kinds.find(|kind| kind.name().as_bytes() == field);
         kind.ok_or_else(|| Wrong::Kind { text: shown(field) })
+    }
+
+    fn policy(&self, column: usize) -> Result<Policy, Wrong> {
+        let field = self.field(column);
+        let mut policies = Policy::ALL.into_iter();
+        let policy = policies.find(|policy| policy.name().as_bytes() == field);
+        policy.ok_or_else(|| Wrong::Policy { text: shown(field) })
+    }
+
+    /// A number of copies of one function.
+    fn copies(&self, column: usize, name: &'static str) -> Result<u32, Wrong> {
+        let number: u64 = self.number(column, name)?;
+        let copies = u32::try_from(number).ok();
+        copies.filter(|it| *it <= MOST_COPIES).ok_or(Wrong::Copies {
+            column: name,
+            number,
+        })
+    }
+
+    /// A text that says something.
+    fn some_text(&self, column: usize, name: &'static str) -> Result<&str, Wrong> {
+        match self.text(column, name)? {
+            text if text.trim().is_empty() => Err(Wrong::Blank { column: name }),
+            text => Ok(text),
+        }
     }
 
     fn json<T: serde::de::DeserializeOwned>(

@@ -107,12 +107,14 @@ pub const ANNOTATIONS: [&str; 6] = [
 ];
 
 /// The most copies of one function: those who send to it know all of them.
-const MOST_COPIES: u32 = 1_000;
+pub const MOST_COPIES: u32 = 1_000;
 /// A day: longer nothing is kept for nobody.
 const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
 
 impl Settings {
     /// Reads the annotations of a function; what is not said is as in `defaults`, those of the domain.
+    ///
+    /// What has no effect is no error here, so that what runs stays as it was; [`faults`] refuses it.
     ///
     /// # Errors
     /// A value that does not parse or is out of range, bounds or targets that contradict each other.
@@ -140,20 +142,6 @@ impl Settings {
             let problem = "stands beside `target_p99_ms`; write one of them".to_owned();
             return Err(SettingsError { key, problem });
         }
-        let policy = read("scale_policy").map(|_| settings.policy);
-        for (key, policies) in [
-            (p99, &[Policy::Fixed, Policy::Concurrency][..]),
-            (utilisation, &[Policy::Fixed]),
-        ] {
-            if let (Some((key, _)), Some(policy)) = (key, policy.filter(|it| policies.contains(it)))
-            {
-                let problem = format!(
-                    "has no effect with the `scale_policy` `{}`; leave it out, or choose `queue` or `predictive`",
-                    policy.name()
-                );
-                return Err(SettingsError { key, problem });
-            }
-        }
         if let Some((key, value)) = p99 {
             settings.target = Some(Target::P99(millis(key, value)?));
         }
@@ -161,7 +149,8 @@ impl Settings {
             settings.target = Some(Target::Utilisation(share(key, value)?));
         }
         if let Some((key, value)) = read("idle_after") {
-            settings.idle_after = duration(key, value)?;
+            settings.idle_after =
+                idle_after(value).map_err(|problem| SettingsError { key, problem })?;
         }
         Ok(settings)
     }
@@ -200,6 +189,62 @@ impl Settings {
     }
 }
 
+/// What is wrong with the annotations of a function that somebody submits: the first that cannot be read, else all that
+/// have no effect as the others are, with what to do about it.
+pub fn faults(annotations: &BTreeMap<String, String>) -> Vec<SettingsError> {
+    // As many copies as functions have that do not say it.
+    let defaults = Settings {
+        min_instances: 1,
+        ..Settings::default()
+    };
+    let settings = match Settings::from_annotations(annotations, &defaults) {
+        Ok(settings) => settings,
+        Err(error) => return vec![error],
+    };
+    let policy = annotations
+        .contains_key("scale_policy")
+        .then_some(settings.policy);
+    let said = ANNOTATIONS
+        .into_iter()
+        .filter(|it| annotations.contains_key(*it));
+    let faults = said.filter_map(|key| {
+        let problem = without_effect(key, policy, &settings)?;
+        Some(SettingsError { key, problem })
+    });
+    faults.collect()
+}
+
+/// Why an annotation that is said has no effect; none: it has.
+fn without_effect(key: &str, policy: Option<Policy>, settings: &Settings) -> Option<String> {
+    let least = settings.min_instances;
+    match (key, policy) {
+        ("target_p99_ms", Some(policy @ (Policy::Fixed | Policy::Concurrency)))
+        | ("target_utilisation", Some(policy @ Policy::Fixed)) => Some(format!(
+            "has no effect with the `scale_policy` `{}`; leave it out, or choose `queue` or `predictive`",
+            policy.name()
+        )),
+        ("min_instances", Some(Policy::Fixed)) if least == 0 => Some(
+            "`fixed` always runs `min_instances` copies, at least one; write how many, or choose another `scale_policy`"
+                .to_owned(),
+        ),
+        ("max_instances", Some(Policy::Fixed)) if settings.max_instances != least.max(1) => {
+            Some(format!(
+                "`fixed` always runs `min_instances` copies, here {}; leave it out, or choose another `scale_policy`",
+                least.max(1)
+            ))
+        }
+        ("idle_after", Some(Policy::Fixed)) => Some(
+            "`fixed` always runs `min_instances` copies; leave it out, or choose another `scale_policy`"
+                .to_owned(),
+        ),
+        ("idle_after", _) if least > 0 => Some(
+            "has no effect unless `min_instances` is `0`; write that as well, or leave it out"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
 fn copies(key: &'static str, value: &str, least: u32) -> Result<u32, SettingsError> {
     let number = value.parse().ok();
     number
@@ -231,8 +276,11 @@ fn share(key: &'static str, value: &str) -> Result<f32, SettingsError> {
         })
 }
 
-/// A whole number with `ms`, `s`, `min` or `h`, up to a day.
-fn duration(key: &'static str, value: &str) -> Result<Duration, SettingsError> {
+/// The longest time that the last copy is kept: a whole number with `ms`, `s`, `min` or `h`, from 1 ms up to a day.
+///
+/// # Errors
+/// It is no such time, with what to write instead.
+pub fn idle_after(value: &str) -> Result<Duration, String> {
     let digits = value.find(|it: char| !it.is_ascii_digit());
     let (number, unit) = value.split_at(digits.unwrap_or(value.len()));
     let unit = match unit.trim() {
@@ -249,11 +297,10 @@ fn duration(key: &'static str, value: &str) -> Result<Duration, SettingsError> {
     millis
         .map(Duration::from_millis)
         .filter(|it| !it.is_zero() && *it <= LONGEST_IDLE)
-        .ok_or_else(|| SettingsError {
-            key,
-            problem: format!(
-                "`{value}` is not a time of up to a day, such as `500ms`, `60s`, `5min`, `1h`"
-            ),
+        .ok_or_else(|| {
+            format!(
+                "`{value}` is not a time from 1ms to a day, such as `500ms`, `60s`, `5min`, `1h`"
+            )
         })
 }
 
@@ -323,6 +370,30 @@ mod tests {
         assert_eq!(bounds.unwrap_err().key, "min_instances");
         let both = parse(&[("target_p99_ms", "3"), ("target_utilisation", "0.5")]);
         assert_eq!(both.unwrap_err().key, "target_utilisation");
+    }
+
+    /// Annotations, and the keys of those that are faults; all of them can be read.
+    fn check(pairs: &[(&str, &str)], wrong: &[&str]) {
+        assert!(parse(pairs).is_ok(), "what runs already is read: {pairs:?}");
+        let pairs = pairs.iter().map(|&(key, value)| (key.into(), value.into()));
+        let pairs: BTreeMap<String, String> = pairs.collect();
+        let keys: Vec<_> = faults(&pairs).iter().map(|it| it.key).collect();
+        assert_eq!(keys, wrong, "{pairs:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_fault() {
+        let pairs = [("idle_after".to_owned(), "soon".to_owned())];
+        let faults = faults(&pairs.into());
+        assert_eq!(faults.len(), 1);
+        assert_eq!(
+            faults[0].to_string(),
+            "annotation `idle_after`: `soon` is not a time from 1ms to a day, such as `500ms`, `60s`, `5min`, `1h`"
+        );
+    }
+
+    #[test]
+    fn a_target_that_the_policy_does_not_know_is_a_fault() {
         for (policy, key, value, is_right) in [
             ("fixed", "target_p99_ms", "3", false),
             ("fixed", "target_utilisation", "0.5", false),
@@ -330,8 +401,44 @@ mod tests {
             ("concurrency", "target_utilisation", "0.5", true),
             ("queue", "target_p99_ms", "3", true),
         ] {
-            let read = parse(&[("scale_policy", policy), (key, value)]);
-            assert_eq!(read.is_ok(), is_right, "{policy} {key}");
+            let wrong: &[&str] = if is_right { &[] } else { &[key] };
+            check(&[("scale_policy", policy), (key, value)], wrong);
         }
+        check(&[("target_p99_ms", "3")], &[]);
+    }
+
+    #[test]
+    fn a_time_to_keep_the_last_copy_where_it_never_goes_is_a_fault() {
+        let idle = ("idle_after", "60s");
+        check(&[idle], &["idle_after"]);
+        check(&[idle, ("min_instances", "1")], &["idle_after"]);
+        check(&[idle, ("max_instances", "8")], &["idle_after"]);
+        check(&[idle, ("min_instances", "0")], &[]);
+        check(
+            &[idle, ("min_instances", " 0 "), ("scale_policy", "queue")],
+            &[],
+        );
+    }
+
+    #[test]
+    fn bounds_that_fixed_does_not_know_are_faults() {
+        let fixed = ("scale_policy", "fixed");
+        let (least, most) = (
+            |copies| ("min_instances", copies),
+            |copies| ("max_instances", copies),
+        );
+        check(&[fixed], &[]);
+        check(&[fixed, least("3")], &[]);
+        check(&[fixed, least("3"), most("3")], &[]);
+        check(&[fixed, most("1")], &[]);
+        check(&[fixed, most("3")], &["max_instances"]);
+        check(&[fixed, least("3"), most("4")], &["max_instances"]);
+        check(&[fixed, least("0")], &["min_instances"]);
+        check(&[fixed, least("0"), most("1")], &["min_instances"]);
+        check(
+            &[fixed, least("0"), most("2"), ("idle_after", "1s")],
+            &["min_instances", "max_instances", "idle_after"],
+        );
+        check(&[fixed, least("2"), ("idle_after", "1s")], &["idle_after"]);
     }
 }

@@ -207,9 +207,7 @@ impl Checker<'_> {
             Ok(requirements) => {
                 self.copies += requirements.least_instances() as usize;
                 self.check_company(pointer, &requirements, names);
-                let defaults = scaling::Settings::default();
-                let read = scaling::Settings::from_annotations(&function.annotations, &defaults);
-                if let Err(error) = read {
+                for error in scaling::faults(&function.annotations) {
                     let place = format!("{pointer}/annotations/{}", error.key);
                     self.fault(place, error.problem);
                 }

@@ -358,3 +358,32 @@ fn nothing_is_to_run_near_a_vertex_and_apart_from_it() {
         "/functions/0/annotations/anti_affinity_with",
     );
 }
+
+#[test]
+fn annotations_of_scaling_without_effect_are_faults_that_say_what_to_do() {
+    let told = |annotations: Value| {
+        let mut document = good();
+        document["functions"][0]["annotations"] = annotations;
+        let workflow = parse(document.to_string().as_bytes(), Format::Json).unwrap();
+        let faults = check(&workflow, &Registry).err().unwrap_or_default();
+        let told = faults.into_iter().map(|fault| {
+            let key = fault.pointer.strip_prefix("/functions/0/annotations/");
+            format!("{}: {}", key.unwrap(), fault.detail)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let idle = [
+        "idle_after: has no effect unless `min_instances` is `0`; write that as well, or leave it out",
+    ];
+    assert_eq!(told(json!({"idle_after": "60s"})), idle);
+    assert_eq!(
+        told(json!({"idle_after": "60s", "min_instances": "1"})),
+        idle
+    );
+    let both = told(
+        json!({"scale_policy": "fixed", "min_instances": "3", "max_instances": "8", "idle_after": "1s"}),
+    );
+    assert_eq!(both.len(), 2, "{both:?}");
+    let right = json!({"scale_policy": "queue", "min_instances": "0", "idle_after": "60s"});
+    assert!(told(right).is_empty());
+}

@@ -1,15 +1,18 @@
-//! `edgeless_dataset export`: writes the tables in another format.
+//! `edgeless_dataset export`: writes the tables in another format. Every build has the command; one without the feature
+//! `parquet` says how to get one that does it.
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use edgeless_daemon::show::{Form, Rows, print};
-use edgeless_dataset::{export::export, progress::Progress};
 use edgeless_types::Timestamp;
-use serde_json::json;
 
-use super::{CommandError, bytes, not_after, tell};
+use super::CommandError;
 use crate::Where;
+
+/// What a build says that cannot write Parquet.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const HOW_TO_GET: &str =
+    "built without Parquet: cargo build --release -p edgeless-dataset --features parquet";
 
 /// What is written, and where.
 #[derive(Clone, Debug, Args)]
@@ -24,7 +27,21 @@ pub(crate) struct Arguments {
     out: PathBuf,
 }
 
+/// This build cannot do it.
+#[cfg(not(feature = "parquet"))]
+pub(crate) const fn run(_: &Arguments, _: Timestamp) -> Result<ExitCode, CommandError> {
+    Err(CommandError::NoParquet)
+}
+
+/// Writes each file, and shows which.
+#[cfg(feature = "parquet")]
 pub(crate) fn run(arguments: &Arguments, now: Timestamp) -> Result<ExitCode, CommandError> {
+    use edgeless_daemon::show::{Form, Rows, print};
+    use edgeless_dataset::{export::export, progress::Progress};
+    use serde_json::json;
+
+    use super::{bytes, not_after, tell};
+
     let place = super::Place::from(&arguments.place);
     let files = place.files()?;
     let mut faults = place.faults();

@@ -1,7 +1,6 @@
 //! One file per verb.
 
 pub(crate) mod check;
-#[cfg(feature = "parquet")]
 pub(crate) mod export;
 pub(crate) mod fit;
 pub(crate) mod replay;
@@ -62,10 +61,8 @@ pub(crate) enum CommandError {
     Usage(#[from] replay_options::UsageError),
     /// The program was built without it.
     #[cfg(not(feature = "parquet"))]
-    #[error(
-        "this build has no `export`; build one that has it with `cargo install --path dataset --features parquet`"
-    )]
-    NoExport,
+    #[error("{}", export::HOW_TO_GET)]
+    NoParquet,
     /// The tables cannot be exported.
     #[cfg(feature = "parquet")]
     #[error(transparent)]

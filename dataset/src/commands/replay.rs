@@ -21,7 +21,7 @@ use edgeless_dataset::{
 };
 use edgeless_orc::scale::{Policy, Settings};
 use edgeless_tables::Table;
-use edgeless_types::{LogicalId, Timestamp};
+use edgeless_types::{LogicalId, Timestamp, scaling};
 use serde_json::{Value, json};
 
 use super::{
@@ -75,7 +75,7 @@ pub(crate) struct Replay {
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) max_instances: u32,
     /// The longest time that the last copy is kept without work
-    #[arg(long, value_parser = time, default_value = "60s")]
+    #[arg(long, value_parser = scaling::idle_after, default_value = "60s")]
     idle_after: Duration,
     /// Copies that all nodes can take together, at least 1; nodes of daemons have room for all
     #[arg(

@@ -50,6 +50,18 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 #[test]
+fn copies_that_are_ready_at_once_are_no_matter() {
+    for policy in Policy::ALL {
+        for pattern in Pattern::ALL {
+            let trace = synth(pattern, 1, 0.2);
+            let outcome = run(&trace, setup(policy, 0.0, 1));
+            assert_eq!(outcome.waits.len(), trace.arrivals.len());
+            assert!(outcome.waits.iter().all(|it| *it >= 0.0));
+        }
+    }
+}
+
+#[test]
 fn all_orders_are_done_under_every_policy_and_no_copy_with_work_is_stopped() {
     for policy in Policy::ALL {
         for pattern in Pattern::ALL {

@@ -137,13 +137,13 @@ impl<'a> World<'a> {
             match (arrival, event) {
                 _ if over => break,
                 (Some(arrival), event) if event.is_none_or(|event| arrival < event) => {
-                    self.now = self.trace.arrivals[next].at;
+                    self.advance(self.trace.arrivals[next].at);
                     next += 1;
                     self.accept();
                 }
                 (_, Some(_)) => {
                     if let Some(Reverse((at, _, event))) = self.events.pop() {
-                        self.now = at as f64 / 1e9;
+                        self.advance(at as f64 / 1e9);
                         self.on_event(event);
                     }
                 }
@@ -156,6 +156,12 @@ impl<'a> World<'a> {
         }
         self.outcome.finish();
         self.outcome
+    }
+
+    /// Events are at whole nanoseconds, a fraction of one before the moment that asked for them where that was the same:
+    /// time stays then.
+    fn advance(&mut self, at: f64) {
+        self.now = self.now.max(at);
     }
 
     fn push(&mut self, at: f64, event: Event) {

@@ -152,6 +152,34 @@ fn decisions_of_scaling_have_whole_numbers() {
 }
 
 #[test]
+fn decisions_of_scaling_are_those_that_can_be() {
+    let header = "timestamp,logical_id,policy,before,copies,reason\n";
+    let row = |fields: &str| format!("1700000001.000000000,{FUNCTION},{fields}\n");
+    let rows = [
+        "fixed,1000,0,nothing came for 60 s",
+        "magic,1,2,10 wait",
+        "queue,1,4000000000,10 wait",
+        "queue,1001,1,10 wait",
+        "concurrency,1,2,",
+        "predictive,1,2,\" \"",
+        ",1,2,10 wait",
+        "queue,1,-2,10 wait",
+    ];
+    let text = header.to_owned() + &rows.map(row).concat();
+    let policies = "`fixed`, `concurrency`, `queue`, `predictive`";
+    let faults = [
+        &format!("3: `policy` is none of {policies}: `magic`"),
+        "4: `copies` is more than 1000, the most that a function has: `4000000000`",
+        "5: `before` is more than 1000, the most that a function has: `1001`",
+        "6: `reason` is empty",
+        "7: `reason` is empty",
+        &format!("8: `policy` is none of {policies}: ``"),
+        "9: `copies` is not a number: `-2`",
+    ];
+    check("scaling_decisions.csv", &text, &faults, 1);
+}
+
+#[test]
 fn bytes_that_are_no_text_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let mut text = b"identifier,target,value,timestamp\n".to_vec();

@@ -32,7 +32,11 @@ fn options_that_make_no_sense_are_refused() {
         ("--seeds 0", "--seeds"),
         ("--seed 18446744073709551615", "there are no 1 seeds"),
         ("--start-time 1000000min", "no time is longer than a year"),
-        ("--idle-after 99999999999s", "no time is longer than a year"),
+        (
+            "--idle-after 99999999999s",
+            "is not a time from 1ms to a day",
+        ),
+        ("--idle-after 0s", "`0s` is not a time from 1ms to a day"),
         ("--refresh 0s --daemons orders", "longer than nothing"),
         ("--refresh 1s", "--daemons"),
         ("--nodes 2", "--daemons"),
@@ -59,6 +63,17 @@ fn few_copies_are_enough_for_policies_that_stop_some() {
         let arguments = format!("replay --synth cron --hours 0.2 --capacity 1 --policy {policy}");
         let output = run(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn copies_may_be_ready_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for daemons in ["", " --daemons orders", " --daemons http"] {
+        let arguments = format!("replay --synth cron --hours 0.2 --start-time 0s{daemons}");
+        let output = run(folder.path(), &arguments.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(stdout(&output).lines().count(), 5, "{}", stdout(&output));
     }
 }
 
@@ -151,18 +166,34 @@ fn who_reads_no_more_is_no_error() {
     assert_eq!(stderr(&output), "");
 }
 
-#[cfg(not(feature = "parquet"))]
 #[test]
-fn a_build_without_export_says_how_to_get_it() {
-    for arguments in [
-        vec!["export", ".", "--parquet", "--out", "x"],
-        vec!["export", "--help"],
-        vec!["export"],
-    ] {
+fn every_build_has_export_in_its_help_and_one_without_parquet_says_how_to_get_it() {
+    let output = run(Path::new("."), &["--help"]);
+    let shown = stdout(&output);
+    let mut lines = shown.lines().map(str::trim);
+    let line = lines.find(|it| it.starts_with("export ")).unwrap();
+    let how = "built without Parquet: cargo build --release -p edgeless-dataset --features parquet";
+    assert_eq!(
+        line.contains("without Parquet"),
+        cfg!(not(feature = "parquet")),
+        "{line}"
+    );
+    let output = run(Path::new("."), &["export", "--help"]);
+    assert_eq!(output.status.code(), Some(0));
+    let shown = stdout(&output);
+    assert!(shown.contains("--parquet"), "{shown}");
+    assert_eq!(
+        shown.contains(how),
+        cfg!(not(feature = "parquet")),
+        "{shown}"
+    );
+    refused(Path::new("."), &["export", "."], "--parquet");
+    if cfg!(not(feature = "parquet")) {
+        let arguments = ["export", "nowhere", "--parquet", "--out", "x"];
         refused(
             Path::new("."),
             &arguments,
-            "this build has no `export`; build one that has it with `cargo install --path dataset --features parquet`",
+            &format!("edgeless_dataset: {how}\n"),
         );
     }
 }

@@ -154,6 +154,10 @@ pub(super) fn channel_name(bytes: &[u8]) -> wasmtime::Result<ChannelName> {
 /// Runs a guest for as long as its operator lives.
 pub(super) async fn run<K: Kind>(mut birth: Birth<K>, io: Io) {
     let limits = birth.machine.limits;
+    if let Some(state) = &birth.state {
+        // What it begins with is what it has saved, until it saves something else: its stop hands it on.
+        io.act(Action::Save(state.clone()));
+    }
     let mut restarts = Restarts::new(limits.restarts, limits.restart_window);
     loop {
         let mut store = store(&birth, &io);

@@ -139,6 +139,7 @@ impl Domain {
         self.host(node_id, physical_id, key);
         self.note_if_overfull(node_id);
         self.started(physical_id);
+        self.note_found(vertex_key, running.generation);
         // Its outputs may be those of another time.
         self.patch_sender(vertex_key);
         if outdated {

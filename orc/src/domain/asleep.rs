@@ -20,6 +20,23 @@ impl Domain {
         }
     }
 
+    /// Of copies that are all about to go one stays after all, or comes back with what it saves: it has the state.
+    pub(super) fn keep_one(&mut self, key: VertexKey) -> Option<ReplicaKey> {
+        let waits = |it: &ReplicaKey| {
+            let instance = self.model.replica(*it).instance;
+            instance.filter(|it| self.retiring.waits_for_its_stop(it.physical_id))
+        };
+        let replicas = &self.model.vertex(key).replicas;
+        let replica = replicas.iter().copied().find(|it| waits(it).is_some());
+        let replica = replica.or_else(|| replicas.first().copied())?;
+        let not_stopped = waits(&replica);
+        self.model.replica_mut(replica).extra_mut().superfluous = false;
+        if let Some(instance) = not_stopped {
+            self.restore(replica, instance.physical_id);
+        }
+        Some(replica)
+    }
+
     /// A vertex that is desired had no copies when an earlier life of ε-ORC ended: it has none now, if it may.
     /// Whether that is so.
     pub(super) fn sleeps_on(&mut self, key: VertexKey) -> bool {

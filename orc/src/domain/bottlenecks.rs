@@ -275,6 +275,7 @@ impl Domain {
         let next = next.filter_map(|(_, to)| places.get(to).copied()).collect();
         Stage {
             copies: view.ready,
+            lately: self.copies_lately(key),
             starting: view.starting.saturating_sub(outside),
             slots: if is_function { view.slots } else { 0 },
             most,
@@ -289,22 +290,6 @@ impl Domain {
             next,
             is_near: false,
         }
-    }
-
-    /// Seconds for which the oldest event waits for a function.
-    fn oldest(&self, key: VertexKey) -> f64 {
-        let vertex = self.model.vertex(key);
-        let running = vertex.replicas.iter();
-        let running = running.filter_map(|it| self.model.replica(*it).running());
-        let inboxes = running.flat_map(|instance| {
-            let node = self.nodes.get(&instance.node_id);
-            let backlog = node.into_iter().flat_map(|it| &it.backlog);
-            let mine = backlog.filter(move |it| it.physical_id == instance.physical_id);
-            mine.map(|it| it.oldest.as_secs_f64())
-        });
-        let of_orders = self.order_demand.get(&vertex.logical_id);
-        let of_orders = of_orders.map_or(0.0, |it| it.oldest_waiting_s);
-        inboxes.fold(of_orders, f64::max)
     }
 
     /// A finding with its names and texts.

@@ -14,6 +14,8 @@ use super::{
 };
 use crate::{change::What, plan::strategy::StrategyKind};
 
+/// A node that has told nothing for longer was away.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 /// How long a life that was replaced is remembered.
 pub(super) const FORMER: Duration = Duration::from_mins(1);
 
@@ -27,6 +29,8 @@ pub(super) struct Node {
     pub(super) invocation_url: Arc<str>,
     pub(super) health: Option<NodeHealth>,
     pub(super) last_update: Timestamp,
+    /// After how long it says something again when nothing is urgent, as it was lately.
+    pub(super) every: Duration,
     pub(super) leaving: bool,
     /// Its copies, and what they are of.
     pub(super) instances: FxHashMap<PhysicalId, ClassKey>,
@@ -117,6 +121,7 @@ impl Domain {
                 profile,
                 health: None,
                 last_update: self.now,
+                every: Duration::ZERO,
                 leaving: false,
                 instances: FxHashMap::default(),
                 demand: Vec::new(),
@@ -148,6 +153,15 @@ impl Domain {
             }
             key.is_none()
         });
+    }
+
+    /// How long a node has said nothing before it says something now.
+    pub(super) fn note_every(&mut self, node_id: NodeId, before: Timestamp) -> Duration {
+        let every = self.now.since(before).min(LONGEST_SILENCE);
+        if let Some(node) = self.nodes.get_mut(&node_id) {
+            node.every = every.max(node.every.mul_f32(0.9) + every.mul_f32(0.1));
+        }
+        every
     }
 
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
@@ -184,7 +198,7 @@ impl Domain {
             self.change(What::Health(node_id, health));
         }
         self.note_traffic(node_id, update.samples.as_deref());
-        self.note_work(node_id, update.samples.as_deref(), now.since(before));
+        self.note_work(node_id, update.samples.as_deref(), before);
         if let Some(samples) = update.samples {
             if self.settings.strategy == StrategyKind::Affine {
                 self.note_transfer(node_id, &samples);

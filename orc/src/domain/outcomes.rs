@@ -34,6 +34,11 @@ impl Domain {
                 let linger = self.now + self.settings.linger;
                 self.retiring.confirmed(physical_id, linger);
             }
+            (StepKey::Patch(physical_id), StepResult::Failed(message))
+                if self.model.replica_of(physical_id).is_none() =>
+            {
+                tracing::debug!(%node_id, %physical_id, message, "a patch came after the end");
+            }
             (StepKey::Patch(physical_id), StepResult::Failed(message)) => {
                 tracing::warn!(%node_id, %physical_id, message, "a patch failed");
             }
@@ -69,7 +74,7 @@ impl Domain {
             }
         }
         let vertex = replica.vertex;
-        self.note_start(vertex, now.since(before.since));
+        self.note_start(vertex, before.node_id, now.since(before.since));
         self.note_awake(vertex);
         self.end_healing(before);
         self.touch(vertex);

@@ -103,6 +103,12 @@ impl Retiring {
         Some(physical_id)
     }
 
+    /// Whether a copy that is replaced, or goes, was not told to stop yet.
+    pub(super) fn waits_for_its_stop(&self, physical_id: PhysicalId) -> bool {
+        let due = self.copies.get(&physical_id).and_then(|it| it.due);
+        due.is_some_and(|due| self.dues.contains(&(due, physical_id)))
+    }
+
     /// A copy that was due still has something to do, as far as is known: it is due again then.
     pub(super) fn put_off(&mut self, physical_id: PhysicalId, now: Timestamp, due: Timestamp) {
         if let Some(copy) = self.copies.get_mut(&physical_id) {

@@ -35,12 +35,11 @@ const ASKS_FOR_IT: [&str; 4] = [
 ];
 /// Between two decisions about one function for which nothing new is known.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Copies that ran before ε-ORC started are kept that long, whatever little it has seen them do.
+/// Copies that ran before ε-ORC started are kept that long, or `idle_after` if that is less, whatever little it has seen
+/// them do.
 const KEPT: Duration = Duration::from_mins(1);
 /// A policy is not asked again sooner, unless something happens.
 const SOONEST: Duration = Duration::from_millis(20);
-/// A node that has told nothing for longer was away.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
 impl Domain {
     /// A vertex is new, or another version of itself: whether it is scaled, and how.
@@ -109,13 +108,14 @@ impl Domain {
     }
 
     /// What a node has said of what it does counts for the functions that are scaled.
-    /// `every`: how long it has said nothing before that.
+    /// `before`: when it said something last.
     pub(super) fn note_work(
         &mut self,
         node_id: NodeId,
         samples: Option<&Samples>,
-        every: Duration,
+        before: Timestamp,
     ) {
+        let every = self.note_every(node_id, before);
         if self.scaled.is_empty() {
             return;
         }
@@ -153,7 +153,6 @@ impl Domain {
             };
             let known = count.min(scaled.ahead);
             scaled.ahead -= known;
-            let every = every.min(LONGEST_SILENCE);
             if count > known {
                 let more = count - known;
                 scaled.window.arrived_within(more, every, self.now);
@@ -195,6 +194,10 @@ impl Domain {
         let demand: Vec<Demand> = node.demand.clone();
         for demand in demand {
             let target = self.target_of(&demand).and_then(|it| self.model.key_of(it));
+            // What waits for a copy that nobody takes is looked at as well.
+            if let Some(key) = target.filter(|it| self.running_of(*it).is_empty()) {
+                self.traffic_of(key);
+            }
             let Some(key) = target.filter(|it| self.copies_of(*it) == 0) else {
                 continue;
             };
@@ -267,15 +270,27 @@ impl Domain {
         if generation >= self.first || copies >= scaled.settings.max_instances {
             return None;
         }
-        scaled.found = Some((copies + 1, self.now + KEPT));
         scaled.copies = copies + 1;
         Some(self.add_replica(key, Timestamp::EPOCH))
     }
 
-    /// A copy took so long to start.
-    pub(super) fn note_start(&mut self, key: VertexKey, took: Duration) {
+    /// A copy of a function that is scaled is one that ran before this life of ε-ORC.
+    pub(super) fn note_found(&mut self, key: VertexKey, generation: Generation) {
+        let copies = self.copies_of(key);
+        if generation < self.first
+            && let Some(scaled) = self.scaled.get_mut(&key)
+        {
+            let until = self.now + KEPT.min(scaled.settings.idle_after);
+            scaled.found = Some((copies, until));
+        }
+    }
+
+    /// A copy took so long to start, on a node that tells of events once in a while.
+    pub(super) fn note_start(&mut self, key: VertexKey, node_id: NodeId, took: Duration) {
+        let every = self.nodes.get(&node_id).map(|node| node.every);
         if let Some(scaled) = self.scaled.get_mut(&key) {
             scaled.window.started(took);
+            scaled.window.told_after(every.unwrap_or_default());
             scaled.wanted = 0;
         }
     }

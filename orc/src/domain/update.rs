@@ -88,11 +88,11 @@ impl Domain {
             None => (old, self.copies_of(key)),
         };
         // As many as the new version wants, unless somebody has asked for more than the old one wanted.
-        let least = |class| self.model.class(class).requirements.least_instances();
-        let wanted = if copies > least(before) {
-            copies
-        } else {
-            least(class)
+        let wants = |class| &self.model.class(class).requirements;
+        let sleeps_on = copies == 0 && wants(class).may_sleep();
+        let wanted = match copies > wants(before).least_instances() || sleeps_on {
+            true => copies,
+            false => wants(class).least_instances(),
         };
         let update = Update::new(before, copies, wanted, self.now);
         self.model.vertex_mut(key).update = Some(update);

@@ -293,12 +293,8 @@ impl Domain {
         let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();
         let vertex = self.model.vertex(key);
         let mut there: Vec<ReplicaKey> = vertex.replicas.iter().copied().filter(staying).collect();
-        if most == 1 && wanted == 1 && there.is_empty() {
-            // The one that is about to go comes back with what it saves: there are never two.
-            if let Some(&replica) = vertex.replicas.first() {
-                self.model.replica_mut(replica).extra_mut().superfluous = false;
-                there.push(replica);
-            }
+        if wanted > 0 && there.is_empty() {
+            there.extend(self.keep_one(key));
         }
         for _ in there.len()..wanted {
             let replica = self.add_replica(key, Timestamp::EPOCH);

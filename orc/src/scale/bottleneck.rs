@@ -82,6 +82,8 @@ impl Held {
 pub struct Stage {
     /// Copies that can take work, those included that handle something.
     pub copies: u32,
+    /// Copies that there were on average while `now` was seen; those that began a moment ago count little.
+    pub lately: f64,
     /// Copies that start.
     pub starting: u32,
     /// Events that a copy handles at once, at least 1; 0: nobody knows, as of resources, which limit nothing.
@@ -130,7 +132,13 @@ impl Stage {
         let service = self.now.service.unwrap_or(0.0);
         match self.slots {
             0 => 0.0,
-            _ => (self.now.rate * service / self.slots()).min(1.0),
+            slots => {
+                let copies = match self.lately > 0.0 {
+                    true => self.lately.min(f64::from(self.copies.max(1))),
+                    false => f64::from(self.copies.max(1)),
+                };
+                (self.now.rate * service / (copies * f64::from(slots))).min(1.0)
+            }
         }
     }
 

@@ -32,6 +32,16 @@ impl Window {
         })
     }
 
+    /// What was due until now has not come, and is not waited for any more.
+    pub(super) fn give_up_due(&mut self, now: Timestamp) {
+        if let Some(active) = &mut self.active {
+            let now = now.as_secs_f64();
+            for place in active.expected.iter_mut().filter(|it| it.at <= now) {
+                place.tasks = 0;
+            }
+        }
+    }
+
     /// When the next task on its way is due, in seconds since the epoch.
     pub fn next_expected(&self) -> Option<f64> {
         let active = self.active.as_ref()?;

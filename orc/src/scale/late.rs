@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::window::{LUMPS, Window};
 
 impl Window {
-    /// A node has told of events after it had told nothing for so long; after [`Self::arrived`].
+    /// A node on which there are copies tells of events after it has told nothing for so long.
     pub fn told_after(&mut self, every: Duration) {
         let every = every.as_secs_f32();
-        if let Some(active) = &mut self.active {
-            active.told_every = every.max(active.told_every + LUMPS * (every - active.told_every));
-        }
+        let active = self.active.get_or_insert_default();
+        active.told_every = every.max(active.told_every + LUMPS * (every - active.told_every));
     }
 
     /// Seconds between two reports of a node; 0 where events are told of as they come.

@@ -91,6 +91,8 @@ impl Decision {
     pub fn reason(&self) -> String {
         match &self.bound {
             None => self.why.to_string(),
+            // What the policy would do without is no reason for what is done.
+            Some(bound @ Reason::AtLeast { .. }) => bound.to_string(),
             Some(bound) => format!("{}; {bound}", self.why),
         }
     }

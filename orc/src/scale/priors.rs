@@ -4,7 +4,7 @@
 //! window of each function of that class. One type for both, so that what is written can be read. A file that is
 //! wrong anywhere is an error with file and line; nothing of it is passed over.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
 use edgeless_daemon::config::{self, ConfigError, Place};
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,7 @@ pub struct Bursts {
 struct Document {
     #[serde(rename = "version", deserialize_with = "checks::version")]
     _version: u32,
+    #[serde(default)]
     class: Vec<Prior>,
 }
 
@@ -175,9 +176,13 @@ impl Priors {
             problem,
         };
         let number = document.class.len();
-        if number == 0 || number > MAX_CLASSES {
+        if number == 0 {
+            let problem = "there is no class; a file has one `[[class]]` or more, as `edgeless_dataset fit` writes it";
+            return Err(wrong((line_of_list(text), "class"), problem.to_owned()));
+        }
+        if number > MAX_CLASSES {
             let problem = format!("has {number} classes, not 1 to {MAX_CLASSES}");
-            return Err(wrong((1, "class"), problem));
+            return Err(wrong((line_of_list(text), "class"), problem));
         }
         let mut classes = BTreeMap::new();
         for (index, prior) in document.class.into_iter().enumerate() {
@@ -212,6 +217,29 @@ impl Priors {
     pub fn classes(&self) -> impl ExactSizeIterator<Item = &Prior> {
         self.0.values()
     }
+}
+
+/// What else to say of a file that cannot be read, behind its name.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "; `edgeless_dataset fit` writes it",
+        io::ErrorKind::IsADirectory => {
+            "; it is a folder, not a file that `edgeless_dataset fit` wrote"
+        }
+        io::ErrorKind::InvalidData => {
+            "; it is not text, as files are that `edgeless_dataset fit` wrote"
+        }
+        _ => "",
+    }
+}
+
+/// The line on which the list of classes begins; the first if there is none.
+fn line_of_list(text: &str) -> usize {
+    let mut lines = text.lines().map(|line| line.trim().trim_start_matches('['));
+    lines
+        .position(|line| line.starts_with("class"))
+        .unwrap_or_default()
+        + 1
 }
 
 /// The line on which the id of a class stands; counts from 1.

@@ -267,12 +267,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::KeptAlive { idle, keep } => {
-                write!(f, "had work {idle:.1} s ago, kept for {keep:.1} s")
+                write!(f, "without work for {idle:.1} s, kept for {keep:.1} s")
             }
             Self::Idle { idle, keep } => {
                 write!(
                     f,
-                    "had work {idle:.1} s ago, longer than the {keep:.1} s that it is kept"
+                    "without work for {idle:.1} s, and kept for no more than {keep:.1} s"
                 )
             }
             Self::Stable {

@@ -46,8 +46,8 @@ pub struct Window {
     transfer: Spread,
     start: Spread,
     demand: Demand,
-    /// Tasks on their way here that the order book counts more than before, until the next look.
-    announced: u32,
+    /// The order book counts more tasks on their way here than before, until the next look.
+    announced: bool,
     pub(super) gaps: Gaps,
     pub(super) bursts: Bursts,
     day: Day,
@@ -151,10 +151,7 @@ impl Window {
     /// What the order book says now. Tasks on their way that are new count as expected from now on; who
     /// knows when they come calls [`Self::expect`] instead.
     pub fn demanded(&mut self, demand: Demand) {
-        let more = demand
-            .on_their_way()
-            .saturating_sub(self.demand.on_their_way());
-        self.announced = self.announced.saturating_add(more);
+        self.announced |= demand.on_their_way() > self.demand.on_their_way();
         self.demand = demand;
     }
 
@@ -175,8 +172,9 @@ impl Window {
             self.active.get_or_insert_default();
         }
         let announced = std::mem::take(&mut self.announced);
-        if announced > 0 {
-            self.expect(announced, now);
+        // How fast they come is for those before to decide: whoever has copies sees them come.
+        if announced && view.copies() == 0 {
+            self.expect(1, now);
         }
         if let Some(active) = &mut self.active {
             let at = now.as_secs_f64();

@@ -150,7 +150,7 @@ async fn copies_of_service(cluster: &Cluster, name: &str) -> anyhow::Result<usiz
     Ok(function["instances"].as_array().map_or(0, Vec::len))
 }
 
-/// Orders that pass `A`, which takes its time, then `B`, which takes none.
+/// Orders that pass `A`, which takes its time, then `B`, which takes a twentieth of it.
 async fn send_orders(cluster: &Cluster, number: usize) {
     let order = json!({"input": 7, "tasks": ["A", "B"]}).to_string();
     let batch = vec![order; number].join("\n");
@@ -181,7 +181,7 @@ async fn a_burst_of_orders_multiplies_the_service_that_is_slow_and_no_other_unti
             &json!({"annotations": annotations, "max_instances": most}),
         )
     };
-    for (name, service) in [("A", rounds("20000", 3)), ("B", rounds("1", 3))] {
+    for (name, service) in [("A", rounds("20000", 3)), ("B", rounds("1000", 3))] {
         super::orders::put(&cluster, &format!("services/{name}"), &service).await;
     }
     // What each takes is known.

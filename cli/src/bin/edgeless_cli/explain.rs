@@ -53,7 +53,7 @@ pub(crate) struct Decision {
     pub(crate) reason: String,
 }
 
-/// The finding for people, and a row for each function and resource.
+/// The finding, and a row for each function and resource; in a pipe the lines of the finding begin with `# `.
 pub(crate) fn tell(explanation: &Explanation, style: Style) -> String {
     let header = [
         "NAME",
@@ -70,9 +70,18 @@ pub(crate) fn tell(explanation: &Explanation, style: Style) -> String {
     ];
     let rows = explanation.vertices.iter().map(row);
     let table = table(style, header, rows, "it has no vertices");
-    if style != Style::Terminal {
-        return table;
+    let verdict = verdict(explanation);
+    match style {
+        Style::Terminal => format!("{verdict}\n\n{table}"),
+        Style::Pipe | Style::Json => {
+            let lines = verdict.lines().map(|line| format!("# {line}\n"));
+            lines.collect::<String>() + &table
+        }
     }
+}
+
+/// What limits the workflow, why, what is done about it, and which copies do not run.
+fn verdict(explanation: &Explanation) -> String {
     let name = match explanation.name.as_str() {
         "" => String::new(),
         name => format!(" ({name})"),
@@ -99,7 +108,7 @@ pub(crate) fn tell(explanation: &Explanation, style: Style) -> String {
         ))
     });
     let waiting = String::from_iter(waiting);
-    format!("workflow {id}{name} {verdict}{waiting}\n\n{table}")
+    format!("workflow {id}{name} {verdict}{waiting}")
 }
 
 fn row(vertex: &VertexWork) -> [String; 11] {
@@ -139,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_function_that_limits_is_told_with_why_and_what_is_done() {
+    fn the_function_that_limits_is_told_with_why_and_what_is_done_everywhere() {
         let explanation: Explanation = serde_json::from_value(json!({
             "workflow_id": "w", "name": "demo",
             "bottleneck": {"name": "b", "cause": "execution", "limits": true,
@@ -147,7 +156,7 @@ mod tests {
             "vertices": [
                 {"name": "b", "kind": "function", "copies": 1, "starting": 3, "max_instances": 4,
                  "handled_per_second": 12.5, "busy": 1.0, "execution_ms": 80.0, "transfer_ms": 900.0,
-                 "queued": 40, "oldest_s": 1.5, "waiting": "start failed: a trap",
+                 "queued": 40, "oldest_s": 1.5, "waiting": "start failed: a trap\nat 7",
                  "decision": {"before": 1, "copies": 4, "reason": "40 wait"}},
                 {"name": "entry", "kind": "resource", "copies": 1},
             ],
@@ -158,17 +167,21 @@ mod tests {
             shown.starts_with(
                 "workflow w (demo) is limited by `b` (execution)\n  why: it takes 80.0 ms\n  \
                  action: it gets more copies; 4 would do\n  \
-                 a copy of `b` does not run: start failed: a trap\n\nNAME"
+                 a copy of `b` does not run: start failed: a trap\nat 7\n\nNAME"
             ),
             "{shown}"
         );
         assert_eq!(
             tell(&explanation, Style::Pipe),
-            "b\tfunction\t1 (+3)\t4\t12.5\t100 %\t80.0 ms\t900.0 ms\t40\t1.5 s\t1 to 4: 40 wait\n\
+            "# workflow w (demo) is limited by `b` (execution)\n#   why: it takes 80.0 ms\n\
+             #   action: it gets more copies; 4 would do\n\
+             #   a copy of `b` does not run: start failed: a trap\n# at 7\n\
+             b\tfunction\t1 (+3)\t4\t12.5\t100 %\t80.0 ms\t900.0 ms\t40\t1.5 s\t1 to 4: 40 wait\n\
              entry\tresource\t1\t-\t0.0\t-\t-\t-\t0\t-\t-\n"
         );
         let idle: Explanation = serde_json::from_value(json!({"workflow_id": "w"})).unwrap();
         let shown = tell(&idle, Style::Terminal);
         assert!(shown.starts_with("workflow w does nothing now"), "{shown}");
+        assert_eq!(tell(&idle, Style::Pipe), "# workflow w does nothing now\n");
     }
 }

@@ -285,18 +285,17 @@ impl<'a> World<'a> {
     /// Each function with what brings tasks to it.
     fn vertices(&self) -> Vec<VertexRequest> {
         let settings = &self.setup.settings;
+        let idle_after = format!("{}ms", settings.idle_after.as_millis());
+        let idle_after = (settings.min_instances == 0).then_some(("idle_after", idle_after));
         let annotations = [
             ("scale_policy", settings.policy.name().to_owned()),
             ("min_instances", settings.min_instances.to_string()),
             ("max_instances", settings.max_instances.to_string()),
-            (
-                "idle_after",
-                format!("{}ms", settings.idle_after.as_millis()),
-            ),
         ];
+        let annotations = annotations.into_iter().chain(idle_after);
         let annotations: BTreeMap<_, _> = annotations
             .map(|(key, value)| (key.to_owned(), value))
-            .into();
+            .collect();
         let (class, channel) = match self.daemons.entry {
             Entry::Orders => (order_source::CLASS.class_type, order_source::TASK),
             Entry::Http => ("http-ingress", ENTRY),

@@ -243,6 +243,24 @@ async fn saved_state_is_handed_to_the_next_incarnation() {
 }
 
 #[tokio::test]
+async fn a_state_that_a_guest_began_with_is_handed_on_though_it_saved_nothing_itself() {
+    let guests = Guests::start();
+    let text = GUEST.replace("%INIT%", "").replace("%CAST%", "");
+    let text = text.replace("%CALL%", ECHO);
+    let code = Bytes::from(wat::parse_str(&text).unwrap());
+    let digest = CodeDigest::of(&code);
+    let runtime = &guests.runtimes.wasm;
+    runtime.load(digest, code).await.unwrap();
+    let state = Some(Bytes::from_static(b"before"));
+    let factory = runtime.factory(digest, None, state.clone()).unwrap();
+    guests.spawn(1, factory, 1_001).await.unwrap();
+    let stopped = guests
+        .engine
+        .stop(id(1).physical_id, Duration::from_secs(1));
+    assert_eq!(stopped.await, state);
+}
+
+#[tokio::test]
 async fn code_that_is_no_function_is_refused_with_the_reason() {
     let guests = Guests::start();
     let load = async |code: &'static [u8]| {

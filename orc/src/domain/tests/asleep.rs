@@ -36,13 +36,18 @@ fn wake(simulation: &mut Simulation) {
 
 /// Ten messages of another function wait for one until it runs.
 fn wake_one(simulation: &mut Simulation, sender: u128, number: u128) {
+    wake_for(simulation, sender, number, 10);
+}
+
+/// So many messages of another function wait for one until it runs.
+fn wake_for(simulation: &mut Simulation, sender: u128, number: u128, waiting: u64) {
     let sender = logical_id(sender);
     for node in simulation.nodes.values_mut() {
         let senders = node.running.values().filter(|it| it.logical_id == sender);
         let demand = senders.map(|it| edgeless_types::Demand {
             physical_id: it.physical_id,
             channel: "out".to_owned(),
-            waiting: 10,
+            waiting,
         });
         node.demand = demand.collect();
     }
@@ -151,8 +156,9 @@ fn a_function_that_ran_again_before_that_was_kept_is_not_asleep_after_a_restart(
     wake(&mut simulation);
     simulation.asleep = asleep;
     begin_again(&mut simulation);
-    assert_eq!(homes(&simulation, FUNCTION).len(), 1);
-    assert!(simulation.asleep.is_empty(), "the journal learns it now");
+    assert_eq!(states(&mut simulation), [], "the one that runs is found");
+    minutes(&mut simulation, 1);
+    assert_eq!(simulation.asleep.len(), 1, "it has gone since");
 }
 
 /// What a function that sleeps sends to, and what it could send to and does not.
@@ -195,4 +201,68 @@ fn functions_that_sleep_one_after_the_other_wake_together_if_they_worked_togethe
     assert_eq!(awake(&simulation), [1, 1, 0]);
     minutes(&mut simulation, 2);
     assert_eq!(awake(&simulation), [0, 0, 0], "it was for nothing");
+}
+
+#[test]
+fn another_version_of_a_function_that_sleeps_starts_nothing() {
+    let mut simulation = sleeper();
+    minutes(&mut simulation, 1);
+    simulation.effects.clear();
+    let newer = [&SLEEPY[..], &[("init-payload", "2")]].concat();
+    start(&mut simulation, vec![with(FUNCTION, &newer)]);
+    assert_eq!(states(&mut simulation), []);
+}
+
+#[test]
+fn what_comes_while_the_last_copy_goes_keeps_it_with_its_state() {
+    for most in ["1", "4"] {
+        let mut simulation = all_nodes();
+        let function = [&SLEEPY[..], &[("max_instances", most)]].concat();
+        start(
+            &mut simulation,
+            vec![with(FUNCTION - 1, &[]), with(FUNCTION, &function)],
+        );
+        minutes(&mut simulation, 1);
+        // Whenever it comes.
+        for rounds in 0..60 {
+            wake_for(&mut simulation, FUNCTION - 1, FUNCTION, 1);
+            save(&mut simulation);
+            simulation.effects.clear();
+            for _ in 0..rounds {
+                super::operations::round(&mut simulation);
+            }
+            wake_for(&mut simulation, FUNCTION - 1, FUNCTION, 1);
+            let mine = Bytes::from(logical_id(FUNCTION).to_string());
+            for state in states(&mut simulation) {
+                assert_eq!(state, Some(mine.clone()), "after {rounds} rounds");
+            }
+            assert_eq!(homes(&simulation, FUNCTION).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn who_was_woken_for_what_does_not_come_is_woken_once() {
+    let mut simulation = all_nodes();
+    let all = [
+        with(FUNCTION - 1, &[]),
+        with(FUNCTION, &SLEEPY),
+        with(AFTER, &SLEEPY),
+    ];
+    start(&mut simulation, all.into());
+    wake(&mut simulation);
+    wake_one(&mut simulation, FUNCTION, AFTER);
+    handled(&mut simulation, AFTER, Duration::from_millis(1));
+    minutes(&mut simulation, 1);
+    simulation.effects.clear();
+    wake(&mut simulation);
+    minutes(&mut simulation, 1);
+    let started = |it: &&Effect| match it {
+        Effect::Step {
+            step: Step::Start { instance, .. },
+            ..
+        } => instance.logical_id == logical_id(AFTER),
+        _ => false,
+    };
+    assert_eq!(simulation.effects.iter().filter(started).count(), 1);
 }

@@ -158,6 +158,7 @@ impl Line {
             room: it.room,
             is_scaled: true,
             now: it.traffic.recent(now),
+            lately: 0.0,
             started: 0.0,
             processors: 0.0,
             next: if place < last {

@@ -44,7 +44,7 @@ impl fmt::Display for Why<'_> {
             )?,
             (false, cause) => slowest(f, cause, stage)?,
         }
-        if finding.cause == Cause::Transfer && stage.processors >= FULL {
+        if (finding.limits || finding.cause == Cause::Transfer) && stage.processors >= FULL {
             let busy = 100.0 * stage.processors;
             write!(
                 f,
@@ -103,6 +103,12 @@ impl fmt::Display for Action<'_> {
         }
         if !finding.limits {
             return write!(f, "nothing is to be done");
+        }
+        if stage.processors >= FULL && finding.held != Some(Held::NoRoom) {
+            return write!(
+                f,
+                "more copies on busy processors would not help; more nodes, or fewer others on them, would"
+            );
         }
         match finding.held {
             Some(Held::AtMost) => write!(

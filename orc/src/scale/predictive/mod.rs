@@ -43,6 +43,9 @@ pub(super) fn decide(
         && window
             .idle(now)
             .is_some_and(|it| it >= settings.idle_after.as_secs_f64());
+    if is_over && view.copies() > 0 {
+        window.give_up_due(now);
+    }
     let needs = [
         steady(settings, view, &known).filter(|_| !is_over),
         match known.at_once {
@@ -67,29 +70,7 @@ pub(super) fn decide(
     };
     let mut next = known.now + again.clamp(SOONEST, AGAIN);
     if !work && needed == 0 {
-        let keep = keep(settings, window, &known);
-        let idle = window.idle(now).unwrap_or(f64::INFINITY);
-        let shown = (idle.min(1e9) as f32, keep as f32);
-        if view.copies() == 0 {
-            (copies, why) = (0, Reason::AtRest);
-        } else if idle >= keep - 1e-6 {
-            (copies, why) = (
-                0,
-                Reason::Idle {
-                    idle: shown.0,
-                    keep: shown.1,
-                },
-            );
-        } else if copies <= 1 {
-            (copies, why) = (
-                1,
-                Reason::KeptAlive {
-                    idle: shown.0,
-                    keep: shown.1,
-                },
-            );
-            next = known.now + keep - idle;
-        }
+        (copies, why, next) = unused(settings, window, view, (&known, now), (copies, why, next));
     }
     if copies > 0 && view.copies() == 0 {
         window.restart_idle(now);
@@ -105,6 +86,36 @@ pub(super) fn decide(
         why,
         bound: None,
         next: later.map(|it| now + it),
+    }
+}
+
+/// Copies of a function that nothing needs now, why, and when to ask again; `before`: what else would be decided.
+fn unused(
+    settings: &Settings,
+    window: &mut Window,
+    view: &View,
+    (known, now): (&Known, Timestamp),
+    before: (u32, Reason, f64),
+) -> (u32, Reason, f64) {
+    let for_long = keep(settings, window, known);
+    let unused = window.idle(now).unwrap_or(f64::INFINITY);
+    let (idle, keep) = (unused.min(1e9) as f32, for_long as f32);
+    let (copies, _, next) = before;
+    if view.copies() == 0 {
+        return (0, Reason::AtRest, next);
+    }
+    if unused >= for_long - 1e-6 {
+        // Who was expected has not come for that long.
+        window.give_up_due(now);
+        return (0, Reason::Idle { idle, keep }, next);
+    }
+    match copies <= 1 {
+        true => (
+            1,
+            Reason::KeptAlive { idle, keep },
+            known.now + for_long - unused,
+        ),
+        false => before,
     }
 }
 

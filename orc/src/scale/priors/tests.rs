@@ -107,16 +107,33 @@ fn what_is_wrong_is_told_with_its_line() {
     check("= 1.5", "= nan", 30, "NaN");
     check("[class.day]", "[class.week]", 29, "unknown field `week`");
     assert!(parse("").unwrap_err().contains("missing field `version`"));
-    assert!(
-        parse("version = 1")
-            .unwrap_err()
-            .contains("missing field `class`")
-    );
-    assert!(
-        parse("version = 1\nclass = []")
-            .unwrap_err()
-            .contains("0 classes")
-    );
+    for (text, line) in [
+        ("version = 1", 1),
+        ("# nothing = 7\nversion = 1\n", 1),
+        ("version = 1\nclass = []", 2),
+    ] {
+        let says = "key `class`: there is no class; a file has one `[[class]]` or more, as `edgeless_dataset fit` writes it";
+        assert_eq!(parse(text).unwrap_err(), format!("x.toml:{line}: {says}"));
+    }
+}
+
+#[test]
+fn why_a_file_cannot_be_read_is_said_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = folder.path().join("binary");
+    std::fs::write(&binary, [0xff, 0xfe, 0x00]).unwrap();
+    for (path, wanted) in [
+        (
+            folder.path().join("missing"),
+            "`edgeless_dataset fit` writes it",
+        ),
+        (folder.path().to_owned(), "it is a folder"),
+        (binary, "it is not text"),
+    ] {
+        let error = std::fs::read_to_string(path).unwrap_err();
+        let advice = advice(&error);
+        assert!(advice.contains(wanted), "{error}: {advice}");
+    }
 }
 
 #[test]

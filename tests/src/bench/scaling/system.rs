@@ -190,13 +190,15 @@ impl System {
 
     /// Starts a function behind an `http-ingress`.
     async fn enter(&mut self, settings: &Settings, payload: &str) -> anyhow::Result<()> {
-        let annotations = json!({
+        let mut annotations = json!({
             "scale_policy": settings.policy.name(),
             "min_instances": settings.min_instances.to_string(),
             "max_instances": settings.max_instances.to_string(),
-            "idle_after": format!("{}ms", settings.idle_after.as_millis()),
             "init-payload": payload,
         });
+        if settings.min_instances == 0 {
+            annotations["idle_after"] = format!("{}ms", settings.idle_after.as_millis()).into();
+        }
         let entry = json!({"host": "*", "timeout": "10min"});
         let document = json!({
             "functions": [crate::client::function("a", CLASS, &json!({}), &annotations)],
