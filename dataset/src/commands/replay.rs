@@ -61,7 +61,7 @@ pub(crate) struct Replay {
     pub(super) chain: Vec<Chain>,
     /// As the daemons carry it, which learn of the load a while later, instead of at once
     #[arg(long, value_enum, value_name = "ENTRY")]
-    daemons: Option<Entry>,
+    pub(super) daemons: Option<Entry>,
     /// Nodes of the daemons
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000), requires = "daemons")]
     nodes: u32,

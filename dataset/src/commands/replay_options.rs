@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use edgeless_orc::scale::Policy;
-use edgeless_types::LogicalId;
+use edgeless_types::{LogicalId, scaling::MOST_COPIES};
 
 use super::replay::Replay;
 
@@ -21,6 +21,11 @@ pub(crate) enum UsageError {
         /// The most.
         most: u32,
     },
+    /// The daemons refuse so many copies, and would run nothing.
+    #[error(
+        "`--max-instances {0}` is more than {MOST_COPIES}, the most that a function has with `--daemons`"
+    )]
+    Copies(u32),
     /// There are no such seeds.
     #[error(
         "there are no {number} seeds from {first} on: the last is {}",
@@ -58,6 +63,9 @@ impl Replay {
         let (least, most) = (self.min_instances, self.max_instances);
         if least > most {
             return Err(UsageError::Bounds { least, most });
+        }
+        if self.daemons.is_some() && most > MOST_COPIES {
+            return Err(UsageError::Copies(most));
         }
         if self.seed.checked_add(self.seeds).is_none() {
             return Err(UsageError::Seeds {

@@ -29,6 +29,10 @@ fn options_that_make_no_sense_are_refused() {
             "--min-instances 5 --max-instances 2",
             "`--min-instances 5` is more than `--max-instances 2`",
         ),
+        (
+            "--max-instances 1001 --daemons orders",
+            "`--max-instances 1001` is more than 1000",
+        ),
         ("--seeds 0", "--seeds"),
         ("--seed 18446744073709551615", "there are no 1 seeds"),
         ("--start-time 1000000min", "no time is longer than a year"),

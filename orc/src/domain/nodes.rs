@@ -14,8 +14,6 @@ use super::{
 };
 use crate::{change::What, plan::strategy::StrategyKind};
 
-/// A node that has told nothing for longer was away.
-const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 /// How long a life that was replaced is remembered.
 pub(super) const FORMER: Duration = Duration::from_mins(1);
 
@@ -153,15 +151,6 @@ impl Domain {
             }
             key.is_none()
         });
-    }
-
-    /// How long a node has said nothing before it says something now.
-    pub(super) fn note_every(&mut self, node_id: NodeId, before: Timestamp) -> Duration {
-        let every = self.now.since(before).min(LONGEST_SILENCE);
-        if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.every = every.max(node.every.mul_f32(0.9) + every.mul_f32(0.1));
-        }
-        every
     }
 
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod scaled;
+mod told;
 
 use std::time::Duration;
 
