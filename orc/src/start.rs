@@ -50,7 +50,7 @@ pub enum StartError {
     #[error("key `baseline.rebalance_every`: {0}")]
     Rebalancing(&'static str),
     /// The file of priors cannot be read.
-    #[error("key `scaling.priors`: could not read `{}`; `edgeless_dataset fit` writes it", path.display())]
+    #[error("key `scaling.priors`: could not read `{}`{}", path.display(), crate::scale::priors::advice(source))]
     Priors {
         /// The file.
         path: PathBuf,
