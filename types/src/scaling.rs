@@ -108,8 +108,8 @@ pub const ANNOTATIONS: [&str; 6] = [
 
 /// The most copies of one function: those who send to it know all of them.
 const MOST_COPIES: u32 = 1_000;
-/// A day: longer nothing is kept for nobody.
-const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
+/// 30 days: longer nothing is kept for nobody.
+const LONGEST_IDLE: Duration = Duration::from_hours(30 * 24);
 
 impl Settings {
     /// Reads the annotations of a function; what is not said is as in `defaults`, those of the domain.
@@ -231,7 +231,7 @@ fn share(key: &'static str, value: &str) -> Result<f32, SettingsError> {
         })
 }
 
-/// A whole number with `ms`, `s`, `min` or `h`, up to a day.
+/// A whole number with `ms`, `s`, `min` or `h`, up to 30 days.
 fn duration(key: &'static str, value: &str) -> Result<Duration, SettingsError> {
     let digits = value.find(|it: char| !it.is_ascii_digit());
     let (number, unit) = value.split_at(digits.unwrap_or(value.len()));
@@ -252,7 +252,7 @@ fn duration(key: &'static str, value: &str) -> Result<Duration, SettingsError> {
         .ok_or_else(|| SettingsError {
             key,
             problem: format!(
-                "`{value}` is not a time of up to a day, such as `500ms`, `60s`, `5min`, `1h`"
+                "`{value}` is not a time of up to 30 days, such as `500ms`, `60s`, `5min`, `1h`"
             ),
         })
 }
@@ -286,6 +286,8 @@ mod tests {
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(parse(&[]), Ok(Settings::default()));
+        let longest = parse(&[("idle_after", "2592000000ms")]).unwrap();
+        assert_eq!(longest.idle_after, Duration::from_hours(720));
     }
 
     #[test]
@@ -311,6 +313,7 @@ mod tests {
             ("idle_after", "60"),
             ("idle_after", "0s"),
             ("idle_after", "2 days"),
+            ("idle_after", "721h"),
             ("idle_after", "99999999999999999999h"),
         ] {
             assert_eq!(
