@@ -135,12 +135,18 @@ async fn what_a_function_counts_is_there_after_it_was_switched_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_service_counts_is_there_after_it_has_slept() {
-    let cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
     cluster.rest.push("counter").await.unwrap();
     let sleepy = json!({"min_instances": 0, "max_instances": 1, "idle_after": "300ms"});
     let service = super::orders::service("counter", &sleepy);
     super::orders::put(&cluster, "services/A", &service).await;
     for round in 1..=4 {
+        if round == 3 {
+            // It sleeps on, and its workflow is there again.
+            cluster.con.kill();
+            cluster.con.restart().unwrap();
+            cluster.all_registered(cluster.nodes.len()).await.unwrap();
+        }
         let order = json!({"input": 7, "tasks": ["A"]});
         let (_, end) = super::orders::order(&cluster, &order).await;
         assert_eq!(end["result"], round, "{end}");

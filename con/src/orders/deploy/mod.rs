@@ -38,6 +38,8 @@ use crate::{
 
 /// How often services are looked at, the domains are told what orders want, and what could not be started is tried again.
 const LOOK: Duration = Duration::from_secs(1);
+/// So soon they are looked at when one of them was started: its tasks may wait while its function sleeps again.
+const SOON: Duration = Duration::from_millis(20);
 /// Services that are wanted and taken up at once.
 const AT_ONCE: usize = 1024;
 
@@ -122,13 +124,17 @@ impl Deployer {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tellers = Tellers::new(self.0.con.clone());
-        let mut names = Vec::new();
+        let (mut names, mut is_soon) = (Vec::new(), false);
         loop {
             let any_function = self.any_function();
             tokio::select! {
                 () = shutdown.cancelled() => return jobs.end().await,
                 () = self.0.changed.notified() => {}
-                () = jobs.one_done() => {}
+                () = jobs.one_done() => {
+                    if !std::mem::replace(&mut is_soon, true) {
+                        look.reset_after(SOON);
+                    }
+                }
                 number = wanted.recv_many(&mut names, AT_ONCE) => {
                     if number == 0 {
                         return;
@@ -136,6 +142,7 @@ impl Deployer {
                     self.on_wanted(&mut names, &mut jobs, &mut tellers).await;
                 }
                 _ = look.tick(), if any_function => {
+                    is_soon = false;
                     for name in jobs.unstarted().names() {
                         self.ensure_again(&mut jobs, name);
                     }

@@ -196,3 +196,24 @@ fn functions_that_sleep_one_after_the_other_wake_together_if_they_worked_togethe
     minutes(&mut simulation, 2);
     assert_eq!(awake(&simulation), [0, 0, 0], "it was for nothing");
 }
+
+#[test]
+fn a_function_is_not_put_to_sleep_before_it_has_run_once() {
+    let mut simulation = all_nodes();
+    let ticket = simulation.ticket();
+    let vertices = vec![with(FUNCTION, &SLEEPY)];
+    simulation.command(Command::Start { vertices, ticket });
+    let key = simulation.domain.model.key_of(logical_id(FUNCTION));
+    let key = key.unwrap();
+    for _ in 0..30 {
+        // No node has begun with it, and it is idle for longer than it may be.
+        simulation.pass(Duration::from_millis(100));
+        assert_eq!(simulation.domain.copies_of(key), 1);
+    }
+    assert_eq!(simulation.domain.scaled[&key].last_decision(), None);
+    run(&mut simulation);
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    let decision = simulation.domain.scaled[&key].last_decision();
+    assert_eq!(decision.map(|it| (it.before, it.copies)), Some((1, 0)));
+}
