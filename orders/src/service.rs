@@ -35,13 +35,13 @@ pub struct ServiceSpec {
     /// the disk. After a crash it may come again although it was done, and what came before it may have another result.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub idempotent: bool,
-    /// Never fewer copies than this are there; 0 to 1,000. With 0 it is switched off when idle.
+    /// Never fewer copies than this are there; 0 to 1,000. With 0 its function sleeps when it is idle.
     #[serde(default = "one")]
     pub min_instances: u32,
-    /// Never more copies than this are there; 1 to 1,000.
+    /// Never more copies than this are there; 1 to 1,000. None: one, if it may sleep and no annotation is about scaling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_instances: Option<u32>,
-    /// Without tasks for so long it is switched off, if `min_instances` is 0; 100 ms to 30 days.
+    /// Without tasks for so long it sleeps at the latest, if `min_instances` is 0; 100 ms to 30 days.
     #[serde(default = "idle_after", with = "humantime_serde")]
     #[schema(value_type = String, example = "5s")]
     pub idle_after: Duration,

@@ -108,8 +108,8 @@ pub const ANNOTATIONS: [&str; 6] = [
 
 /// The most copies of one function: those who send to it know all of them.
 pub const MOST_COPIES: u32 = 1_000;
-/// A day: longer nothing is kept for nobody.
-const LONGEST_IDLE: Duration = Duration::from_secs(86_400);
+/// 30 days: longer nothing is kept for nobody.
+const LONGEST_IDLE: Duration = Duration::from_hours(30 * 24);
 
 impl Settings {
     /// Reads the annotations of a function; what is not said is as in `defaults`, those of the domain.
@@ -276,7 +276,7 @@ fn share(key: &'static str, value: &str) -> Result<f32, SettingsError> {
         })
 }
 
-/// The longest time that the last copy is kept: a whole number with `ms`, `s`, `min` or `h`, from 1 ms up to a day.
+/// The longest time that the last copy is kept: a whole number with `ms`, `s`, `min` or `h`, from 1 ms up to 30 days.
 ///
 /// # Errors
 /// It is no such time, with what to write instead.
@@ -299,7 +299,7 @@ pub fn idle_after(value: &str) -> Result<Duration, String> {
         .filter(|it| !it.is_zero() && *it <= LONGEST_IDLE)
         .ok_or_else(|| {
             format!(
-                "`{value}` is not a time from 1ms to a day, such as `500ms`, `60s`, `5min`, `1h`"
+                "`{value}` is not a time from 1ms to 30 days, such as `500ms`, `60s`, `5min`, `1h`"
             )
         })
 }
@@ -333,6 +333,8 @@ mod tests {
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(parse(&[]), Ok(Settings::default()));
+        let longest = parse(&[("idle_after", "2592000000ms")]).unwrap();
+        assert_eq!(longest.idle_after, Duration::from_hours(720));
     }
 
     #[test]
@@ -358,6 +360,7 @@ mod tests {
             ("idle_after", "60"),
             ("idle_after", "0s"),
             ("idle_after", "2 days"),
+            ("idle_after", "721h"),
             ("idle_after", "99999999999999999999h"),
         ] {
             assert_eq!(
@@ -388,7 +391,7 @@ mod tests {
         assert_eq!(faults.len(), 1);
         assert_eq!(
             faults[0].to_string(),
-            "annotation `idle_after`: `soon` is not a time from 1ms to a day, such as `500ms`, `60s`, `5min`, `1h`"
+            "annotation `idle_after`: `soon` is not a time from 1ms to 30 days, such as `500ms`, `60s`, `5min`, `1h`"
         );
     }
 

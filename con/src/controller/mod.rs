@@ -39,6 +39,7 @@ use crate::{
 #[cfg(test)]
 pub(crate) use accept::new_record;
 pub use accept::{Outcome, Wait, judge};
+pub use demand::Tellers;
 use keys::Keys;
 pub use nodes::Operation;
 

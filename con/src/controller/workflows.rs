@@ -6,7 +6,7 @@ use std::{
 };
 
 use edgeless_proto::v1;
-use edgeless_types::{DomainId, LogicalId, NodeId, WorkflowId};
+use edgeless_types::{DomainId, LogicalId, NodeId, WorkflowId, workflow::VertexSpec};
 use futures_util::future::join_all;
 
 use super::{
@@ -71,6 +71,20 @@ impl Controller {
     /// Whether there is such a workflow.
     pub fn has(&self, workflow_id: WorkflowId) -> bool {
         self.state().cluster.workflow(workflow_id).is_some()
+    }
+
+    /// The annotations of a function of a workflow; none: there is no such function.
+    pub fn annotations(
+        &self,
+        workflow_id: WorkflowId,
+        function: &str,
+    ) -> Option<BTreeMap<String, String>> {
+        let state = self.state();
+        let mut vertices = state.cluster.workflow(workflow_id)?.vertices.iter();
+        vertices.find_map(|vertex| match &vertex.spec {
+            VertexSpec::Function(it) if it.name == function => Some(it.annotations.clone()),
+            VertexSpec::Function(_) | VertexSpec::Resource(_) => None,
+        })
     }
 
     /// How a workflow is, as its domain says.

@@ -50,7 +50,7 @@ impl OrderTasks for Service {
         let service: Arc<str> = hello.service.as_str().into();
         let name: Arc<str> = format!("{}, {}", source.physical_id, hello.host).into();
         tracing::info!(%service, source = %name, "a source takes tasks");
-        let (line, tasks) = self.orders.open_line(service, name).await;
+        let (line, tasks) = self.orders.open_line(service, name, first.instances).await;
         let tasks = line.with_bytes(tasks);
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {

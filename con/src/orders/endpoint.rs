@@ -45,7 +45,7 @@ pub(super) fn client() -> reqwest::Client {
 
 /// Serves the tasks of one service until it is dropped.
 pub(super) async fn run(orders: Orders, client: reqwest::Client, name: Arc<str>, url: Arc<str>) {
-    let (line, mut tasks) = orders.open_line(name, Arc::clone(&url)).await;
+    let (line, mut tasks) = orders.open_line(name, Arc::clone(&url), None).await;
     let mut calls = JoinSet::new();
     let mut running: FxHashMap<Ticket, AbortHandle> = FxHashMap::default();
     loop {

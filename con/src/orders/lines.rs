@@ -30,11 +30,13 @@ pub struct Line {
 }
 
 impl Orders {
-    /// Opens a line to a service: what goes over it comes out of the second.
+    /// Opens a line to a service with so many copies behind it (none: that is never said): what goes over it comes out of
+    /// the second.
     pub async fn open_line(
         &self,
         service: Arc<str>,
         source: Arc<str>,
+        copies: Option<u32>,
     ) -> (Line, mpsc::Receiver<ToLine>) {
         let id = LineId(self.0.lines.fetch_add(1, Ordering::Relaxed));
         let (tasks, taken) = mpsc::channel(MESSAGES);
@@ -42,6 +44,7 @@ impl Orders {
             line: id,
             service,
             source,
+            copies,
             tasks,
         })
         .await;

@@ -114,6 +114,7 @@ enum Post {
         line: LineId,
         service: Arc<str>,
         source: Arc<str>,
+        copies: Option<u32>,
         tasks: mpsc::Sender<ToLine>,
     },
     /// Somebody waits for the store.

@@ -36,8 +36,8 @@ const RECORDS: usize = 8;
 const READS: usize = 1024;
 /// Ends that are to be told.
 const ENDS: usize = 65_536;
-/// Services that are wanted, each once.
-const WANTED: usize = 65_536;
+/// Services that are wanted: each soon, and then at once.
+const WANTED: usize = 2 * 65_536;
 
 /// The orders cannot be started.
 #[derive(Debug, thiserror::Error)]

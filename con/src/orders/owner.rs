@@ -220,6 +220,7 @@ impl Owner {
                 line,
                 service,
                 source,
+                copies,
                 tasks,
             } => {
                 self.state.lines.insert(line, tasks);
@@ -227,6 +228,7 @@ impl Owner {
                     line,
                     service,
                     source,
+                    copies,
                 });
             }
             Post::Figures(give) => {
@@ -297,7 +299,7 @@ impl Owner {
                 }
             }
             Effect::Wanted { service } => {
-                // There is a place for each service: one is wanted once until somebody is there.
+                // There is room: one is wanted twice at most until somebody is there. What is lost is seen at a look.
                 self.wanted.try_send(service).ok();
             }
         }

@@ -265,7 +265,9 @@ pub(super) struct FiguresView {
     book: BookFigures,
     /// Services that tasks can be handed to.
     services_running: usize,
-    /// Services that are started when a task waits for them.
+    /// Services whose functions wake with the next task.
+    services_asleep: usize,
+    /// Services that nobody has wanted yet.
     services_off: usize,
     /// Services that are held up.
     services_paused: usize,
@@ -277,6 +279,7 @@ impl FiguresView {
         Self {
             book,
             services_running: count("running"),
+            services_asleep: count("asleep"),
             services_off: count("off"),
             services_paused: count("paused"),
         }

@@ -38,9 +38,9 @@ fn options_that_make_no_sense_are_refused() {
         ("--start-time 1000000min", "no time is longer than a year"),
         (
             "--idle-after 99999999999s",
-            "is not a time from 1ms to a day",
+            "is not a time from 1ms to 30 days",
         ),
-        ("--idle-after 0s", "`0s` is not a time from 1ms to a day"),
+        ("--idle-after 0s", "`0s` is not a time from 1ms to 30 days"),
         ("--refresh 0s --daemons orders", "longer than nothing"),
         ("--refresh 1s", "--daemons"),
         ("--nodes 2", "--daemons"),

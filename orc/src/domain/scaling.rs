@@ -79,6 +79,7 @@ impl Domain {
                 decision: None,
                 home: None,
                 found: None,
+                has_run: false,
                 worked: FxHashMap::default(),
             })
         });
@@ -330,6 +331,11 @@ impl Domain {
         {
             found_before = Some(Reason::Found { needed: copies });
             (copies, next) = (found, Some(next.unwrap_or(until).min(until)));
+        }
+        scaled.has_run |= view.ready > 0;
+        if copies == 0 && view.starting > 0 && !scaled.has_run {
+            // Whoever has started it waits until it runs.
+            (copies, next) = (1, Some(now + AGAIN));
         }
         let model = &self.model;
         scaled

@@ -1,16 +1,16 @@
-//! Services of tasks whose turn comes later are wanted before: where nobody runs for several of them, an order waits for
-//! one start and not for one after the other.
+//! Services of tasks whose turn comes later are wanted before: where nobody is there for several of them, an order waits
+//! for one start and not for one after the other.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use super::{Book, Effect};
+use super::{Book, services::Wanted};
 use crate::tasks::TaskList;
 
-/// Who is needed later than that is not started yet: it would wait longer than its start takes.
+/// Who is needed later than that is not started or woken yet: it would wait longer than its start takes.
 const SOON: Duration = Duration::from_mins(1);
 
 impl Book {
-    /// An order has come to this stage of its list: those who are off and whose turn comes soon are wanted. How long the
+    /// An order has come to this stage of its list: those who are off or asleep and whose turn comes soon are wanted. How long the
     /// tasks before take is as far as is known; a task with a condition may be left out, and is not waited for.
     pub(super) fn want_ahead(&mut self, list: &TaskList, stage: usize) {
         let mut until = Duration::ZERO;
@@ -21,11 +21,9 @@ impl Book {
                 let slot = self.service_slot(&task.service);
                 let service = &mut self.services[slot as usize];
                 longest = longest.max(service.counts.took());
-                let is_off = service.lines.is_empty() && service.spec.is_some();
-                if is_off && !service.paused && !service.wanted && task.when.is_none() {
-                    service.wanted = true;
-                    let service = Arc::clone(&service.name);
-                    self.out.effects.push(Effect::Wanted { service });
+                let may_run = service.spec.is_some() && !service.paused;
+                if may_run && task.when.is_none() && !self.has_copies(slot) {
+                    self.want(slot, Wanted::Soon);
                 }
             }
             until += longest;

@@ -107,6 +107,8 @@ pub enum Event {
         service: Arc<str>,
         /// For people: where it leads.
         source: Arc<str>,
+        /// So many copies are behind it; none: that is never said, and it takes tasks.
+        copies: Option<u32>,
     },
     /// So many copies are behind a line.
     Copies {
@@ -275,7 +277,7 @@ pub enum Effect {
     Changed(Arc<Body>),
     /// The end of an order is to be told: [`Event::Delivered`] for each of its outputs.
     Deliver(Arc<Body>),
-    /// Tasks wait for a service, and no line leads there.
+    /// Tasks wait for a service or will soon, and nobody is behind it: no line leads there, or lines without copies.
     Wanted {
         /// Its name.
         service: Arc<str>,

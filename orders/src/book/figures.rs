@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use edgeless_types::Timestamp;
 use serde::Serialize;
 
-use super::Book;
+use super::{Book, services::Wanted};
 
 /// The seconds over which rates are taken.
 const SECONDS: usize = 10;
@@ -67,14 +67,11 @@ pub(super) struct Counts {
     all_done: u64,
     missed: u64,
     took: Duration,
-    /// When it last had something to do.
-    last: Option<Timestamp>,
 }
 
 impl Counts {
     pub(super) fn came(&mut self, now: Timestamp) {
         self.came.add(now);
-        self.last = Some(now);
     }
 
     /// How long a task takes from being handed out to its result; 0: none was done yet.
@@ -85,7 +82,6 @@ impl Counts {
     pub(super) fn done(&mut self, took: Duration, now: Timestamp) {
         self.done.add(now);
         self.all_done += 1;
-        self.last = Some(now);
         self.took = match self.all_done {
             1 => took,
             _ => (self.took * 15 + took) / 16,
@@ -150,8 +146,11 @@ pub struct ServiceFigures {
     pub drain_s: Option<f64>,
     /// Lines that lead there.
     pub lines: u64,
-    /// For how long it has had nothing to do, in seconds; none: it has something, or never had.
-    pub idle_s: Option<f64>,
+    /// Copies behind them; none: it is off or asleep.
+    pub copies: u64,
+    /// Nobody is behind it, and it was said that somebody has to be.
+    #[serde(skip)]
+    pub wanted: bool,
     /// It is held up.
     pub paused: bool,
 }
@@ -198,7 +197,7 @@ impl Book {
         let oldest = firsts.map(|order| order.accepted).min();
         let counts = &service.counts;
         let done_per_second = counts.done.per_second(now);
-        let is_idle = service.to_do == 0;
+        let copies = service.lines.iter().filter_map(|id| self.lines.get(id));
         ServiceFigures {
             tasks_to_do: service.to_do,
             waiting: service.queue.len() as u64,
@@ -211,10 +210,8 @@ impl Book {
             took_ms: counts.took.as_secs_f64() * 1e3,
             drain_s: (done_per_second > 0.0).then(|| service.to_do as f64 / done_per_second),
             lines: service.lines.len() as u64,
-            idle_s: counts
-                .last
-                .filter(|_| is_idle)
-                .map(|last| now.since(last).as_secs_f64()),
+            copies: copies.map(|line| u64::from(line.copies)).sum(),
+            wanted: service.wanted != Wanted::No,
             paused: service.paused,
         }
     }

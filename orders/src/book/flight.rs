@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use edgeless_types::{OrderId, Timestamp};
 
-use super::{Book, Effect, Entry, LineId, Ticket, Timer, memory::Parked};
+use super::{Book, Effect, Entry, LineId, Ticket, Timer, memory::Parked, services::Wanted};
 use crate::{
     body::{Body, Step, index},
     json::Json,
@@ -113,13 +113,8 @@ impl Book {
             if waiting.queue.len() == 0 || waiting.paused || waiting.spec.is_none() {
                 return;
             }
-            if waiting.lines.is_empty() {
-                if !waiting.wanted {
-                    waiting.wanted = true;
-                    let service = Arc::clone(&waiting.name);
-                    self.out.effects.push(Effect::Wanted { service });
-                }
-                return;
+            if !self.has_copies(service) {
+                return self.want(service, Wanted::Now);
             }
             if self.free_line(service, None).is_none() || !self.may_load(service) {
                 return;

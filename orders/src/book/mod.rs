@@ -174,7 +174,7 @@ struct Service {
     /// Orders being loaded whose turn has come.
     loading: u32,
     paused: bool,
-    wanted: bool,
+    wanted: services::Wanted,
     counts: figures::Counts,
 }
 
@@ -287,7 +287,8 @@ impl Book {
                 line,
                 service,
                 source,
-            } => self.on_line_opened(line, &service, source, now),
+                copies,
+            } => self.on_line_opened(line, &service, source, copies, now),
             Event::Copies { line, copies } => self.on_copies(line, copies, now),
             Event::Open { line, open } => self.on_open(line, open, now),
             Event::LineClosed { line } => self.on_line_closed(line, now),

@@ -8,7 +8,10 @@ use rand::Rng;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight, spawn::too_long};
+use super::{
+    Book, Due, Entry, LineId, Outcome, Ticket, Timer, flight::Flight, services::Wanted,
+    spawn::too_long,
+};
 use crate::{
     body::{Body, Step, joined_bytes},
     bounds::{self, RESULT_BYTES, short},
@@ -87,7 +90,7 @@ impl Book {
                 self.follow_said(&flight, entry, said, closed.source.to_string(), now);
             }
         }
-        self.services[service as usize].wanted = false;
+        self.services[service as usize].wanted = Wanted::No;
         self.dispatch(service, now);
     }
 

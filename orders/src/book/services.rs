@@ -7,6 +7,18 @@ use edgeless_types::Timestamp;
 use super::{Answer, Ask, Book, Client, Effect, Line, LineId, Refusal, Service, Window};
 use crate::{body::Body, contract::Contract, service::ServiceSpec};
 
+/// Whether it was said that somebody has to be behind a service, since somebody last was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wanted {
+    /// It was not.
+    #[default]
+    No,
+    /// The turn of one of its tasks comes soon.
+    Soon,
+    /// A task waits for it.
+    Now,
+}
+
 impl Book {
     pub(super) fn on_service(
         &mut self,
@@ -20,7 +32,7 @@ impl Book {
         // One that comes later under this name is another one.
         service.paused &= spec.is_some();
         service.spec = spec;
-        service.wanted = false;
+        service.wanted = Wanted::No;
         for line in service.lines.clone() {
             if let Some(line) = self.lines.get_mut(&line) {
                 line.window = Window::new(concurrency);
@@ -74,21 +86,26 @@ impl Book {
         line: LineId,
         service: &str,
         source: Arc<str>,
+        copies: Option<u32>,
         now: Timestamp,
     ) {
         let slot = self.service_slot(service);
         let service = &mut self.services[slot as usize];
         let concurrency = service.spec.as_ref().and_then(|spec| spec.concurrency);
         service.lines.push(line);
-        service.wanted = false;
-        let window = Window::new(concurrency);
+        let mut window = Window::new(concurrency);
+        if let Some(copies) = copies {
+            window.set_copies(copies);
+        }
+        // Nobody behind it: that is to be said again of what waits.
+        service.wanted = Wanted::No;
         let opened = Line {
             service: slot,
             source,
             window,
             in_flight: 0,
             open: true,
-            copies: 1,
+            copies: copies.unwrap_or(1),
         };
         self.lines.insert(line, opened);
         self.dispatch(slot, now);
@@ -99,6 +116,9 @@ impl Book {
             line.copies = copies;
             line.window.set_copies(copies);
             let service = line.service;
+            if copies > 0 {
+                self.services[service as usize].wanted = Wanted::No;
+            }
             self.dispatch(service, now);
         }
     }
@@ -108,6 +128,23 @@ impl Book {
             line.open = open;
             let service = line.service;
             self.dispatch(service, now);
+        }
+    }
+
+    /// Somebody is behind a service who can take a task, now or when he has time. Without a line it is off, with lines to
+    /// nobody it is asleep.
+    pub(super) fn has_copies(&self, service: u32) -> bool {
+        let mut lines = self.services[service as usize].lines.iter();
+        lines.any(|id| self.lines.get(id).is_some_and(|line| line.copies > 0))
+    }
+
+    /// Somebody has to be behind a service. That is said once until somebody is, and again if it becomes urgent.
+    pub(super) fn want(&mut self, service: u32, how: Wanted) {
+        let service = &mut self.services[service as usize];
+        if service.wanted < how {
+            service.wanted = how;
+            let service = Arc::clone(&service.name);
+            self.out.effects.push(Effect::Wanted { service });
         }
     }
 

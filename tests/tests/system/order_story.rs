@@ -103,22 +103,19 @@ async fn a_client_in_another_process_has_its_contract_done_by_services_that_were
     let end = sent_by_python(cluster.rest.url.clone()).await;
     assert_eq!(end["result"], 17, "{end}");
     assert_eq!(end["client"], "X");
-    let results: Vec<&Value> = end["trace"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|step| &step["result"])
-        .collect();
+    let trace = end["trace"].as_array().unwrap();
+    let results: Vec<&Value> = trace.iter().map(|step| &step["result"]).collect();
     assert_eq!(results, [7, 14, 17]);
     let mut nodes = Vec::new();
-    for name in ["A", "B", "C"] {
+    for (name, step) in ["A", "B", "C"].into_iter().zip(trace) {
         let path = format!("/api/v1/services/{name}");
         let view = cluster.rest.get(&path).await.unwrap();
-        assert_eq!(view["state"], "running", "{view}");
-        let workflow = view["workflow_id"].as_str().unwrap();
-        let placed = cluster.rest.placed(workflow).await.unwrap();
-        let function = placed.iter().find(|(vertex, ..)| vertex == "function");
-        nodes.push(function.unwrap().1.clone());
+        let state = view["state"].as_str().unwrap();
+        assert!(["running", "asleep"].contains(&state), "{view}");
+        assert!(view["workflow_id"].is_string(), "{view}");
+        let attempt = step["attempts"].as_array().unwrap().last().unwrap();
+        let instance = attempt["instance"].as_str().unwrap();
+        nodes.push(instance.rsplit('@').next().unwrap().to_owned());
     }
     let expected: Vec<&String> = cluster.nodes.iter().map(|node| &node.node_id).collect();
     assert_eq!(nodes.iter().collect::<Vec<_>>(), expected);

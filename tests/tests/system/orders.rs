@@ -135,7 +135,7 @@ async fn the_domain_is_told_what_orders_want_of_services() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_idle_service_is_switched_off_and_the_next_order_starts_it() {
+async fn an_idle_service_sleeps_and_the_next_order_wakes_it() {
     let cluster = with_services(&json!({"min_instances": 0, "idle_after": "300ms"})).await;
     let state = async |name: &str| {
         let view = cluster
@@ -148,15 +148,18 @@ async fn an_idle_service_is_switched_off_and_the_next_order_starts_it() {
     for input in 5..10 {
         let (_, end) = order(&cluster, &json!({"input": input, "tasks": ["A", "B"]})).await;
         assert_eq!(end["result"], (input + 2) * 2, "{end}");
-        until("both are switched off", async || {
-            let off = [state("A").await?, state("B").await?] == ["off", "off"];
-            Ok(off.then_some(()))
+        until("both sleep", async || {
+            let asleep = [state("A").await?, state("B").await?] == ["asleep", "asleep"];
+            Ok(asleep.then_some(()))
         })
         .await
         .unwrap();
     }
+    let figures = cluster.rest.get("/api/v1/orders/figures").await.unwrap();
+    assert_eq!(figures["services_asleep"], 2, "{figures}");
+    assert_eq!(figures["copies"], 0, "{figures}");
     let workflows = cluster.rest.get("/api/v1/workflows").await.unwrap();
-    assert_eq!(workflows, json!([]));
+    assert_eq!(workflows.as_array().unwrap().len(), 2, "they stay");
 }
 
 #[tokio::test(flavor = "multi_thread")]

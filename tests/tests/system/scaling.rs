@@ -133,6 +133,48 @@ async fn what_a_function_counts_is_there_after_it_was_switched_off() {
     assert_eq!(cluster.logged("count.log"), ["1", "2", "3"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_counts_is_there_after_it_has_slept() {
+    let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    cluster.rest.push("counter").await.unwrap();
+    let sleepy = json!({"min_instances": 0, "max_instances": 1, "idle_after": "300ms"});
+    let service = super::orders::service("counter", &sleepy);
+    super::orders::put(&cluster, "services/A", &service).await;
+    for round in 1..=4 {
+        if round == 3 {
+            // It sleeps on, and its workflow is there again.
+            cluster.con.kill();
+            cluster.con.restart().unwrap();
+            cluster.all_registered(cluster.nodes.len()).await.unwrap();
+        }
+        let order = json!({"input": 7, "tasks": ["A"]});
+        let (_, end) = super::orders::order(&cluster, &order).await;
+        assert_eq!(end["result"], round, "{end}");
+        until("it sleeps", async || {
+            let service = cluster.rest.get("/api/v1/services/A").await?;
+            let function = function_of(&cluster, "A").await?;
+            let sleeps = service["state"] == "asleep" && function["asleep"] == true;
+            Ok(sleeps.then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    let function = function_of(&cluster, "A").await.unwrap();
+    let logical_id = function["logical_id"].as_str().unwrap();
+    let path = cluster.dataset.join("scaling_decisions.csv");
+    until("it is said why it woke and slept", async || {
+        let text = std::fs::read_to_string(&path)?;
+        let of_it = text.lines().filter(|line| line.contains(logical_id));
+        let of_it: Vec<_> = of_it.collect();
+        let is_told = |change: &str| of_it.iter().any(|line| line.contains(change));
+        let both =
+            is_told(",predictive,1,0,") && is_told(",predictive,0,1,1 wait and nothing runs");
+        Ok(both.then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 /// The function of a service.
 async fn function_of(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
     let service = cluster

@@ -77,7 +77,7 @@ pub(crate) struct Put {
     /// What it gets and returns: the value of its task (default), or the whole message
     #[arg(long, value_parser = ["message", "value"])]
     call: Option<String>,
-    /// Never fewer copies; with 0 it is switched off when it is idle [default: 1]
+    /// Never fewer copies; with 0 its function sleeps when it is idle [default: 1]
     #[arg(long, value_name = "NUMBER", conflicts_with = "endpoint")]
     min: Option<u32>,
     /// Never more copies
@@ -299,7 +299,7 @@ fn tell(service: &Service) -> String {
     lines.push(format!("it gets the {}{envelope}", spec.call));
     if spec.class_specification.is_some() {
         let idle = match spec.min_instances {
-            0 => format!(", switched off after {} without tasks", spec.idle_after),
+            0 => format!(", asleep after {} without tasks", spec.idle_after),
             _ => String::new(),
         };
         lines.push(format!("copies: {}{idle}", copies(spec)));
@@ -425,7 +425,7 @@ mod tests {
         let shown = tell(&service);
         for line in [
             "service A is running, done by add 0.1",
-            "copies: 0 or more, switched off after 1m without tasks",
+            "copies: 0 or more, asleep after 1m without tasks",
             "an attempt may take 30s; 5 attempts with pauses from 100ms to 30s",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");

@@ -290,6 +290,7 @@ pub(crate) struct Figures {
     pub(crate) ended_per_second: f64,
     pub(crate) clients: BTreeMap<String, u64>,
     pub(crate) services_running: u64,
+    pub(crate) services_asleep: u64,
     pub(crate) services_off: u64,
     pub(crate) services_paused: u64,
     pub(crate) copies: u64,

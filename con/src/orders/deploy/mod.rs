@@ -1,8 +1,9 @@
 //! Sees to it that somebody is behind each service: a workflow for one that is a function, a line for one that is an
-//! endpoint outside. What is idle is switched off (`idle`), what is wanted is started; `workflow` says what that is.
+//! endpoint outside. What is wanted is started or woken (`look`), and stays: ε-ORC puts functions to sleep that are idle.
+//! `workflow` says what runs for a service.
 
-mod idle;
 mod jobs;
+mod look;
 mod start;
 mod turns;
 mod unstarted;
@@ -12,7 +13,7 @@ mod workflow;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use edgeless_orders::{
@@ -30,15 +31,17 @@ use uuid::Uuid;
 
 use super::{Orders, endpoint};
 use crate::{
-    controller::Controller,
+    controller::{Controller, Tellers},
     problem::{Fault, Refusal},
     store::{Store, Write},
 };
 
-/// How often the domains are told what orders want.
-const TELL: Duration = Duration::from_secs(1);
-/// How often services are looked at: which are idle, and which are off though there is something to do.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often services are looked at, the domains are told what orders want, and what could not be started is tried again.
+const LOOK: Duration = Duration::from_secs(1);
+/// So soon they are looked at when one of them was started: its tasks may wait while its function sleeps again.
+const SOON: Duration = Duration::from_millis(20);
+/// Services that are wanted and taken up at once.
+const AT_ONCE: usize = 1024;
 
 use jobs::Jobs;
 use turns::Turns;
@@ -58,9 +61,7 @@ struct Inner {
     services: Mutex<BTreeMap<String, Deployed>>,
     /// A service has changed: there may be more to look at.
     changed: Notify,
-    /// The last record when the domains were told what orders want.
-    seen: AtomicU64,
-    /// The last record when nothing was to be done at a look; [`idle::BUSY`]: something was.
+    /// The last record when nothing was to be done at a look; [`look::BUSY`]: something was.
     at_rest: AtomicU64,
     /// One change of a service at a time.
     turns: Turns,
@@ -69,10 +70,13 @@ struct Inner {
 struct Deployed {
     record: ServiceRecord,
     endpoint: Option<AbortHandle>,
-    /// When what runs for it was started or switched off; or ε-CON, if that was later.
-    changed: Instant,
-    /// Since when nothing is to be done, as far as was seen since then.
-    idle: Option<Instant>,
+}
+
+impl Deployed {
+    fn new(record: ServiceRecord) -> Self {
+        let endpoint = None;
+        Self { record, endpoint }
+    }
 }
 
 impl Drop for Deployed {
@@ -101,13 +105,12 @@ impl Deployer {
             client: endpoint::client(),
             services: Mutex::new(kept.into_iter().map(deployed).collect()),
             changed: Notify::new(),
-            seen: AtomicU64::new(0),
-            at_rest: AtomicU64::new(idle::BUSY),
+            at_rest: AtomicU64::new(look::BUSY),
             turns: Turns::default(),
         }))
     }
 
-    /// Runs what is to run, starts what is wanted and switches off what is idle, until shutdown.
+    /// Runs what is to run, and starts and wakes what is wanted, until shutdown.
     pub async fn run(self, mut wanted: mpsc::Receiver<Arc<str>>, shutdown: CancellationToken) {
         let names: Vec<String> = self.services().keys().cloned().collect();
         let mut jobs = Jobs::default();
@@ -120,29 +123,31 @@ impl Deployer {
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut tell = tokio::time::interval(TELL);
-        tell.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut told = Vec::new();
-        let mut retry = tokio::time::interval(TELL);
-        retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tellers = Tellers::new(self.0.con.clone());
+        let (mut names, mut is_soon) = (Vec::new(), false);
         loop {
             let any_function = self.any_function();
-            let any_runs = self.any_runs();
             tokio::select! {
                 () = shutdown.cancelled() => return jobs.end().await,
                 () = self.0.changed.notified() => {}
-                () = jobs.one_done() => {}
-                name = wanted.recv() => {
-                    let Some(name) = name else { return };
-                    self.ensure_soon(&mut jobs, name);
+                () = jobs.one_done() => {
+                    if !std::mem::replace(&mut is_soon, true) {
+                        look.reset_after(SOON);
+                    }
                 }
-                _ = retry.tick(), if !jobs.unstarted().is_empty() => {
+                number = wanted.recv_many(&mut names, AT_ONCE) => {
+                    if number == 0 {
+                        return;
+                    }
+                    self.on_wanted(&mut names, &mut jobs, &mut tellers).await;
+                }
+                _ = look.tick(), if any_function => {
+                    is_soon = false;
                     for name in jobs.unstarted().names() {
                         self.ensure_again(&mut jobs, name);
                     }
+                    self.look(&mut jobs, &mut tellers).await;
                 }
-                _ = look.tick(), if any_function => self.look(&mut jobs).await,
-                _ = tell.tick(), if any_runs => self.tell_demand(&mut told).await,
             }
         }
     }
@@ -273,7 +278,7 @@ impl Deployer {
                 if let Some(endpoint) = deployed.endpoint.take_if(|_| was_endpoint) {
                     endpoint.abort();
                 }
-                deployed.follow(record, Instant::now());
+                deployed.record = record;
             }
             None => {
                 services.insert(name.to_owned(), Deployed::new(record));

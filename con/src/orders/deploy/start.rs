@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use edgeless_types::CodeDigest;
+use edgeless_types::{CodeDigest, WorkflowId};
 use uuid::Uuid;
 
-use super::{Deployer, ServiceRecord, jobs::Jobs, of_service};
+use super::{Deployer, ServiceRecord, jobs::Jobs, of_service, workflow::FUNCTION};
 use crate::{controller::Wait, problem::Refusal};
 
 impl Deployer {
@@ -34,10 +34,28 @@ impl Deployer {
             return Ok(());
         };
         self.forget_gone(&mut record);
-        match record.workflow_id.is_none() && record.spec.class_specification.is_some() {
-            true => self.start(name).await,
-            false => Ok(()),
+        match record.workflow_id {
+            _ if record.spec.class_specification.is_none() => Ok(()),
+            Some(workflow_id) => self.let_sleep(name, workflow_id, &record).await,
+            None => self.start(name).await,
         }
+    }
+
+    /// Functions of services were not put to sleep by ε-ORC once: those that were started then may be from now on.
+    async fn let_sleep(
+        &self,
+        name: &str,
+        workflow_id: WorkflowId,
+        record: &ServiceRecord,
+    ) -> Result<(), Refusal> {
+        let annotations = self.0.con.annotations(workflow_id, FUNCTION);
+        let says = annotations.is_none_or(|it| it.contains_key("min_instances"));
+        if says || record.spec.min_instances > 0 {
+            return Ok(());
+        }
+        let workflow = self.workflow(name, &record.spec)?;
+        let updated = self.0.con.update(workflow_id, workflow).await;
+        updated.map(drop).map_err(of_service)
     }
 
     /// A workflow that somebody has stopped does not run: the service is started anew when it is wanted.

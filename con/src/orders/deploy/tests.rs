@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
+    controller::Wait,
     metrics::Metrics,
     orders::{Defined, Settings, open},
     store::{FunctionRecord, Kept, tests::Disk},
@@ -213,62 +214,6 @@ async fn order_for_a(deployer: &Deployer) {
     assert!(matches!(answer, Answer::Accepted { .. }), "{answer:?}");
 }
 
-/// `A` is switched off as soon as it is idle.
-fn idle_at_once(deployer: &Deployer) {
-    let mut services = deployer.services();
-    services.get_mut("A").unwrap().record.spec.idle_after = Duration::ZERO;
-}
-
-#[tokio::test]
-async fn what_starts_again_has_not_been_idle_since_before_it_was_switched_off() {
-    let World {
-        deployer, _kept, ..
-    } = world().await;
-    let mut jobs = Jobs::default();
-    let idle = || deployer.services()["A"].idle;
-    deployer.ensure("A").await.unwrap();
-    deployer.look(&mut jobs).await;
-    assert!(idle().is_some());
-    idle_at_once(&deployer);
-    deployer.look(&mut jobs).await;
-    all_done(&mut jobs).await;
-    assert_eq!((runs(&deployer), idle()), (None, None));
-    deployer.ensure("A").await.unwrap();
-    assert_eq!(idle(), None);
-}
-
-#[tokio::test]
-async fn a_service_that_is_wanted_before_its_turn_comes_is_not_switched_off() {
-    let World {
-        deployer, _kept, ..
-    } = world().await;
-    let mut jobs = Jobs::default();
-    deployer.ensure("A").await.unwrap();
-    idle_at_once(&deployer);
-    let turn = deployer.0.turns.of("A").await;
-    deployer.look(&mut jobs).await;
-    order_for_a(&deployer).await;
-    drop(turn);
-    all_done(&mut jobs).await;
-    assert!(runs(&deployer).is_some());
-}
-
-#[tokio::test]
-async fn a_wish_that_comes_while_a_service_is_switched_off_is_done_after_it() {
-    let World {
-        deployer, _kept, ..
-    } = world().await;
-    let mut jobs = Jobs::default();
-    deployer.ensure("A").await.unwrap();
-    let first = runs(&deployer);
-    idle_at_once(&deployer);
-    deployer.look(&mut jobs).await;
-    deployer.ensure_soon(&mut jobs, "A".into());
-    all_done(&mut jobs).await;
-    let second = runs(&deployer);
-    assert!(second.is_some() && second != first, "{first:?} {second:?}");
-}
-
 #[tokio::test]
 async fn a_service_that_is_off_is_started_for_its_tasks_though_the_wish_was_lost() {
     let World {
@@ -283,7 +228,8 @@ async fn a_service_that_is_off_is_started_for_its_tasks_though_the_wish_was_lost
     deployer.pause("A", true).await.unwrap();
     order_for_a(&deployer).await;
     let mut jobs = Jobs::default();
-    deployer.look(&mut jobs).await;
+    let mut tellers = Tellers::new(deployer.0.con.clone());
+    deployer.look(&mut jobs, &mut tellers).await;
     all_done(&mut jobs).await;
     assert_eq!(runs(&deployer), None);
     deployer.pause("A", false).await.unwrap();
@@ -300,42 +246,49 @@ async fn a_service_that_is_off_is_started_for_its_tasks_though_the_wish_was_lost
 }
 
 #[tokio::test]
-async fn a_service_has_been_idle_since_its_start_at_most() {
+async fn a_service_that_runs_stays_and_is_not_started_again_when_it_is_wanted() {
     let World {
         deployer, _kept, ..
     } = world().await;
-    let figures = deployer.0.orders.figures().await.unwrap();
-    let mut figures = figures.services["A"].clone();
-    let mut deployed = Deployed::new(service());
-    let long = deployed.record.spec.idle_after;
-    let short = long / 2;
-    let start = Instant::now();
-    let after = |waited: Duration| start + waited;
-    let mut running = service();
-    running.workflow_id = Some(edgeless_types::WorkflowId::new(Uuid::from_u128(2)));
-    assert!(!deployed.is_idle(Some(&figures), start));
-    deployed.follow(running.clone(), start);
-    // What it did was before it was switched off.
-    figures.idle_s = Some(10.0 * long.as_secs_f64());
-    assert!(!deployed.is_idle(Some(&figures), after(short)));
-    assert!(deployed.is_idle(Some(&figures), after(long)));
-    figures.idle_s = Some(short.as_secs_f64());
-    assert!(!deployed.is_idle(Some(&figures), after(long)));
-    // Without a word it is since the first look.
-    figures.idle_s = None;
-    assert!(!deployed.is_idle(Some(&figures), after(long)));
-    assert!(deployed.is_idle(Some(&figures), after(short + long)));
-    figures.tasks_to_do = 1;
-    assert!(!deployed.is_idle(Some(&figures), after(short + long)));
-    figures.tasks_to_do = 0;
-    assert!(!deployed.is_idle(Some(&figures), after(short + long)));
-    assert!(deployed.is_idle(Some(&figures), after(short + long * 2)));
-    // Being held up changes nothing, another start does.
-    running.paused = true;
-    deployed.follow(running.clone(), after(long * 2));
-    assert!(deployed.is_idle(Some(&figures), after(short + long * 2)));
-    running.workflow_id = Some(edgeless_types::WorkflowId::new(Uuid::from_u128(3)));
-    deployed.follow(running, after(long * 3));
-    assert!(!deployed.is_idle(Some(&figures), after(long * 3)));
-    assert!(!deployed.is_idle(Some(&figures), after(long * 3 + short)));
+    let mut tellers = Tellers::new(deployer.0.con.clone());
+    let mut jobs = Jobs::default();
+    let mut wanted = vec!["A".into()];
+    deployer
+        .on_wanted(&mut wanted, &mut jobs, &mut tellers)
+        .await;
+    all_done(&mut jobs).await;
+    let first = runs(&deployer);
+    assert!(first.is_some());
+    deployer.look(&mut jobs, &mut tellers).await;
+    wanted.push("A".into());
+    deployer
+        .on_wanted(&mut wanted, &mut jobs, &mut tellers)
+        .await;
+    assert!(jobs.is_empty());
+    assert_eq!(runs(&deployer), first);
+}
+
+#[tokio::test]
+async fn the_function_of_a_service_that_an_older_version_started_may_sleep_from_now_on() {
+    let World {
+        deployer, _kept, ..
+    } = world().await;
+    let annotations = || {
+        let workflow_id = runs(&deployer).unwrap();
+        let annotations = deployer.0.con.annotations(workflow_id, workflow::FUNCTION);
+        annotations.unwrap()
+    };
+    let mut before = service().spec;
+    before.min_instances = 1;
+    let mut workflow = deployer.workflow("A", &before).unwrap();
+    workflow.functions[0].annotations.clear();
+    let started = deployer.0.con.start(workflow, Wait::Yes, None).await;
+    let mut record = service();
+    record.workflow_id = Some(started.unwrap().workflow_id);
+    deployer.keep("A", record.clone()).await.unwrap();
+    assert_eq!(annotations().get("min_instances"), None);
+    // There is no domain that could do it; it is desired.
+    deployer.begin("A").await.ok();
+    assert_eq!(annotations()["min_instances"], "0");
+    assert_eq!(runs(&deployer), record.workflow_id);
 }

@@ -9,6 +9,7 @@ use crate::problem::Refusal;
 pub(super) struct Unstarted(BTreeMap<Arc<str>, String>);
 
 impl Unstarted {
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

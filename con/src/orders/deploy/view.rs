@@ -7,7 +7,7 @@ use edgeless_types::WorkflowId;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Deployer, unknown};
+use super::{Deployer, unknown, workflow::FUNCTION};
 use crate::{
     problem::Refusal,
     status::{WorkflowState, WorkflowStatus},
@@ -15,6 +15,10 @@ use crate::{
 
 /// How long the domain of a service may take to say why it waits.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+const RUNNING: &str = "running";
+const ASLEEP: &str = "asleep";
+const WAITING: &str = "waiting";
 
 /// A service as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +39,8 @@ pub struct ServiceRecord {
 pub struct ServiceView {
     /// Its name.
     pub name: String,
-    /// `running`, `waiting` (nobody takes its tasks yet), `off` (idle, or never wanted) or `paused`.
+    /// `running`, `asleep` (its function was idle, and wakes with the next task), `waiting` (nobody takes its tasks yet),
+    /// `off` (it was not wanted yet) or `paused`.
     pub state: String,
     /// Why it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,14 +69,14 @@ impl Deployer {
                 .map(|(name, deployed)| view(name, &deployed.record, figures.as_ref()))
                 .collect()
         };
-        if views.iter().any(|view| waits(view, figures.as_ref())) {
+        if views.iter().any(may_wait) {
             let all = tokio::time::timeout(PATIENCE, self.0.con.list()).await;
             let all = all.unwrap_or_default().into_iter();
             let all: BTreeMap<WorkflowId, WorkflowStatus> =
                 all.map(|status| (status.workflow_id, status)).collect();
             for view in &mut views {
                 let status = view.workflow_id.and_then(|id| all.get(&id));
-                if let Some(status) = status.filter(|_| waits(view, figures.as_ref())) {
+                if let Some(status) = status.filter(|_| may_wait(view)) {
                     view.say_why(status);
                 }
             }
@@ -87,7 +92,7 @@ impl Deployer {
         let figures = self.0.orders.figures().await;
         let record = self.record(name).ok_or_else(|| unknown(name))?;
         let mut view = view(name, &record, figures.as_ref());
-        if let Some(workflow_id) = view.workflow_id.filter(|_| waits(&view, figures.as_ref())) {
+        if let Some(workflow_id) = view.workflow_id.filter(|_| may_wait(&view)) {
             let status = self.0.con.inspect(workflow_id);
             if let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, status).await {
                 view.say_why(&status);
@@ -97,18 +102,18 @@ impl Deployer {
     }
 }
 
-/// Whether something runs for a service, as far as ε-CON knows, and nobody takes its tasks.
-fn waits(view: &ServiceView, figures: Option<&BookFigures>) -> bool {
-    let figures = figures.and_then(|figures| figures.services.get(view.name.as_str()));
-    view.state == "running"
-        && view.workflow_id.is_some()
-        && figures.is_some_and(|figures| figures.lines == 0)
+/// Whether there is a workflow for a service, and nobody takes its tasks.
+fn may_wait(view: &ServiceView) -> bool {
+    view.state == WAITING
 }
 
 impl ServiceView {
-    /// Its workflow waits, and says why.
+    /// What its workflow says of it, which says why it waits.
     fn say_why(&mut self, status: &WorkflowStatus) {
         if status.state != WorkflowState::Waiting {
+            let mut functions = status.functions.iter();
+            let sleeps = functions.any(|it| it.name == FUNCTION && it.asleep);
+            self.state = if sleeps { ASLEEP } else { RUNNING }.to_owned();
             return;
         }
         let vertices = status.functions.iter().chain(&status.resources);
@@ -116,22 +121,22 @@ impl ServiceView {
             .waiting
             .iter()
             .chain(vertices.filter_map(|vertex| vertex.waiting.as_ref()));
-        self.state = "waiting".to_owned();
         self.reason = reasons.next().cloned();
     }
 }
 
 /// A service as clients see it.
 fn view(name: &str, record: &ServiceRecord, figures: Option<&BookFigures>) -> ServiceView {
-    let state = match (
-        record.paused,
-        record.workflow_id.is_some() || record.spec.url.is_some(),
-    ) {
-        (true, _) => "paused",
-        (false, true) => "running",
-        (false, false) => "off",
-    };
     let figures = figures.and_then(|figures| figures.services.get(name));
+    let state = match figures {
+        _ if record.paused => "paused",
+        _ if record.workflow_id.is_none() && record.spec.url.is_none() => "off",
+        Some(of) if record.workflow_id.is_some() && of.copies == 0 => {
+            let sleeps = record.spec.min_instances == 0 && of.lines > 0 && of.waiting == 0;
+            if sleeps { ASLEEP } else { WAITING }
+        }
+        Some(_) | None => RUNNING,
+    };
     ServiceView {
         name: name.to_owned(),
         state: state.to_owned(),

@@ -13,6 +13,8 @@ use crate::problem::Refusal;
 
 /// The name of the function in it.
 pub(super) const FUNCTION: &str = "function";
+/// Annotations that ask for as many copies as it takes.
+const SCALED: [&str; 3] = ["scale_policy", "target_p99_ms", "target_utilisation"];
 
 impl Deployer {
     /// The workflow of a service: its function, and what brings it tasks.
@@ -24,13 +26,6 @@ impl Deployer {
                 "the service has no function",
             ));
         };
-        let mut annotations = spec.annotations.clone();
-        if spec.min_instances > 0 {
-            annotations.insert("min_instances".to_owned(), spec.min_instances.to_string());
-        }
-        if let Some(most) = spec.max_instances {
-            annotations.insert("max_instances".to_owned(), most.to_string());
-        }
         let source = WorkflowResource {
             name: "tasks".to_owned(),
             class_type: order_source::CLASS.class_type.to_owned(),
@@ -45,10 +40,64 @@ impl Deployer {
                 name: FUNCTION.to_owned(),
                 class_specification,
                 output_mapping: BTreeMap::new(),
-                annotations,
+                annotations: annotations(spec),
             }],
             resources: vec![source],
             annotations: BTreeMap::new(),
         })
+    }
+}
+
+/// The annotations of the function of a service: its own, and how many copies there are.
+fn annotations(spec: &ServiceSpec) -> BTreeMap<String, String> {
+    let mut annotations = spec.annotations.clone();
+    let may_sleep = spec.min_instances == 0;
+    let is_scaled = SCALED.iter().any(|key| annotations.contains_key(*key));
+    // What may sleep would be multiplied as well.
+    let most = spec
+        .max_instances
+        .or((may_sleep && !is_scaled).then_some(1));
+    let idle_after = may_sleep.then(|| format!("{}ms", spec.idle_after.as_millis()));
+    let says = [
+        ("min_instances", Some(spec.min_instances.to_string())),
+        ("max_instances", most.map(|most| most.to_string())),
+        ("idle_after", idle_after),
+    ];
+    for (key, value) in says {
+        annotations.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    annotations
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_function_has_the_copies_of_its_service_and_sleeps_when_that_may() {
+        let check = |more: serde_json::Value, expected: serde_json::Value| {
+            let spec: ServiceSpec = serde_json::from_value(more).unwrap();
+            assert_eq!(json!(annotations(&spec)), expected);
+        };
+        let priority = json!({"priority": "7"});
+        check(
+            json!({"annotations": priority}),
+            json!({"priority": "7", "min_instances": "1"}),
+        );
+        check(
+            json!({"min_instances": 0, "idle_after": "30days"}),
+            json!({"min_instances": "0", "max_instances": "1", "idle_after": "2592000000ms"}),
+        );
+        check(
+            json!({"min_instances": 0, "max_instances": 5, "idle_after": "1s"}),
+            json!({"min_instances": "0", "max_instances": "5", "idle_after": "1000ms"}),
+        );
+        let target = json!({"target_p99_ms": "5"});
+        check(
+            json!({"min_instances": 0, "annotations": target, "idle_after": "1s"}),
+            json!({"min_instances": "0", "target_p99_ms": "5", "idle_after": "1000ms"}),
+        );
     }
 }

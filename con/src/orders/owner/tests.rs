@@ -100,6 +100,7 @@ impl World {
             line: LineId(self.lines),
             service: "A".into(),
             source: format!("A-{}", self.lines).into(),
+            copies: None,
             tasks,
         });
         taken

@@ -24,6 +24,8 @@ pub(in crate::domain) struct Scaled {
     pub(super) home: Option<NodeId>,
     /// Copies that ran before this life of ε-ORC, and until when they are kept: what they had to do is not known.
     pub(super) found: Option<(u32, Timestamp)>,
+    /// A copy has run.
+    pub(super) has_run: bool,
     /// When its copies last had something to do, as far as nodes have said.
     pub(super) worked: FxHashMap<PhysicalId, Timestamp>,
 }

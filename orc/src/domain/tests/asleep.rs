@@ -266,3 +266,24 @@ fn who_was_woken_for_what_does_not_come_is_woken_once() {
     };
     assert_eq!(simulation.effects.iter().filter(started).count(), 1);
 }
+
+#[test]
+fn a_function_is_not_put_to_sleep_before_it_has_run_once() {
+    let mut simulation = all_nodes();
+    let ticket = simulation.ticket();
+    let vertices = vec![with(FUNCTION, &SLEEPY)];
+    simulation.command(Command::Start { vertices, ticket });
+    let key = simulation.domain.model.key_of(logical_id(FUNCTION));
+    let key = key.unwrap();
+    for _ in 0..30 {
+        // No node has begun with it, and it is idle for longer than it may be.
+        simulation.pass(Duration::from_millis(100));
+        assert_eq!(simulation.domain.copies_of(key), 1);
+    }
+    assert_eq!(simulation.domain.scaled[&key].last_decision(), None);
+    run(&mut simulation);
+    minutes(&mut simulation, 1);
+    assert_eq!(homes(&simulation, FUNCTION).len(), 0);
+    let decision = simulation.domain.scaled[&key].last_decision();
+    assert_eq!(decision.map(|it| (it.before, it.copies)), Some((1, 0)));
+}

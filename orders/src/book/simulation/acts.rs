@@ -306,7 +306,7 @@ impl World {
             _ => {
                 if let Some(line) = self.some_line() {
                     let copies = self.rng.random_range(0..5);
-                    self.event(Event::Copies { line, copies });
+                    self.set_copies(line, copies);
                 }
             }
         }
@@ -373,7 +373,7 @@ impl World {
                 name: Arc::clone(&name),
                 paused,
             });
-            self.come(Duration::ZERO, Coming::Open(name));
+            self.open_line(name);
         }
         let paused = self.disk.all.values().filter(|row| row.paused);
         let mut paused: Vec<OrderId> = paused.map(|row| row.id).collect();

@@ -19,11 +19,43 @@ impl World {
         let line = LineId(self.opened);
         self.lines.insert(line, Arc::clone(&service));
         let source = format!("{service}-{}", self.opened).into();
+        let says = self.faults && self.chance(30);
+        let copies = says.then(|| self.rng.random_range(0..3));
+        if copies == Some(0) {
+            self.asleep.insert(line);
+        }
         self.event(Event::LineOpened {
             line,
             service,
             source,
+            copies,
         });
+    }
+
+    pub(super) fn set_copies(&mut self, line: LineId, copies: u32) {
+        match copies {
+            0 => self.asleep.insert(line),
+            _ => self.asleep.remove(&line),
+        };
+        self.event(Event::Copies { line, copies });
+    }
+
+    /// Nobody is behind a service, and somebody has to be.
+    pub(super) fn want(&mut self, service: Arc<str>) {
+        let mut lines = self.lines.iter();
+        assert!(!lines.any(|(line, name)| *name == service && !self.asleep.contains(line)));
+        let after = self.millis(2_000);
+        self.come(after, Coming::Open(service));
+    }
+
+    /// Somebody is behind a service that was asleep or off.
+    pub(super) fn wake(&mut self, service: Arc<str>) {
+        let mut lines = self.lines.iter();
+        let asleep = lines.find(|(line, name)| **name == service && self.asleep.contains(line));
+        match asleep.map(|(line, _)| *line) {
+            Some(line) => self.set_copies(line, 1),
+            None => self.open_line(service),
+        }
     }
 
     pub(super) fn deliver(&mut self, body: &Body) {
@@ -45,6 +77,10 @@ impl World {
 
     pub(super) fn hand(&mut self, line: LineId, handout: &Handout) {
         self.check_handout(line, handout);
+        assert!(
+            !self.asleep.contains(&line),
+            "nobody is behind it: {handout:?}"
+        );
         let body = &self.disk.all[&handout.id];
         let position = position(body, handout);
         let service = Arc::clone(body.service(position));

@@ -31,7 +31,7 @@ pub(super) enum Coming {
     Read(OrderId),
     /// The store looks up a key.
     Find(Arc<str>, String),
-    /// A service gets a line.
+    /// Somebody is behind a service.
     Open(Arc<str>),
     /// A client was told to wait so long: it may send now.
     Admitted(Arc<str>),
@@ -81,6 +81,8 @@ pub(super) struct World {
     /// Ends that were told.
     pub(super) ends: BTreeMap<OrderId, (EndCode, String)>,
     pub(super) lines: BTreeMap<LineId, Arc<str>>,
+    /// Lines without copies behind them.
+    pub(super) asleep: BTreeSet<LineId>,
     pub(super) opened: u32,
     pub(super) specs: BTreeMap<Arc<str>, Option<Arc<ServiceSpec>>>,
     pub(super) paused: BTreeSet<Arc<str>>,
@@ -126,6 +128,7 @@ impl World {
             accepted: BTreeSet::new(),
             ends: BTreeMap::new(),
             lines: BTreeMap::new(),
+            asleep: BTreeSet::new(),
             opened: 0,
             specs: specs.into(),
             paused: BTreeSet::new(),
@@ -272,7 +275,7 @@ impl World {
                 let found = self.disk.find(&client, &key);
                 self.event(Event::Found { client, key, found });
             }
-            Coming::Open(service) => self.open_line(service),
+            Coming::Open(service) => self.wake(service),
             Coming::Admitted(client) => {
                 self.held.insert(Arc::clone(&client), true);
                 self.submit(Some(&client));
@@ -389,11 +392,7 @@ impl World {
             }
             Effect::Changed(body) => self.check_told(&body),
             Effect::Deliver(body) => self.deliver(&body),
-            Effect::Wanted { service } => {
-                assert!(!self.lines.values().any(|name| *name == service));
-                let after = self.millis(2_000);
-                self.come(after, Coming::Open(service));
-            }
+            Effect::Wanted { service } => self.want(service),
         }
     }
 }

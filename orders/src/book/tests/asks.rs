@@ -9,6 +9,7 @@ fn a_lost_line_costs_no_attempt_and_another_one_gets_the_task_at_once() {
         line: LineId(7),
         service: "A".into(),
         source: "A-7".into(),
+        copies: None,
     });
     let ask = world.submit(&json!({"input": 5, "tasks": ["A"]}));
     let (line, lost) = world.handed.pop().unwrap();
@@ -152,6 +153,7 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
         line: LineId(1),
         service: "A".into(),
         source: "A-1".into(),
+        copies: None,
     });
     for _ in 0..1000 {
         for id in std::mem::take(&mut world.loads) {

@@ -118,6 +118,7 @@ fn whoever_asks_for_what_cannot_be_read_is_told_and_orders_go_on_when_it_can() {
         line: LineId(1),
         service: "A".into(),
         source: "A-1".into(),
+        copies: None,
     });
     let why = "no space".to_owned();
     world.event(Event::Unread { id, why });

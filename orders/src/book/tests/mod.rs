@@ -75,6 +75,7 @@ impl World {
             line: LineId(line),
             service: name,
             source,
+            copies: None,
         });
     }
 

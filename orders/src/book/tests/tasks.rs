@@ -389,7 +389,7 @@ fn tasks_that_take_something_back_are_to_do_and_those_that_will_not_come_are_not
     next(&mut world, reply("null"));
     assert_eq!(to_do(&world), [0, 0, 0, 0, 1]);
     let undo = world.book.figures(world.now).services["undo"].clone();
-    assert_eq!((undo.in_flight, undo.idle_s), (1, None));
+    assert_eq!((undo.in_flight, undo.copies), (1, 1));
     next(&mut world, Outcome::Refused("it stays".to_owned()));
     assert_eq!(to_do(&world), [0; 5]);
     let id = world.id(ask);

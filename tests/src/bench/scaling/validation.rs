@@ -149,7 +149,7 @@ impl Load {
         }
         let settings = Settings {
             policy: self.policy,
-            // Services that may have none are switched off as a whole by ε-CON, which a replay does not know.
+            // As it was measured before services could sleep.
             min_instances: u32::from(self.entry == Entry::Orders),
             max_instances: 32,
             ..Settings::default()

@@ -69,6 +69,7 @@ fn tell(figures: &Figures, style: Style) -> String {
         ended_per_second,
         clients,
         services_running,
+        services_asleep,
         services_off,
         services_paused,
         copies,
@@ -90,7 +91,7 @@ fn tell(figures: &Figures, style: Style) -> String {
     format!(
         "{active_orders} active orders, {tasks_to_do} tasks to do, {active_tasks} in flight\n\
          {came_per_second:.1} orders/s in, {ended_per_second:.1} out; {accepted} in and {ended} out since the start\n\
-         services: {services_running} run, {services_off} off, {services_paused} paused; {copies} copies\n\
+         services: {services_running} run, {services_asleep} asleep, {services_off} off, {services_paused} paused; {copies} copies\n\
          {clients}\n{table}"
     )
 }
@@ -135,7 +136,7 @@ mod tests {
         let figures = json!({
             "active_orders": 25, "active_tasks": 8, "tasks_to_do": 30, "accepted": 625,
             "ended": 600, "came_per_second": 10.0, "ended_per_second": 6.25, "clients": clients,
-            "services_running": 3, "services_off": 1, "copies": 5,
+            "services_running": 3, "services_asleep": 2, "services_off": 1, "copies": 5,
             "services": {"A": service, "B": {}},
         });
         let figures: Figures = serde_json::from_value(figures).unwrap();
@@ -147,7 +148,7 @@ mod tests {
         let shown = tell(&figures, Style::Terminal);
         for line in [
             "25 active orders, 30 tasks to do, 8 in flight",
-            "services: 3 run, 1 off, 0 paused; 5 copies",
+            "services: 3 run, 2 asleep, 1 off, 0 paused; 5 copies",
             "10.0 orders/s in, 6.2 out; 625 in and 600 out since the start",
             "of c9 (9), c8 (8), c7 (7), c6 (6), c5 (5), c4 (4), c3 (3), c2 (2), 2 more",
         ] {
