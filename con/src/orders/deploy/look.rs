@@ -49,9 +49,10 @@ impl Deployer {
     ) {
         let mut any_sleeps = false;
         for name in names.drain(..) {
-            match self.record(&name).is_some_and(|record| self.runs(&record)) {
-                true => any_sleeps = true,
-                false => self.ensure_soon(jobs, name),
+            match self.record(&name).filter(|record| self.runs(record)) {
+                // Others have copies that start, whatever is said of them.
+                Some(record) => any_sleeps |= record.spec.min_instances == 0,
+                None => self.ensure_soon(jobs, name),
             }
         }
         if any_sleeps && let Some(figures) = self.0.orders.figures().await {
