@@ -5,14 +5,15 @@
 //! drain first.
 
 mod ahead;
+mod found;
 mod scaled;
 mod told;
 
 use std::time::Duration;
 
 use edgeless_types::{
-    Demand, Generation, NodeId, PhysicalId, SampleKind, Samples, Timestamp,
-    mirror::ScalingDecision, workflow::VertexSpec,
+    Demand, NodeId, PhysicalId, SampleKind, Samples, Timestamp, mirror::ScalingDecision,
+    workflow::VertexSpec,
 };
 use rustc_hash::FxHashMap;
 
@@ -36,9 +37,6 @@ const ASKS_FOR_IT: [&str; 4] = [
 ];
 /// Between two decisions about one function for which nothing new is known.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Copies that ran before ε-ORC started are kept that long, or `idle_after` if that is less, whatever little it has seen
-/// them do.
-const KEPT: Duration = Duration::from_mins(1);
 /// A policy is not asked again sooner, unless something happens.
 const SOONEST: Duration = Duration::from_millis(20);
 
@@ -258,33 +256,6 @@ impl Domain {
         let mut nodes = Vec::from_iter(scaled.home);
         nodes.extend(self.most_used(&self.model.senders_of(vertex.logical_id)));
         nodes
-    }
-
-    /// A copy of a function that is scaled ran before this life of ε-ORC, beside those that are desired: a place for
-    /// it, if there may be so many. All are kept until it is known what they have to do.
-    pub(super) fn place_for_found(
-        &mut self,
-        key: VertexKey,
-        generation: Generation,
-    ) -> Option<ReplicaKey> {
-        let copies = self.copies_of(key);
-        let scaled = self.scaled.get_mut(&key)?;
-        if generation >= self.first || copies >= scaled.settings.max_instances {
-            return None;
-        }
-        scaled.copies = copies + 1;
-        Some(self.add_replica(key, Timestamp::EPOCH))
-    }
-
-    /// A copy of a function that is scaled is one that ran before this life of ε-ORC.
-    pub(super) fn note_found(&mut self, key: VertexKey, generation: Generation) {
-        let copies = self.copies_of(key);
-        if generation < self.first
-            && let Some(scaled) = self.scaled.get_mut(&key)
-        {
-            let until = self.now + KEPT.min(scaled.settings.idle_after);
-            scaled.found = Some((copies, until));
-        }
     }
 
     /// A copy took so long to start, on a node that tells of events once in a while.
