@@ -113,10 +113,13 @@ impl Book {
             if waiting.queue.len() == 0 || waiting.paused || waiting.spec.is_none() {
                 return;
             }
-            if !self.has_copies(service) {
-                return self.want(service, Wanted::Now);
+            if self.free_line(service, None).is_none() {
+                if !self.has_copies(service) {
+                    self.want(service, Wanted::Now);
+                }
+                return;
             }
-            if self.free_line(service, None).is_none() || !self.may_load(service) {
+            if !self.may_load(service) {
                 return;
             }
             let clients = &self.clients;
