@@ -6,11 +6,13 @@ use bytes::Bytes;
 use redb::{
     ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
-use uuid::Uuid;
 
 use edgeless_types::LogicalId;
 
-use super::difference::{Difference, Sleep};
+use super::{
+    difference::{Difference, Sleep},
+    tables::named,
+};
 
 /// What the last copy has saved, if it did.
 const ASLEEP: TableDefinition<'_, u128, Option<&[u8]>> = TableDefinition::new("asleep");
@@ -66,8 +68,4 @@ pub(super) fn write<V: redb::Value + 'static>(
         }
     }
     Ok(())
-}
-
-fn named(id: u128) -> LogicalId {
-    LogicalId::new(Uuid::from_u128(id))
 }

@@ -210,15 +210,13 @@ impl Tables {
         let mut vertices = Vec::with_capacity(usize::try_from(table.len()?).unwrap_or(0));
         for row in table.iter()? {
             let (logical_id, row) = row?;
-            let logical_id = LogicalId::new(Uuid::from_u128(logical_id.value()));
+            let logical_id = named(logical_id.value());
             let (workflow_id, digest, outputs) = row.value();
             let Some(spec) = specs.get(&digest) else {
                 let problem = format!("the spec of vertex {logical_id} is missing");
                 return Err(Trouble::Damaged(problem));
             };
-            let output = |(channel, target): (&str, u128)| {
-                (channel.to_owned(), LogicalId::new(Uuid::from_u128(target)))
-            };
+            let output = |(channel, target): (&str, u128)| (channel.to_owned(), named(target));
             vertices.push(VertexRequest {
                 logical_id,
                 workflow_id: WorkflowId::new(Uuid::from_u128(workflow_id)),
@@ -326,7 +324,6 @@ fn write_vertices<'a>(
 ) -> Result<(), redb::Error> {
     let mut vertices = transaction.open_table(VERTICES)?;
     if difference.anew {
-        let named = |id: u128| LogicalId::new(Uuid::from_u128(id));
         vertices.retain(|id, row| {
             let stays = difference.vertices.contains_key(&named(id));
             if !stays {
@@ -366,6 +363,11 @@ fn write_vertices<'a>(
         }
     }
     Ok(())
+}
+
+/// A vertex by the number under which it is kept.
+pub(super) fn named(id: u128) -> LogicalId {
+    LogicalId::new(Uuid::from_u128(id))
 }
 
 fn outputs_row(outputs: &OutputMapping) -> Vec<(&str, u128)> {

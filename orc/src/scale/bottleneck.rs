@@ -132,12 +132,12 @@ impl Stage {
         let service = self.now.service.unwrap_or(0.0);
         match self.slots {
             0 => 0.0,
-            slots => {
-                let copies = match self.lately > 0.0 {
-                    true => self.lately.min(f64::from(self.copies.max(1))),
-                    false => f64::from(self.copies.max(1)),
+            _ => {
+                let ran = match self.lately > 0.0 {
+                    true => (self.lately / f64::from(self.copies.max(1))).min(1.0),
+                    false => 1.0,
                 };
-                (self.now.rate * service / (copies * f64::from(slots))).min(1.0)
+                (self.now.rate * service / (self.slots() * ran)).min(1.0)
             }
         }
     }

@@ -6,9 +6,9 @@
 use edgeless_types::Timestamp;
 
 /// Seconds that are told apart.
-const SECONDS: usize = 12;
+pub const SECONDS: usize = 12;
 /// Seconds over which it is said what happens now, at least; more where handling takes longer.
-const NOW: u64 = 3;
+pub const NOW: u64 = 3;
 /// Reports of nodes are no older than this many seconds.
 const LATE: u64 = 3;
 /// Seconds that were seen before anything is called usual.

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use edgeless_types::WaitReason;
 
-use crate::domain::{Domain, model::VertexKey};
+use crate::{
+    domain::{Domain, model::VertexKey},
+    scale::traffic,
+};
 
 /// Copies that have run for no longer began a short while ago: as long as what they did is told apart.
-const LATELY: Duration = Duration::from_secs(12);
+const LATELY: Duration = Duration::from_secs(traffic::SECONDS as u64);
 /// What happens now is of so many seconds.
-const NOW: Duration = Duration::from_secs(3);
+const NOW: Duration = Duration::from_secs(traffic::NOW);
 
 impl Domain {
     /// Seconds that the copies of a vertex took to start, if all of them began a short while ago; else 0.

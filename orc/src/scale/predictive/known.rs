@@ -23,9 +23,9 @@ const LONGEST_HOLD: f64 = 40.0;
 /// The same when copies start at once and nothing comes before the next batch, of which it is known when it
 /// comes.
 const HOLD_FORESEEN: f64 = 0.05;
-/// So many times as long is not longer; and how long a peak is held of events that come by chance, in mean times between
-/// two.
+/// So many times as long is not longer.
 const AS_LONG: f64 = 1.1;
+/// How long a peak of events that come by chance is held, in mean times between two of them.
 const BY_CHANCE: f64 = 0.7;
 /// Variance over mean of the arrivals per second up to which they are even; 1 is chance.
 const EVEN: f64 = 0.7;
