@@ -142,9 +142,11 @@ impl Deployer {
                     self.on_wanted(&mut names, &mut jobs, &mut tellers).await;
                 }
                 _ = look.tick(), if any_function => {
-                    is_soon = false;
-                    for name in jobs.unstarted().names() {
-                        self.ensure_again(&mut jobs, name);
+                    // What could not be started a moment ago is not tried again at once.
+                    if !std::mem::take(&mut is_soon) {
+                        for name in jobs.unstarted().names() {
+                            self.ensure_again(&mut jobs, name);
+                        }
                     }
                     self.look(&mut jobs, &mut tellers).await;
                 }
