@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use edgeless_types::{NodeHealth, RunningInstance, Samples};
+use edgeless_types::{BACKLOG_LOOK, Backlog, NodeHealth, RunningInstance, Samples, has_grown};
 
 use crate::{
     agent::{Agent, Failure},
@@ -13,13 +13,24 @@ use crate::{
 
 /// What the node says about itself in its registration.
 pub(crate) struct NodeSource {
-    pub(crate) agent: Agent<Host>,
-    pub(crate) health: HealthReader,
+    agent: Agent<Host>,
+    health: HealthReader,
     /// Whether samples are reported.
-    pub(crate) samples: bool,
+    samples: bool,
+    /// What was reported last of what waits.
+    backlog: Vec<Backlog>,
 }
 
 impl NodeSource {
+    pub(crate) fn new(agent: Agent<Host>, health: HealthReader, samples: bool) -> Self {
+        Self {
+            agent,
+            health,
+            samples,
+            backlog: Vec::new(),
+        }
+    }
+
     /// Tells the agent what ended by itself in the engine.
     fn collect_failures(&self) {
         for failure in self.agent.host().engine.drain_failures() {
@@ -27,6 +38,17 @@ impl NodeSource {
                 physical_id: failure.physical_id,
                 message: failure.message,
             });
+        }
+    }
+
+    /// Waits until much more waits at an instance than was reported.
+    async fn crowded(&self) {
+        let engine = &self.agent.host().engine;
+        loop {
+            tokio::time::sleep(BACKLOG_LOOK).await;
+            if has_grown(&self.backlog, &engine.backlog().await) {
+                return;
+            }
         }
     }
 }
@@ -47,6 +69,7 @@ impl Source for NodeSource {
         // Of what has stopped, the last it saved is among those as well.
         let mut states: BTreeMap<_, _> = engine.drain_states().into_iter().collect();
         states.extend(self.agent.tell_saved());
+        self.backlog = engine.backlog().await;
         News {
             samples: if self.samples {
                 samples
@@ -57,7 +80,7 @@ impl Source for NodeSource {
             changes: self.agent.take_changes(),
             states,
             demand: engine.demand().await,
-            backlog: engine.backlog().await,
+            backlog: self.backlog.clone(),
         }
     }
 
@@ -75,6 +98,7 @@ impl Source for NodeSource {
         tokio::select! {
             () = look => {}
             () = self.agent.urgent() => {}
+            () = self.crowded() => {}
             () = self.agent.host().engine.wanted() => {}
         }
     }

@@ -143,11 +143,8 @@ pub async fn start(config: Config, shutdown: CancellationToken) -> Result<Runnin
     // The last that can fail: from here on there are threads that must be ended.
     let agent = Agent::new(host(&config, engine, &plane)?);
     let readiness = Readiness::default();
-    let source = NodeSource {
-        agent: agent.clone(),
-        health: found.health,
-        samples: config.telemetry.performance_samples,
-    };
+    let samples = config.telemetry.performance_samples;
+    let source = NodeSource::new(agent.clone(), found.health, samples);
     let profile = profile(&config, node_id, &urls, found.capabilities);
     let registration = Registration::new(&orchestrator, profile, pace, source, readiness.clone());
     let url = |bound: &Bound| bound.url.clone();

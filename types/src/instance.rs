@@ -41,7 +41,8 @@ pub struct RunningInstance {
     pub workflow_id: WorkflowId,
     /// The decision by which it was started.
     pub generation: Generation,
-    /// Tells specifications apart: that with which it was started; 0: not known.
+    /// Tells what it was started as from what other copies are, see
+    /// [`crate::workflow::VertexSpec::copy_fingerprint`]; 0: not known.
     pub fingerprint: u64,
 }
 
@@ -54,19 +55,6 @@ pub struct Demand {
     pub channel: String,
     /// Messages; large ones count as several.
     pub waiting: u64,
-}
-
-/// What waits in the inbox of an instance, and what it is handling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backlog {
-    /// Whose inbox.
-    pub physical_id: PhysicalId,
-    /// Messages that wait.
-    pub queued: u64,
-    /// Messages that are being handled; not 0 as well as `queued`.
-    pub in_hand: u64,
-    /// How long ago the first of those that wait was sent; 0: none waits.
-    pub oldest: std::time::Duration,
 }
 
 /// What orders want of a function that is a service, as ε-CON knows from the lists of tasks of all active orders.

@@ -106,6 +106,9 @@ pub const ANNOTATIONS: [&str; 6] = [
     "idle_after",
 ];
 
+/// Those of them that ask for as many copies as it takes.
+pub const ASK_FOR_COPIES: [&str; 3] = ["scale_policy", "target_p99_ms", "target_utilisation"];
+
 /// The most copies of one function: those who send to it know all of them.
 pub const MOST_COPIES: u32 = 1_000;
 /// 30 days: longer nothing is kept for nobody.
@@ -235,6 +238,10 @@ fn without_effect(key: &str, policy: Option<Policy>, settings: &Settings) -> Opt
         }
         ("idle_after", Some(Policy::Fixed)) => Some(
             "`fixed` always runs `min_instances` copies; leave it out, or choose another `scale_policy`"
+                .to_owned(),
+        ),
+        ("idle_after", Some(Policy::Concurrency)) => Some(
+            "`concurrency` lets the last copy go after the minute of its stable window; leave it out, or choose `queue` or `predictive`"
                 .to_owned(),
         ),
         ("idle_after", _) if least > 0 => Some(
@@ -417,6 +424,12 @@ mod tests {
         check(&[idle, ("min_instances", "1")], &["idle_after"]);
         check(&[idle, ("max_instances", "8")], &["idle_after"]);
         check(&[idle, ("min_instances", "0")], &[]);
+        for (policy, is_right) in [("fixed", false), ("concurrency", false), ("queue", true)] {
+            let wrong: &[&str] = if is_right { &[] } else { &["idle_after"] };
+            let pairs = [idle, ("min_instances", "0"), ("scale_policy", policy)];
+            let pairs = &pairs[..];
+            check(pairs, wrong);
+        }
         check(
             &[idle, ("min_instances", " 0 "), ("scale_policy", "queue")],
             &[],

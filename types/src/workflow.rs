@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CodeDigest, LogicalId};
+use crate::{CodeDigest, LogicalId, scaling};
 
 /// A workflow document, exactly as submitted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -158,6 +158,20 @@ impl VertexSpec {
         }
     }
 
+    /// Tells apart what single copies are: it is the same for specifications that differ only in how many copies there
+    /// are to be ([`scaling::ANNOTATIONS`]). Never 0.
+    pub fn copy_fingerprint(&self) -> u64 {
+        match self {
+            Self::Function(function) if function.says_how_many() => {
+                let mut one = function.clone();
+                one.annotations
+                    .retain(|key, _| !scaling::ANNOTATIONS.contains(&key.as_str()));
+                Self::Function(one).fingerprint()
+            }
+            Self::Function(_) | Self::Resource(_) => self.fingerprint(),
+        }
+    }
+
     /// Tells specifications apart: equal ones have the same, in every daemon and every life of it. Never 0.
     pub fn fingerprint(&self) -> u64 {
         let text = serde_json::to_vec(self).expect("specifications have string keys and serialise");
@@ -196,6 +210,11 @@ pub fn at_least_once(annotations: &BTreeMap<String, String>) -> Vec<String> {
 }
 
 impl FunctionSpec {
+    fn says_how_many(&self) -> bool {
+        let mut keys = scaling::ANNOTATIONS.iter();
+        keys.any(|key| self.annotations.contains_key(*key))
+    }
+
     /// The annotation `init-payload`, handed to the function before its first event.
     pub fn init_payload(&self) -> Option<&str> {
         self.annotations.get("init-payload").map(String::as_str)

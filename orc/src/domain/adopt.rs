@@ -116,7 +116,7 @@ impl Domain {
         let vertex = self.model.vertex_mut(vertex_key);
         vertex.generation = generation;
         let (mut class, before) = (vertex.class, vertex.update.as_ref().map(|it| it.before));
-        let is = |class: ClassKey| self.model.class(class).fingerprint == running.fingerprint;
+        let is = |class: ClassKey| self.model.class(class).of_copy == running.fingerprint;
         let is_before = !is(class) && before.is_some_and(is);
         let outdated = running.fingerprint != 0 && !is(class) && !is_before;
         if is_before && let Some(before) = before {

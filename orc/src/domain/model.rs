@@ -86,6 +86,7 @@ impl Model {
             preferred,
             zones: FxHashMap::default(),
             fingerprint: spec.fingerprint(),
+            of_copy: spec.copy_fingerprint(),
             users: 1,
         };
         let key = ClassKey(self.classes.insert(class));

@@ -157,7 +157,7 @@ impl Domain {
             logical_id: vertex.logical_id,
             workflow_id: vertex.workflow_id,
             generation,
-            fingerprint: self.model.class(class).fingerprint,
+            fingerprint: self.model.class(class).of_copy,
         };
         let replica = self.model.replica_mut(key);
         let (mut state, mut phase) = (None, Phase::Starting);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use edgeless_types::{
     Demand, NodeId, PhysicalId, SampleKind, Samples, Timestamp, mirror::ScalingDecision,
-    workflow::VertexSpec,
+    scaling::ASK_FOR_COPIES, workflow::VertexSpec,
 };
 use rustc_hash::FxHashMap;
 
@@ -27,14 +27,6 @@ use crate::{
 };
 pub(super) use scaled::Scaled;
 
-/// Annotations that make a function one that is scaled, beside `min_instances` of 0 and a `max_instances` that is
-/// more than it has at least.
-const ASKS_FOR_IT: [&str; 4] = [
-    "scale_policy",
-    "target_p99_ms",
-    "target_utilisation",
-    "idle_after",
-];
 /// Between two decisions about one function for which nothing new is known.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A policy is not asked again sooner, unless something happens.
@@ -51,9 +43,9 @@ impl Domain {
         let may_grow = wants
             .max_instances
             .is_some_and(|most| most.get() > wants.least_instances());
-        let mut names = ASKS_FOR_IT.iter();
+        let mut asks = ASK_FOR_COPIES.iter().chain(&["idle_after"]);
         let is_scaled =
-            wants.may_sleep() || may_grow || names.any(|it| function.annotations.contains_key(*it));
+            wants.may_sleep() || may_grow || asks.any(|it| function.annotations.contains_key(*it));
         // Only who says so may be without any copy.
         let defaults = Settings {
             min_instances: 1,
@@ -320,7 +312,7 @@ impl Domain {
         let logical_id = self.model.vertex(key).logical_id;
         if copies != before {
             let reason = found_before.map_or_else(|| decision.reason(), |it| it.to_string());
-            tracing::info!(%logical_id, before, copies, reason, "copies");
+            tracing::debug!(%logical_id, before, copies, reason, "copies");
             let decision = Box::new(ScalingDecision {
                 timestamp: now,
                 logical_id,

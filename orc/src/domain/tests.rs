@@ -3,6 +3,7 @@
 mod asleep;
 mod beside;
 mod bottlenecks;
+mod bounds;
 mod drains;
 mod dry_run;
 mod late;

@@ -1,4 +1,5 @@
-//! Rolling updates: another version of a vertex, one copy after the other, and back when it fails.
+//! Rolling updates: another version of a vertex, one copy after the other, and back when it fails. Where only the
+//! bounds of the number of copies are others, no copy is touched.
 
 use std::time::Duration;
 
@@ -76,8 +77,9 @@ impl Domain {
                 return self.resolve(logical_id, StartOutcome::Refused(error.to_string()));
             }
         };
-        tracing::info!(%logical_id, "a vertex gets another version");
+        let was_scaled = self.scaled.contains_key(&key);
         let old = self.change_class(key, class);
+        self.keep_same_copies(key);
         let vertex = self.model.vertex_mut(key);
         let (before, copies) = match vertex.update.take() {
             // What it was before the one that is given up.
@@ -85,21 +87,67 @@ impl Domain {
                 self.model.leave_class(old, &mut self.fleet);
                 (update.before, update.copies)
             }
+            None if self.is_same_copy(old, class) => {
+                return self.finish_bounds(key, old, was_scaled);
+            }
             None => (old, self.copies_of(key)),
         };
-        // As many as the new version wants, unless somebody has asked for more than the old one wanted.
-        let wants = |class| &self.model.class(class).requirements;
-        let sleeps_on = copies == 0 && wants(class).may_sleep();
-        let wanted = match copies > wants(before).least_instances() || sleeps_on {
-            true => copies,
-            false => wants(class).least_instances(),
-        };
+        tracing::info!(%logical_id, "a vertex gets another version");
+        let wanted = self.copies_after(key, before, copies, was_scaled);
         let update = Update::new(before, copies, wanted, self.now);
         self.model.vertex_mut(key).update = Some(update);
         self.updating.insert(key);
         self.scale(logical_id, self.copies_of(key));
         self.advance_update(key);
         self.touch(key);
+    }
+
+    /// Whether two classes differ only in how many copies there are to be.
+    fn is_same_copy(&self, one: ClassKey, other: ClassKey) -> bool {
+        let [one, other] = [one, other].map(|it| self.model.class(it).of_copy);
+        one == other
+    }
+
+    /// Copies that are what the vertex says now but for the bounds of their number are of its class.
+    fn keep_same_copies(&mut self, key: VertexKey) {
+        let class = self.model.vertex(key).class;
+        for replica in self.model.vertex(key).replicas.clone() {
+            let instance = self.model.replica(replica).instance;
+            let mut instance = instance.filter(|it| !it.outdated);
+            if let Some(kept) = &mut instance
+                && self.is_same_copy(kept.class, class)
+            {
+                kept.class = class;
+                self.model.replica_mut(replica).instance = instance;
+            }
+        }
+    }
+
+    /// A vertex is of another class whose copies are the same: those that run go on, and their number follows.
+    fn finish_bounds(&mut self, key: VertexKey, old: ClassKey, was_scaled: bool) {
+        let logical_id = self.model.vertex(key).logical_id;
+        tracing::info!(%logical_id, "a vertex gets other bounds");
+        let wanted = self.copies_after(key, old, self.copies_of(key), was_scaled);
+        self.model.leave_class(old, &mut self.fleet);
+        self.scale(logical_id, wanted);
+        self.resolve_if_known(key);
+        self.touch(key);
+    }
+
+    /// How many copies there are to be of what a vertex is now, having been `before` with so many: as many as it wants
+    /// at least, unless somebody has asked for more than it wanted before; none if it sleeps and may.
+    fn copies_after(&self, key: VertexKey, before: ClassKey, copies: u32, was_scaled: bool) -> u32 {
+        let wants = |class| &self.model.class(class).requirements;
+        let (old, new) = (wants(before), wants(self.model.vertex(key).class));
+        if copies == 0 && new.may_sleep() {
+            return 0;
+        }
+        // What a policy chose that is not asked any more, nobody has asked for.
+        let is_asked = !was_scaled || self.scaled.contains_key(&key);
+        match copies > old.least_instances() && is_asked {
+            true => copies,
+            false => new.least_instances(),
+        }
     }
 
     /// Somebody asks for so many copies of a vertex, of whatever version.

@@ -13,6 +13,9 @@ impl Book {
     /// An order has come to this stage of its list: those who are off or asleep and whose turn comes soon are wanted. How long the
     /// tasks before take is as far as is known; a task with a condition may be left out, and is not waited for.
     pub(super) fn want_ahead(&mut self, list: &TaskList, stage: usize) {
+        if self.off == 0 {
+            return;
+        }
         let mut until = Duration::ZERO;
         for stage in list.stages().get(stage..).unwrap_or_default() {
             let first = usize::from(stage.first);
@@ -21,8 +24,7 @@ impl Book {
                 let slot = self.service_slot(&task.service);
                 let service = &mut self.services[slot as usize];
                 longest = longest.max(service.counts.took());
-                let may_run = service.spec.is_some() && !service.paused;
-                if may_run && task.when.is_none() && !self.has_copies(slot) {
+                if service.is_off && task.when.is_none() {
                     self.want(slot, Wanted::Soon);
                 }
             }

@@ -101,6 +101,8 @@ pub struct Book {
     index: FxHashMap<OrderId, u32>,
     generations: u32,
     services: Vec<Service>,
+    /// How many of them are off or asleep.
+    off: usize,
     service_index: FxHashMap<Arc<str>, u32>,
     clients: Vec<Client>,
     client_index: FxHashMap<Arc<str>, u32>,
@@ -174,6 +176,8 @@ struct Service {
     /// Orders being loaded whose turn has come.
     loading: u32,
     paused: bool,
+    /// It may run, and nobody is behind it: kept by [`Book::count_off`].
+    is_off: bool,
     wanted: services::Wanted,
     counts: figures::Counts,
 }
@@ -219,6 +223,7 @@ impl Book {
             index: FxHashMap::default(),
             generations: 0,
             services: Vec::new(),
+            off: 0,
             service_index: FxHashMap::default(),
             clients: Vec::new(),
             client_index: FxHashMap::default(),

@@ -77,6 +77,7 @@ impl Book {
         self.services[service as usize]
             .lines
             .retain(|other| *other != line);
+        self.count_off(service);
         let flights = self.flights.iter().map(|(_, flight)| flight);
         let over_it = flights.filter(|flight| flight.line == line);
         let tickets: Vec<Ticket> = over_it.map(|flight| flight.ticket).collect();

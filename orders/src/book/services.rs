@@ -38,6 +38,7 @@ impl Book {
                 line.window = Window::new(concurrency);
             }
         }
+        self.count_off(slot);
         self.dispatch(slot, now);
     }
 
@@ -70,6 +71,7 @@ impl Book {
     pub(super) fn on_pause_service(&mut self, name: &str, paused: bool, now: Timestamp) {
         let slot = self.service_slot(name);
         self.services[slot as usize].paused = paused;
+        self.count_off(slot);
         self.dispatch(slot, now);
     }
 
@@ -108,6 +110,7 @@ impl Book {
             copies: copies.unwrap_or(1),
         };
         self.lines.insert(line, opened);
+        self.count_off(slot);
         self.dispatch(slot, now);
     }
 
@@ -119,6 +122,7 @@ impl Book {
             if copies > 0 {
                 self.services[service as usize].wanted = Wanted::No;
             }
+            self.count_off(service);
             self.dispatch(service, now);
         }
     }
@@ -136,6 +140,16 @@ impl Book {
     pub(super) fn has_copies(&self, service: u32) -> bool {
         let mut lines = self.services[service as usize].lines.iter();
         lines.any(|id| self.lines.get(id).is_some_and(|line| line.copies > 0))
+    }
+
+    /// Something changed that decides whether a service is off: whether it may run, or who is behind it.
+    pub(super) fn count_off(&mut self, service: u32) {
+        let has_copies = self.has_copies(service);
+        let service = &mut self.services[service as usize];
+        let is_off = service.spec.is_some() && !service.paused && !has_copies;
+        self.off += usize::from(is_off);
+        self.off -= usize::from(service.is_off);
+        service.is_off = is_off;
     }
 
     /// Somebody has to be behind a service. That is said once until somebody is, and again if it becomes urgent.

@@ -1,5 +1,7 @@
 //! Functions that are switched off while nobody wants them, and come back with the first request.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use edgeless_tests::{
     client::{function, resource},
     cluster::{Cluster, Mirror},
@@ -270,6 +272,72 @@ async fn a_function_with_state_that_may_have_one_copy_is_never_multiplied() {
         assert_eq!(copies_of_service(&cluster, "A").await?, 1);
         let figures = cluster.rest.get("/api/v1/orders/figures").await?;
         Ok((figures["ended"] == 100).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
+/// The copies of a service that run.
+async fn ids_of_service(cluster: &Cluster, name: &str) -> BTreeSet<String> {
+    let function = function_of(cluster, name).await.unwrap();
+    let instances = function["instances"].as_array().cloned();
+    let instances = instances.unwrap_or_default().into_iter();
+    let ids = instances.map(|it| it["physical_id"].as_str().unwrap_or_default().to_owned());
+    ids.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_bounds_under_load_leave_copies_and_what_they_do() {
+    let cluster = Cluster::start(plan(3, Mirror::Without)).await.unwrap();
+    cluster.rest.push("worker").await.unwrap();
+    let bounds = |least: u32, most: u32| {
+        let fields = json!({
+            "annotations": {"init-payload": "20000"}, "min_instances": least, "max_instances": most,
+            "retries": {"attempts": 1},
+        });
+        super::orders::service("worker", &fields)
+    };
+    super::orders::put(&cluster, "services/A", &bounds(2, 2)).await;
+    let both = async || Ok((copies_of_service(&cluster, "A").await? == 2).then_some(()));
+    until("both run", both).await.unwrap();
+    let before = ids_of_service(&cluster, "A").await;
+    let order = json!({"input": 7, "tasks": ["A"]}).to_string();
+    let path = "/api/v1/orders/batch";
+    let sent = cluster
+        .rest
+        .send(reqwest::Method::POST, path, vec![order; 100].join("\n"));
+    assert!(sent.await.unwrap().0.is_success());
+    for (least, most) in [(2, 3), (3, 3)] {
+        super::orders::put(&cluster, "services/A", &bounds(least, most)).await;
+        let now = ids_of_service(&cluster, "A").await;
+        assert!(before.is_subset(&now), "{before:?} {now:?}");
+    }
+    all_end(&cluster, 100).await;
+    let service = cluster.rest.get("/api/v1/services/A").await.unwrap();
+    let done = &service["figures"]["done"];
+    assert_eq!(*done, 100, "one attempt was enough: {service}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_grows_gets_copies_before_the_next_refresh() {
+    let mut plan = plan(3, Mirror::Without);
+    for node in &mut plan.nodes {
+        node.refresh_interval = Duration::from_mins(5);
+    }
+    let cluster = Cluster::start(plan).await.unwrap();
+    for name in ["message_generator", "worker"] {
+        cluster.rest.push(name).await.unwrap();
+    }
+    // Ten messages a second, each of which takes longer than a tenth of one.
+    let near = json!({"label_match_all": "zone=resources", "init-payload": "100"});
+    let slow = json!({"label_match_all": "zone=functions", "init-payload": "200000", "max_instances": "3"});
+    let document = json!({"functions": [
+        function("source", "message_generator", &json!({"out": "answer"}), &near),
+        function("answer", "worker", &json!({}), &slow),
+    ]});
+    let id = cluster.rest.start(&document).await.unwrap();
+    until("it has more copies", async || {
+        Ok((copies(&cluster, &id).await? > 1).then_some(()))
     })
     .await
     .unwrap();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
+use edgeless_types::scaling::ASK_FOR_COPIES;
 use humantime_serde::re::humantime;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -244,10 +245,15 @@ fn what(spec: &ServiceSpec) -> String {
 }
 
 fn copies(spec: &ServiceSpec) -> String {
-    match (spec.url.is_some(), spec.max_instances) {
-        (true, _) => "-".to_owned(),
-        (false, Some(most)) => format!("{} to {most}", spec.min_instances),
-        (false, None) => format!("{} or more", spec.min_instances),
+    let least = spec.min_instances;
+    let mut asks = ASK_FOR_COPIES.iter();
+    let is_scaled = asks.any(|key| spec.annotations.contains_key(*key));
+    match spec.max_instances {
+        _ if spec.url.is_some() => "-".to_owned(),
+        Some(most) if most > least => format!("{least} to {most}"),
+        None if is_scaled => format!("{least} or more"),
+        None if least == 0 => "0 to 1".to_owned(),
+        Some(_) | None => least.to_string(),
     }
 }
 
@@ -419,13 +425,13 @@ mod tests {
         .unwrap();
         assert_eq!(
             tell_list(&[service.clone(), outside], Style::Pipe),
-            "A\trunning\tadd 0.1\tvalue\t0 or more\t3\t1\t10\t1.5 ms\n\
+            "A\trunning\tadd 0.1\tvalue\t0 to 1\t3\t1\t10\t1.5 ms\n\
              B\tpaused\thttp://here\tmessage\t-\t0\t0\t0\t-\n"
         );
         let shown = tell(&service);
         for line in [
             "service A is running, done by add 0.1",
-            "copies: 0 or more, asleep after 1m without tasks",
+            "copies: 0 to 1, asleep after 1m without tasks",
             "an attempt may take 30s; 5 attempts with pauses from 100ms to 30s",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{shown}");

@@ -323,6 +323,10 @@ fn of_service(refusal: Refusal) -> Refusal {
                 .into_iter()
                 .map(|fault| {
                     let pointer = fault.pointer.strip_prefix("/functions/0").unwrap_or("");
+                    // These are fields of a service.
+                    let own = ["/min_instances", "/max_instances", "/idle_after"];
+                    let field = pointer.strip_prefix("/annotations").unwrap_or(pointer);
+                    let pointer = if own.contains(&field) { field } else { pointer };
                     Fault::new(pointer, fault.detail)
                 })
                 .collect(),

@@ -129,6 +129,32 @@ async fn a_service_that_is_wanted_and_could_not_be_started_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_service_that_cannot_be_started_is_tried_once_a_second() {
+    let World {
+        deployer,
+        disk,
+        wanted,
+        _kept,
+    } = world().await;
+    disk.is_full.store(true, SeqCst);
+    let orders = deployer.0.orders.clone();
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(deployer.clone().run(wanted, shutdown.clone()));
+    let mut counts = disk.counts.subscribe();
+    let begun = tokio::time::Instant::now();
+    submit(&orders, &json!(["A"])).await;
+    // The first when it is wanted, the others when it is looked at.
+    let refused = counts.wait_for(|(refused, _)| *refused > 3);
+    tokio::time::timeout(LONGEST, refused)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(begun.elapsed() >= LOOK, "{:?}", begun.elapsed());
+    shutdown.cancel();
+    running.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_service_whose_workflow_was_stopped_is_started_anew_when_it_is_wanted_or_defined() {
     let World {
         deployer, _kept, ..

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use edgeless_orders::service::ServiceSpec;
 use edgeless_types::{
     resource::order_source,
+    scaling::{ASK_FOR_COPIES, Policy},
     workflow::{Workflow, WorkflowFunction, WorkflowResource},
 };
 
@@ -13,8 +14,8 @@ use crate::problem::Refusal;
 
 /// The name of the function in it.
 pub(super) const FUNCTION: &str = "function";
-/// Annotations that ask for as many copies as it takes.
-const SCALED: [&str; 3] = ["scale_policy", "target_p99_ms", "target_utilisation"];
+/// Policies that take no heed of how long nothing comes.
+const HEEDLESS: [&str; 2] = [Policy::Fixed.name(), Policy::Concurrency.name()];
 
 impl Deployer {
     /// The workflow of a service: its function, and what brings it tasks.
@@ -52,12 +53,15 @@ impl Deployer {
 fn annotations(spec: &ServiceSpec) -> BTreeMap<String, String> {
     let mut annotations = spec.annotations.clone();
     let may_sleep = spec.min_instances == 0;
-    let is_scaled = SCALED.iter().any(|key| annotations.contains_key(*key));
+    let mut asks = ASK_FOR_COPIES.iter();
+    let is_scaled = asks.any(|key| annotations.contains_key(*key));
+    let policy = annotations.get("scale_policy");
+    let heeds = !policy.is_some_and(|policy| HEEDLESS.contains(&policy.trim()));
     // What may sleep would be multiplied as well.
     let most = spec
         .max_instances
         .or((may_sleep && !is_scaled).then_some(1));
-    let idle_after = may_sleep.then(|| format!("{}ms", spec.idle_after.as_millis()));
+    let idle_after = (may_sleep && heeds).then(|| format!("{}ms", spec.idle_after.as_millis()));
     let says = [
         ("min_instances", Some(spec.min_instances.to_string())),
         ("max_instances", most.map(|most| most.to_string())),
@@ -99,5 +103,11 @@ mod tests {
             json!({"min_instances": 0, "annotations": target, "idle_after": "1s"}),
             json!({"min_instances": "0", "target_p99_ms": "5", "idle_after": "1000ms"}),
         );
+        for policy in ["fixed", "concurrency"] {
+            let policy = json!({"scale_policy": policy});
+            let mut expected = policy.clone();
+            expected["min_instances"] = "0".into();
+            check(json!({"min_instances": 0, "annotations": policy}), expected);
+        }
     }
 }

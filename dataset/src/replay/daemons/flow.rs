@@ -162,7 +162,7 @@ impl<'a> World<'a> {
         let Some((task, began)) = copy.current.take() else {
             return;
         };
-        let times = [task.created, began, self.now];
+        let times = [task.created, began, self.now].map(|it| self.phase + it);
         self.nodes[node].measured(physical_id, times);
         self.next(physical_id);
         let order = &mut self.orders[task.order];

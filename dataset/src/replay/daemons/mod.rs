@@ -22,7 +22,7 @@ use edgeless_orc::{
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
 use edgeless_types::{
-    CodeDigest, DomainId, LogicalId, NodeId, PhysicalId, Timestamp, WorkflowId,
+    BACKLOG_LOOK, CodeDigest, DomainId, LogicalId, NodeId, PhysicalId, Timestamp, WorkflowId,
     resource::order_source,
     workflow::{FunctionSpec, ResourceSpec, VertexSpec},
 };
@@ -71,7 +71,7 @@ pub struct Daemons {
     pub refresh: Duration,
     /// How orders reach functions.
     pub entry: Entry,
-    /// Seed of what differs from run to run with the same load: phases of refreshes, choices of copies and nodes,
+    /// Seed of what differs from run to run with the same load: phases of the clock and of refreshes, choices of copies and nodes,
     /// single start times.
     pub chance: u64,
 }
@@ -107,6 +107,11 @@ enum Event {
     Tick,
     Tell,
     Refresh {
+        node: usize,
+        turn: u64,
+    },
+    /// A node looks at what waits there.
+    Look {
         node: usize,
         turn: u64,
     },
@@ -159,6 +164,8 @@ struct World<'a> {
     events: BTreeMap<(u64, u64), Event>,
     number: u64,
     now: f64,
+    /// At which part of a second of the clock the load begins: windows count by these.
+    phase: f64,
     rng: SmallRng,
     counts: Vec<Vec<(f64, u32)>>,
     outcome: Outcome,
@@ -203,6 +210,7 @@ impl<'a> World<'a> {
             scaling: edgeless_orc::scale::Settings::default(),
         };
         let nodes = 0..daemons.nodes.max(1) as usize;
+        let mut rng = SmallRng::seed_from_u64(daemons.chance ^ 0xdae0_0000);
         Self {
             trace,
             setup,
@@ -219,7 +227,8 @@ impl<'a> World<'a> {
             events: BTreeMap::new(),
             number: 0,
             now: 0.0,
-            rng: SmallRng::seed_from_u64(daemons.chance ^ 0xdae0_0000),
+            phase: rng.random_range(0.0..1.0),
+            rng,
             counts: vec![Vec::new(); functions],
             outcome: Outcome::default(),
         }
@@ -339,6 +348,15 @@ impl<'a> World<'a> {
         both.collect()
     }
 
+    /// A node refreshes its registration, and will again.
+    fn refresh_again(&mut self, node: usize) {
+        self.refresh(node);
+        let turn = self.nodes[node].turn;
+        let after = self.daemons.refresh.as_secs_f64();
+        self.push(after, Event::Refresh { node, turn });
+        self.push(BACKLOG_LOOK.as_secs_f64(), Event::Look { node, turn });
+    }
+
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Tick => {
@@ -350,12 +368,15 @@ impl<'a> World<'a> {
                 self.push(TELL, Event::Tell);
             }
             Event::Refresh { node, turn } if self.nodes[node].turn == turn => {
-                self.refresh(node);
-                let turn = self.nodes[node].turn;
-                let after = self.daemons.refresh.as_secs_f64();
-                self.push(after, Event::Refresh { node, turn });
+                self.refresh_again(node);
             }
-            Event::Refresh { .. } => {} // It was brought forward.
+            Event::Look { node, turn } if self.nodes[node].turn == turn => {
+                match self.nodes[node].is_crowded(node, &self.copies, self.now) {
+                    true => self.refresh_again(node),
+                    false => self.push(BACKLOG_LOOK.as_secs_f64(), Event::Look { node, turn }),
+                }
+            }
+            Event::Refresh { .. } | Event::Look { .. } => {} // It was brought forward.
             Event::Step { node, step } => self.on_step(node, *step),
             Event::Ready { physical_id } => self.ready(physical_id),
             Event::Done { physical_id } => self.done(physical_id),

@@ -9,7 +9,7 @@ use std::{
 use edgeless_orc::domain::{NodeUpdate, Profile};
 use edgeless_types::{
     Backlog, Demand, NodeCapabilities, NodeId, PhysicalId, ProviderId, ResourceProvider, Sample,
-    SampleKind, Samples, resource::order_source,
+    SampleKind, Samples, has_grown, resource::order_source,
 };
 
 use super::{ENTRY, moment, source::Source};
@@ -19,6 +19,8 @@ pub(super) struct Node {
     pub(super) node_id: NodeId,
     sequence: u64,
     samples: Vec<Sample>,
+    /// What was reported last of what waits.
+    told: Vec<Backlog>,
     /// When it refreshed last, in seconds.
     pub(super) refreshed: f64,
     /// Which of its refreshes comes next: earlier appointments are void.
@@ -60,12 +62,30 @@ fn nanos(seconds: f64) -> u64 {
     (seconds * 1e9) as u64
 }
 
+/// What waits at the copies of a node.
+fn backlog(place: usize, copies: &BTreeMap<PhysicalId, Instance>, now: f64) -> Vec<Backlog> {
+    let mine = copies.iter().filter(|(_, copy)| copy.node == place);
+    let waits = mine.filter_map(|(physical_id, copy)| {
+        let first = copy.inbox.front();
+        let is_busy = copy.current.is_some();
+        let oldest = first.map_or(0.0, |it| (now - it.created).max(0.0));
+        (is_busy || first.is_some()).then(|| Backlog {
+            physical_id: *physical_id,
+            queued: copy.inbox.len() as u64,
+            in_hand: u64::from(is_busy),
+            oldest: Duration::from_secs_f64(oldest),
+        })
+    });
+    waits.collect()
+}
+
 impl Node {
     pub(super) fn new(node_id: NodeId) -> Self {
         Self {
             node_id,
             sequence: 0,
             samples: Vec::new(),
+            told: Vec::new(),
             refreshed: 0.0,
             turn: 0,
         }
@@ -102,17 +122,7 @@ impl Node {
                 ..Samples::default()
             })
         });
-        let waits = |(physical_id, copy): (&PhysicalId, &Instance)| {
-            let first = copy.inbox.front();
-            let is_busy = copy.current.is_some();
-            let oldest = first.map_or(0.0, |it| (now - it.created).max(0.0));
-            (is_busy || first.is_some()).then(|| Backlog {
-                physical_id: *physical_id,
-                queued: copy.inbox.len() as u64,
-                in_hand: u64::from(is_busy),
-                oldest: Duration::from_secs_f64(oldest),
-            })
-        };
+        self.told = backlog(place, copies, now);
         let held = |(physical_id, source): (&PhysicalId, &Source)| {
             (!source.held.is_empty()).then(|| Demand {
                 physical_id: *physical_id,
@@ -120,7 +130,6 @@ impl Node {
                 waiting: source.held.len() as u64,
             })
         };
-        let mine = copies.iter().filter(|(_, copy)| copy.node == place);
         let sends = sources.iter().filter(|(_, source)| source.node == place);
         NodeUpdate {
             node_id: self.node_id,
@@ -136,9 +145,19 @@ impl Node {
             failures: Vec::new(),
             states: Vec::new(),
             demand: sends.filter_map(held).collect(),
-            backlog: mine.filter_map(waits).collect(),
+            backlog: self.told.clone(),
             leaving: false,
         }
+    }
+
+    /// Whether much more waits at a copy than was reported.
+    pub(super) fn is_crowded(
+        &self,
+        place: usize,
+        copies: &BTreeMap<PhysicalId, Instance>,
+        now: f64,
+    ) -> bool {
+        has_grown(&self.told, &backlog(place, copies, now))
     }
 
     fn profile(&self) -> Profile {

@@ -4,14 +4,19 @@ use edgeless_orc::{
     change::What,
     domain::{Command, Effect, Step, StepKey, StepResult},
 };
-use edgeless_types::{NodeId, PhysicalId, workflow::VertexSpec};
+use edgeless_types::{NodeId, PhysicalId, Timestamp, workflow::VertexSpec};
 use rand::Rng;
 
 use super::{Event, FLAP, Instance, SETTLED, STEP, Source, World, function_of, moment};
 
 impl World<'_> {
+    /// What clocks show now.
+    fn clock(&self) -> Timestamp {
+        moment(self.phase + self.now)
+    }
+
     pub(super) fn command(&mut self, command: Command) {
-        let effects = self.domain.on_command(command, moment(self.now));
+        let effects = self.domain.on_command(command, self.clock());
         self.carry_out(effects);
     }
 
@@ -21,7 +26,7 @@ impl World<'_> {
         let it = &mut self.nodes[node];
         (it.refreshed, it.turn) = (self.now, it.turn + 1);
         let update = it.update(node, copies, sources, self.now);
-        let (_, effects) = self.domain.on_node_update(update, moment(self.now));
+        let (_, effects) = self.domain.on_node_update(update, self.clock());
         self.carry_out(effects);
     }
 

@@ -40,6 +40,8 @@ pub(in crate::domain) struct Class {
     pub(in crate::domain) zones: FxHashMap<String, KindId>,
     /// Tells its specification from others, in other lives of ε-ORC as well.
     pub(in crate::domain) fingerprint: u64,
+    /// Tells what one copy of it is from what others are.
+    pub(in crate::domain) of_copy: u64,
     pub(super) users: usize,
 }
 

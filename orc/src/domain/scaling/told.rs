@@ -8,13 +8,18 @@ use crate::domain::Domain;
 
 /// A node that has told nothing for longer was away.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+/// For so long it is remembered how rarely a node told of what it does.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 impl Domain {
     /// How long a node has said nothing before it says something now.
     pub(super) fn note_every(&mut self, node_id: NodeId, before: Timestamp) -> Duration {
         let every = self.now.since(before).min(LONGEST_SILENCE);
         if let Some(node) = self.nodes.get_mut(&node_id) {
-            node.every = every.max(node.every.mul_f32(0.9) + every.mul_f32(0.1));
+            // What is told early, because it is urgent, says little of how often the node tells.
+            let share = (every.as_secs_f32() / REMEMBERED.as_secs_f32()).min(1.0);
+            let mean = node.every.mul_f32(1.0 - share) + every.mul_f32(share);
+            node.every = every.max(mean);
         }
         every
     }

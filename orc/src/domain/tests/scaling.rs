@@ -68,7 +68,7 @@ pub(super) fn handled(simulation: &mut Simulation, number: u128, took: Duration)
 }
 
 /// So many tasks of orders wait for a function.
-fn waiting(simulation: &mut Simulation, number: u128, tasks: u64) {
+pub(super) fn waiting(simulation: &mut Simulation, number: u128, tasks: u64) {
     let demand = OrderDemand {
         tasks_to_do: tasks,
         waiting: tasks,

@@ -185,6 +185,7 @@ fn when_the_old_version_comes_back_so_does_the_number_of_its_copies() {
     done(&mut domain, 0, StepKey::Start(first));
     let mut newer = vertex();
     annotate(&mut newer.spec, "min_instances", "3");
+    annotate(&mut newer.spec, "init-payload", "another one");
     let (vertices, ticket) = (vec![newer], Ticket(2));
     let mut effects = domain.on_command(Command::Start { vertices, ticket }, BEGIN);
     let mut now = BEGIN;

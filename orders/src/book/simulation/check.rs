@@ -77,10 +77,15 @@ impl Book {
             let counted = active.get(&slot).copied().unwrap_or_default();
             assert_eq!(client.active, counted, "active orders of {}", client.name);
         }
-        for service in &self.services {
+        let mut off = 0;
+        for (slot, service) in (0..).zip(&self.services) {
             let counted = to_do.get(&service.name).copied().unwrap_or_default();
             assert_eq!(service.to_do, counted, "tasks to do for {}", service.name);
+            let is_off = service.spec.is_some() && !service.paused && !self.has_copies(slot);
+            assert_eq!(service.is_off, is_off, "{} is off", service.name);
+            off += usize::from(is_off);
         }
+        assert_eq!(self.off, off, "services that are off");
     }
 
     /// Who waits for an order gets its end, and nobody works on one that nobody waits for.
