@@ -424,7 +424,7 @@ mod tests {
         check(&[idle, ("min_instances", "1")], &["idle_after"]);
         check(&[idle, ("max_instances", "8")], &["idle_after"]);
         check(&[idle, ("min_instances", "0")], &[]);
-        for (policy, is_right) in [("fixed", false), ("concurrency", false), ("queue", true)] {
+        for (policy, is_right) in [("concurrency", false), ("queue", true)] {
             let wrong: &[&str] = if is_right { &[] } else { &["idle_after"] };
             let pairs = [idle, ("min_instances", "0"), ("scale_policy", policy)];
             let pairs = &pairs[..];
