@@ -1,4 +1,4 @@
-//! What waits at the instances of a node, and when that is told before the next refresh is due. Pure.
+//! What waits for instances, and when that is told before the next refresh is due. Pure.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -22,16 +22,24 @@ pub struct Backlog {
     pub oldest: Duration,
 }
 
-/// Whether more than twice as much waits at an instance as was told last, and has waited for a while: who decides about
-/// copies is to know at once. A queue that is told of has to double again first, so that one that grows and
-/// grows is told of a few times only.
+/// Whether a queue has so much more than was told of it that who decides about copies is to know at once: more than twice
+/// as much. A queue that is told of has to double again first, so that one that grows and grows is told of a few
+/// times only.
+pub fn has_doubled(told: u64, now: u64) -> bool {
+    now > told.saturating_mul(2)
+}
+
+/// Whether the queue of an instance [has doubled](has_doubled) that waits for a while.
 pub fn has_grown(told: &[Backlog], now: &[Backlog]) -> bool {
     let mut late = now.iter().filter(|it| it.oldest >= LONG).peekable();
     if late.peek().is_none() {
         return false;
     }
     let told: HashMap<_, _> = told.iter().map(|it| (it.physical_id, it.queued)).collect();
-    late.any(|it| it.queued > told.get(&it.physical_id).map_or(0, |queued| queued * 2))
+    late.any(|it| {
+        let told = told.get(&it.physical_id).copied();
+        has_doubled(told.unwrap_or_default(), it.queued)
+    })
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod secs;
 mod time;
 pub mod workflow;
 
-pub use backlog::{BACKLOG_LOOK, Backlog, has_grown};
+pub use backlog::{BACKLOG_LOOK, Backlog, has_doubled, has_grown};
 pub use capability::{NodeCapabilities, ResourceProvider};
 pub use digest::{CodeDigest, DigestError};
 pub use domain_requirement::{DOMAIN_LABEL_MATCH_ALL, DOMAIN_MATCH_ANY, DomainRequirements};

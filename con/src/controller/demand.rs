@@ -19,6 +19,8 @@ pub struct Tellers {
     con: Controller,
     latest: BTreeMap<DomainId, watch::Sender<Demand>>,
     tasks: JoinSet<()>,
+    /// How many tasks waited for what was told last.
+    waiting: BTreeMap<WorkflowId, u64>,
 }
 
 impl Tellers {
@@ -28,7 +30,13 @@ impl Tellers {
             con,
             latest: BTreeMap::new(),
             tasks: JoinSet::new(),
+            waiting: BTreeMap::new(),
         }
+    }
+
+    /// How many tasks waited for the service with this workflow when that was told last.
+    pub fn told_waiting(&self, workflow_id: WorkflowId) -> u64 {
+        self.waiting.get(&workflow_id).copied().unwrap_or_default()
     }
 
     /// Nothing was wanted of any domain last time.
@@ -40,6 +48,7 @@ impl Tellers {
     /// Tells the domains what orders want of the vertices with this name in these workflows. A domain of which nothing
     /// is wanted any more is told so once.
     pub fn tell(&mut self, vertex: &str, wanted: Vec<(WorkflowId, OrderDemand)>) {
+        self.waiting = wanted.iter().map(|(id, it)| (*id, it.waiting)).collect();
         let by_domain = self.con.by_domain(vertex, wanted);
         for (domain_id, latest) in &self.latest {
             if !by_domain.contains_key(domain_id) {

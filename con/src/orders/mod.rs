@@ -121,6 +121,8 @@ enum Post {
     CatchUp,
     /// Somebody wants the figures.
     Figures(oneshot::Sender<BookFigures>),
+    /// Somebody wants to know how many tasks wait for services.
+    Queues(oneshot::Sender<Vec<(Arc<str>, u64)>>),
 }
 
 /// Asks the owner of the orders; cheap to clone.
@@ -218,6 +220,13 @@ impl Orders {
     pub async fn figures(&self) -> Option<BookFigures> {
         let (give, take) = oneshot::channel();
         self.0.inbox.send(Post::Figures(give)).await.ok()?;
+        take.await.ok()
+    }
+
+    /// How many tasks wait for services, where any do; none: ε-CON is ending.
+    pub async fn queues(&self) -> Option<Vec<(Arc<str>, u64)>> {
+        let (give, take) = oneshot::channel();
+        self.0.inbox.send(Post::Queues(give)).await.ok()?;
         take.await.ok()
     }
 

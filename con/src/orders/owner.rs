@@ -235,6 +235,9 @@ impl Owner {
                 // Whoever wanted them may be gone.
                 give.send(self.book.figures(now())).ok();
             }
+            Post::Queues(give) => {
+                give.send(self.book.queues()).ok();
+            }
         }
     }
 

@@ -192,6 +192,16 @@ impl Book {
         }
     }
 
+    /// How many tasks could be handed out to services for which there are any.
+    pub fn queues(&self) -> Vec<(Arc<str>, u64)> {
+        let services = self.services.iter();
+        let queues = services.map(|it| (&it.name, (it.queue.len() as u64).min(it.to_do)));
+        let waiting = queues.filter(|(_, waiting)| *waiting > 0);
+        waiting
+            .map(|(name, waiting)| (Arc::clone(name), waiting))
+            .collect()
+    }
+
     fn service_figures(&self, service: &super::Service, now: Timestamp) -> ServiceFigures {
         let firsts = service.queue.firsts().filter_map(|entry| self.order(entry));
         let oldest = firsts.map(|order| order.accepted).min();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use edgeless_orders::book::ServiceFigures;
-use edgeless_types::OrderDemand;
+use edgeless_types::{OrderDemand, has_doubled};
 
 use super::{Deployed, Deployer, ServiceRecord, jobs::Jobs, workflow::FUNCTION};
 use crate::{controller::Tellers, problem::Refusal};
@@ -84,6 +84,25 @@ impl Deployer {
             self.ensure_again(jobs, name);
         }
         self.tell_demand(&figures.services, tellers);
+    }
+
+    /// Says in the domains what orders want before the next look, if a queue has doubled since they were told.
+    pub(super) async fn look_at_queues(&self, tellers: &mut Tellers) {
+        let kept = self.0.orders.kept_through();
+        if self.0.at_rest.load(Ordering::Relaxed) == kept && tellers.are_at_rest() {
+            return;
+        }
+        let Some(queues) = self.0.orders.queues().await else {
+            return;
+        };
+        let has_doubled = queues.iter().any(|(name, waiting)| {
+            let record = self.record(name).filter(|record| !record.paused);
+            let workflow_id = record.and_then(|record| record.workflow_id);
+            workflow_id.is_some_and(|id| has_doubled(tellers.told_waiting(id), *waiting))
+        });
+        if has_doubled && let Some(figures) = self.0.orders.figures().await {
+            self.tell_demand(&figures.services, tellers);
+        }
     }
 
     /// Says in the domains what orders want of services.

@@ -22,6 +22,7 @@ use edgeless_orders::{
     stages::reserved,
     tasks::is_service_name,
 };
+use edgeless_types::BACKLOG_LOOK;
 use tokio::{
     sync::{Notify, mpsc},
     task::AbortHandle,
@@ -123,6 +124,8 @@ impl Deployer {
         }
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut queues = tokio::time::interval(BACKLOG_LOOK);
+        queues.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut tellers = Tellers::new(self.0.con.clone());
         let (mut names, mut is_soon) = (Vec::new(), false);
         loop {
@@ -150,6 +153,7 @@ impl Deployer {
                     }
                     self.look(&mut jobs, &mut tellers).await;
                 }
+                _ = queues.tick(), if any_function => self.look_at_queues(&mut tellers).await,
             }
         }
     }

@@ -194,7 +194,7 @@ impl<'a> World<'a> {
         if self.daemons.entry == Entry::Http {
             return;
         }
-        let demand = self.services.iter().enumerate();
+        let demand = self.services.iter_mut().enumerate();
         let demand: BTreeMap<_, _> = demand
             .map(|(function, it)| (logical_id(FUNCTIONS, function), it.demand()))
             .collect();

@@ -44,7 +44,7 @@ use crate::synth::Trace;
 const ENTRY: &str = "new_request";
 /// How often time passes for ε-ORC: `TICK` of `orc/src/orchestrator.rs`.
 const TICK: f64 = 0.02;
-/// How often ε-CON tells ε-ORC what orders want: `TELL` of `con/src/orders/deploy/mod.rs`.
+/// How often ε-CON tells ε-ORC what orders want: `LOOK` of `con/src/orders/deploy/mod.rs`.
 const TELL: f64 = 1.0;
 /// Refreshes are at least so far apart: `URGENT_INTERVAL` of `node/src/registration/mod.rs`.
 const URGENT: f64 = 0.005;
@@ -106,6 +106,8 @@ pub fn bill(copies: &[(f64, u32)], lasts: f64) -> f64 {
 enum Event {
     Tick,
     Tell,
+    /// ε-CON looks at what waits for services.
+    LookAtQueues,
     Refresh {
         node: usize,
         turn: u64,
@@ -240,6 +242,7 @@ impl<'a> World<'a> {
             let turn = self.nodes[node].turn;
             let first = self.rng.random_range(0.0..1.0) * self.daemons.refresh.as_secs_f64();
             self.push(first, Event::Refresh { node, turn });
+            self.push(BACKLOG_LOOK.as_secs_f64(), Event::Look { node, turn });
         }
         let vertices = self.vertices();
         let ticket = Ticket(1);
@@ -247,6 +250,8 @@ impl<'a> World<'a> {
         self.push(TICK, Event::Tick);
         let first = self.rng.random_range(0.0..TELL);
         self.push(first, Event::Tell);
+        let first = self.rng.random_range(0.0..BACKLOG_LOOK.as_secs_f64());
+        self.push(first, Event::LookAtQueues);
         let mut next = 0;
         loop {
             let arrival = self.trace.arrivals.get(next).map(|it| it.at + SETTLED);
@@ -366,6 +371,12 @@ impl<'a> World<'a> {
             Event::Tell => {
                 self.tell();
                 self.push(TELL, Event::Tell);
+            }
+            Event::LookAtQueues => {
+                if self.services.iter().any(Service::has_doubled) {
+                    self.tell();
+                }
+                self.push(BACKLOG_LOOK.as_secs_f64(), Event::LookAtQueues);
             }
             Event::Refresh { node, turn } if self.nodes[node].turn == turn => {
                 self.refresh_again(node);

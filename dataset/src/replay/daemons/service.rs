@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use edgeless_orders::book::Window;
-use edgeless_types::OrderDemand;
+use edgeless_types::{OrderDemand, has_doubled};
 
 /// The tasks of a service.
 #[derive(Default)]
@@ -12,6 +12,8 @@ pub(super) struct Service {
     window: Option<Window>,
     copies: u32,
     in_flight: u32,
+    /// How many waited when that was told last.
+    told: u64,
     /// Tasks of orders on their way, those whose turn has not come as well.
     pub(super) to_do: u64,
 }
@@ -49,11 +51,17 @@ impl Service {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
+    /// More than twice as much waits as was told.
+    pub(super) fn has_doubled(&self) -> bool {
+        has_doubled(self.told, self.queue.len() as u64)
+    }
+
     /// What is told to ε-ORC.
-    pub(super) fn demand(&self) -> OrderDemand {
+    pub(super) fn demand(&mut self) -> OrderDemand {
+        self.told = self.queue.len() as u64;
         OrderDemand {
             tasks_to_do: self.to_do,
-            waiting: self.queue.len() as u64,
+            waiting: self.told,
             in_flight: u64::from(self.in_flight),
             // No policy reads what follows.
             oldest_waiting_s: 0.0,

@@ -96,6 +96,24 @@ fn copies_follow_the_load_and_go_when_it_is_over() {
 }
 
 #[test]
+fn a_queue_that_grows_is_told_before_the_next_refresh() {
+    let trace = evenly(100, 10.0);
+    for (entry, chance) in [Entry::Orders, Entry::Http]
+        .into_iter()
+        .flat_map(|entry| (0..10).map(move |chance| (entry, chance)))
+    {
+        let daemons = Daemons {
+            refresh: Duration::from_secs(60),
+            ..daemons(entry, chance)
+        };
+        let run = run(&trace, setup(Policy::Predictive, 1), daemons);
+        // What is told with the next refresh or look alone comes half a second later or not at all.
+        let more = run.copies[0].iter().find(|it| it.1 > 1);
+        assert!(more.is_some_and(|it| it.0 < 1.5), "{entry:?} {more:?}");
+    }
+}
+
+#[test]
 fn what_waits_for_a_function_without_copies_starts_one() {
     let mut trace = evenly(1, 30.0);
     // The copy with which it begins is gone by then.

@@ -149,6 +149,8 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
     let through = world.book.next() - 1;
     world.event(Event::Applied { through });
     assert_eq!(world.book.resident, 0);
+    let waiting = asks.len() as u64;
+    assert_eq!(world.book.queues(), [("A".into(), waiting)]);
     world.event(Event::LineOpened {
         line: LineId(1),
         service: "A".into(),
@@ -178,6 +180,7 @@ fn orders_that_wait_are_forgotten_when_the_store_has_them_and_come_back_for_thei
         ),
         (0, 0, 0)
     );
+    assert_eq!(world.book.queues(), []);
     assert!(
         TaskList::parse(&Json::kept("[]".into()))
             .unwrap()
