@@ -147,9 +147,20 @@ pub struct Kept {
     pub life: u64,
 }
 
+/// Another process has the file.
+const IN_USE: &str = "another process has it open";
+
 /// The store cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// Another one has it open.
+    #[error(
+        "the store `{path}` is in use by another ε-CON; end that one, or give this one a `data_dir` of its own"
+    )]
+    InUse {
+        /// The file.
+        path: String,
+    },
     /// The file is not there or damaged.
     #[error(
         "could not open the store `{path}`: {problem}; restore it from a copy, or move it away to begin anew without its workflows"
@@ -192,7 +203,12 @@ impl Store {
         // The database takes its file for what it wrote, and panics where it is not.
         let opened = caught(open);
         let opened = opened.unwrap_or_else(|| Err("its pages contradict one another".to_owned()));
-        let (tables, kept) = opened.map_err(failed)?;
+        let (tables, kept) = opened.map_err(|problem| match problem == IN_USE {
+            true => OpenError::InUse {
+                path: path.display().to_string(),
+            },
+            false => failed(problem),
+        })?;
         let again = path.to_owned();
         let writer = Writer::spawn(tables, move || Tables::open(&again))
             .map_err(|error| failed(error.to_string()))?;
@@ -240,7 +256,10 @@ struct Tables(Database);
 
 impl Tables {
     fn open(path: &Path) -> Result<Self, String> {
-        let database = Database::create(path).map_err(|error| error.to_string())?;
+        let database = Database::create(path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => IN_USE.to_owned(),
+            error => error.to_string(),
+        })?;
         Ok(Self(database))
     }
 }

@@ -352,6 +352,18 @@ impl Engine {
         std::mem::take(&mut failures)
     }
 
+    /// What all instances have saved, the newest of each.
+    pub async fn saved(&self) -> Vec<(PhysicalId, Bytes)> {
+        let mut all = Vec::new();
+        for shard in &self.shared.shards {
+            let (done, saved) = oneshot::channel();
+            if shard.send(Inject::Look(Look::Saved(done))).await.is_ok() {
+                all.append(&mut saved.await.unwrap_or_default());
+            }
+        }
+        all
+    }
+
     /// Takes the states saved since the last time, the newest of each instance.
     pub fn drain_states(&self) -> Vec<(PhysicalId, Bytes)> {
         let mut states = self

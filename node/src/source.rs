@@ -62,12 +62,16 @@ impl Source for NodeSource {
         self.agent.running()
     }
 
-    async fn news(&mut self) -> News {
+    async fn news(&mut self, full: bool) -> News {
         self.collect_failures();
         let engine = &self.agent.host().engine;
         let samples = engine.drain_samples().await;
         // Of what has stopped, the last it saved is among those as well.
-        let mut states: BTreeMap<_, _> = engine.drain_states().into_iter().collect();
+        let mut states = BTreeMap::new();
+        if full {
+            states.extend(engine.saved().await);
+        }
+        states.extend(engine.drain_states());
         states.extend(self.agent.tell_saved());
         self.backlog = engine.backlog().await;
         News {

@@ -288,21 +288,8 @@ fn share(key: &'static str, value: &str) -> Result<f32, SettingsError> {
 /// # Errors
 /// It is no such time, with what to write instead.
 pub fn idle_after(value: &str) -> Result<Duration, String> {
-    let digits = value.find(|it: char| !it.is_ascii_digit());
-    let (number, unit) = value.split_at(digits.unwrap_or(value.len()));
-    let unit = match unit.trim() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" | "min" => 60_000,
-        "h" => 3_600_000,
-        _ => 0,
-    };
-    let millis = number
-        .parse::<u64>()
+    humantime_serde::re::humantime::parse_duration(value)
         .ok()
-        .and_then(|it| it.checked_mul(unit));
-    millis
-        .map(Duration::from_millis)
         .filter(|it| !it.is_zero() && *it <= LONGEST_IDLE)
         .ok_or_else(|| {
             format!(
@@ -340,8 +327,10 @@ mod tests {
         };
         assert_eq!(read, Ok(expected));
         assert_eq!(parse(&[]), Ok(Settings::default()));
-        let longest = parse(&[("idle_after", "2592000000ms")]).unwrap();
-        assert_eq!(longest.idle_after, Duration::from_hours(720));
+        for longest in ["2592000000ms", "720h", "30d", "30days", "29days 24h"] {
+            let read = parse(&[("idle_after", longest)]).unwrap();
+            assert_eq!(read.idle_after, Duration::from_hours(720), "{longest}");
+        }
     }
 
     #[test]
@@ -366,7 +355,7 @@ mod tests {
             ("target_utilisation", "NaN"),
             ("idle_after", "60"),
             ("idle_after", "0s"),
-            ("idle_after", "2 days"),
+            ("idle_after", "2 daze"),
             ("idle_after", "721h"),
             ("idle_after", "99999999999999999999h"),
         ] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use edgeless_types::{Backlog, Demand, PhysicalId, Timestamp, message::Budget};
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +20,8 @@ pub(crate) enum Look {
     Demand(oneshot::Sender<Vec<Demand>>),
     /// What waits in inboxes.
     Backlog(oneshot::Sender<Vec<Backlog>>),
+    /// What operators have saved.
+    Saved(oneshot::Sender<Vec<(PhysicalId, Bytes)>>),
     /// One is paused, or goes on; whether it runs here.
     Pause(PhysicalId, bool, oneshot::Sender<bool>),
     /// The messages of one, if it runs here.
@@ -35,6 +38,7 @@ impl Shard {
             Look::All(done) => done.send(self.inspect()).is_ok(),
             Look::Demand(done) => done.send(self.demand()).is_ok(),
             Look::Backlog(done) => done.send(self.backlog()).is_ok(),
+            Look::Saved(done) => done.send(self.saved()).is_ok(),
             Look::Pause(id, paused, done) => done.send(self.set_paused(id, paused)).is_ok(),
             Look::Tap(id, plan, done) => done.send(self.tap(id, plan)).is_ok(),
         };
@@ -53,6 +57,12 @@ impl Shard {
         let now = (self.clock)();
         let slots = self.slots.iter().map(|(_, slot)| slot);
         slots.filter_map(|slot| slot.backlog(now)).collect()
+    }
+
+    fn saved(&self) -> Vec<(PhysicalId, Bytes)> {
+        let slots = self.slots.iter().map(|(_, slot)| slot);
+        let saved = slots.filter_map(|slot| Some((slot.me.physical_id, slot.saved.clone()?)));
+        saved.collect()
     }
 
     fn demand(&self) -> Vec<Demand> {

@@ -44,8 +44,9 @@ pub trait Source: Send + 'static {
     fn health(&mut self) -> NodeHealth;
     /// All that runs on it.
     fn running(&mut self) -> Vec<RunningInstance>;
-    /// Takes what is to be reported once.
-    fn news(&mut self) -> impl Future<Output = News> + Send;
+    /// Takes what is to be reported once; `full`: and what all that runs has saved, which was told to an ε-ORC that
+    /// may have forgotten it.
+    fn news(&mut self, full: bool) -> impl Future<Output = News> + Send;
     /// ε-ORC has all states that were among what was taken.
     fn states_acknowledged(&mut self);
     /// Waits until something must be reported before the next refresh is due.
@@ -223,7 +224,7 @@ impl<S: Source> Registration<S> {
         let repeated = self.report.repeats();
         let news = match repeated {
             true => News::default(),
-            false => self.source.news().await,
+            false => self.source.news(self.report.wants_full()).await,
         };
         let update = self.report.next(news);
         let request = self.request(update, leave.is_none());
@@ -444,7 +445,7 @@ mod tests {
             vec![]
         }
 
-        async fn news(&mut self) -> News {
+        async fn news(&mut self, _: bool) -> News {
             std::mem::take(&mut self.news.lock().unwrap())
         }
 

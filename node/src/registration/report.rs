@@ -79,6 +79,11 @@ impl Report {
         self.unanswered.is_some()
     }
 
+    /// Whether the next update says all that runs.
+    pub fn wants_full(&self) -> bool {
+        self.full_wanted
+    }
+
     /// Whether no update was ever answered: then nobody waits for this node to take leave.
     pub fn never_registered(&self) -> bool {
         self.acknowledged == 0

@@ -136,6 +136,10 @@ impl Domain {
             outdated,
             adopted: Some(running.generation),
         });
+        if let Some(state) = self.told.remove(&physical_id) {
+            // Before its successor begins with it.
+            self.model.replica_mut(key).extra_mut().state = Some(state);
+        }
         self.host(node_id, physical_id, key);
         self.note_if_overfull(node_id);
         self.started(physical_id);

@@ -20,20 +20,25 @@ impl Domain {
         }
     }
 
-    /// Of copies that are all about to go one stays after all, or comes back with what it saves: it has the state.
+    /// Of copies that are all about to go one comes back with what it saves: it has the state.
     pub(super) fn keep_one(&mut self, key: VertexKey) -> Option<ReplicaKey> {
-        let waits = |it: &ReplicaKey| {
-            let instance = self.model.replica(*it).instance;
-            instance.filter(|it| self.retiring.waits_for_its_stop(it.physical_id))
-        };
-        let replicas = &self.model.vertex(key).replicas;
-        let replica = replicas.iter().copied().find(|it| waits(it).is_some());
-        let replica = replica.or_else(|| replicas.first().copied())?;
-        let not_stopped = waits(&replica);
+        let replica = *self.model.vertex(key).replicas.first()?;
         self.model.replica_mut(replica).extra_mut().superfluous = false;
-        if let Some(instance) = not_stopped {
-            self.restore(replica, instance.physical_id);
-        }
+        Some(replica)
+    }
+
+    /// A copy that is about to go and was not stopped yet stays after all, if there is one.
+    pub(super) fn keep_waiting(&mut self, key: VertexKey) -> Option<ReplicaKey> {
+        let mut replicas = self.model.vertex(key).replicas.iter().copied();
+        let (replica, physical_id) = replicas.find_map(|key| {
+            let replica = self.model.replica(key);
+            let physical_id = replica.instance?.physical_id;
+            let may_stay =
+                replica.is_superfluous() && self.retiring.waits_for_its_stop(physical_id);
+            may_stay.then_some((key, physical_id))
+        })?;
+        self.model.replica_mut(replica).extra_mut().superfluous = false;
+        self.restore(replica, physical_id);
         Some(replica)
     }
 

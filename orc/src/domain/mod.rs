@@ -164,6 +164,8 @@ pub struct Domain {
     drained: BTreeSet<NodeId>,
     /// Reported by nodes, not desired as far as is known.
     orphans: BTreeMap<PhysicalId, (NodeId, RunningInstance)>,
+    /// What copies have saved that are not known yet.
+    told: BTreeMap<PhysicalId, bytes::Bytes>,
     retiring: Retiring,
     cordoned: BTreeSet<NodeId>,
     /// Those of them that were told to be drained: whenever they come, everything goes elsewhere.
@@ -223,6 +225,7 @@ impl Domain {
             examinations: BTreeSet::new(),
             drained: BTreeSet::new(),
             orphans: BTreeMap::new(),
+            told: BTreeMap::new(),
             retiring: Retiring::default(),
             cordoned: BTreeSet::new(),
             to_drain: BTreeSet::new(),

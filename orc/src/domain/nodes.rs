@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use edgeless_types::{
     Backlog, Demand, NodeHealth, NodeId, PhysicalId, SampleKind, Samples, Timestamp, WaitReason,
 };
@@ -139,18 +138,18 @@ impl Domain {
         }
     }
 
-    /// Takes out what copies have saved that are known.
-    fn keep_states(&mut self, states: &mut Vec<(PhysicalId, Bytes)>) {
-        states.retain_mut(|(physical_id, state)| {
+    /// What copies have saved that are known is kept with them.
+    fn keep_states(&mut self) {
+        for (physical_id, state) in std::mem::take(&mut self.told) {
             // What a copy saves that has a successor already, that one does not know.
-            let key = self.model.replica_of(*physical_id).filter(|&key| {
-                self.is_instance_of(key, *physical_id) || self.retiring.is_working(*physical_id)
+            let key = self.model.replica_of(physical_id).filter(|&key| {
+                self.is_instance_of(key, physical_id) || self.retiring.is_working(physical_id)
             });
-            if let Some(key) = key {
-                self.model.replica_mut(key).extra_mut().state = Some(std::mem::take(state));
+            match key {
+                Some(key) => self.model.replica_mut(key).extra_mut().state = Some(state),
+                None => drop(self.told.insert(physical_id, state)),
             }
-            key.is_none()
-        });
+        }
     }
 
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
@@ -195,8 +194,8 @@ impl Domain {
             self.change(What::Samples(node_id, samples));
         }
         // Of what has ended and is not reported any more, what it saved still counts.
-        let mut states = update.states;
-        self.keep_states(&mut states);
+        self.told.extend(update.states);
+        self.keep_states();
         if let Some(running) = update.running {
             self.on_running(node_id, running);
         }
@@ -207,8 +206,10 @@ impl Domain {
         for physical_id in update.stopped {
             self.on_stopped(node_id, physical_id);
         }
-        // Others are known only now.
-        self.keep_states(&mut states);
+        // Others are known only now, or when it is known what is desired.
+        self.keep_states();
+        let orphans = &self.orphans;
+        self.told.retain(|it, _| orphans.contains_key(it));
         for (physical_id, message) in update.failures {
             self.on_failure(node_id, physical_id, &message);
         }

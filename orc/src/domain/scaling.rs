@@ -167,7 +167,10 @@ impl Domain {
         changed.sort_unstable();
         changed.dedup();
         for key in changed {
-            self.decide_copies(key);
+            // What was handled before the last copy went wants none.
+            if self.copies_of(key) > 0 {
+                self.decide_copies(key);
+            }
         }
     }
 
@@ -277,10 +280,11 @@ impl Domain {
     /// Asks the policy of a function, and does what it says.
     pub(in crate::domain) fn decide_copies(&mut self, key: VertexKey) {
         let view = self.view_of(key);
-        let now = self.now;
+        let (now, heard) = (self.now, self.heard_until(key));
         let Some(scaled) = self.scaled.get_mut(&key) else {
             return;
         };
+        scaled.window.heard(heard);
         let decision = scale::decide(&scaled.settings, &mut scaled.window, &view, now);
         let Decision {
             mut copies,

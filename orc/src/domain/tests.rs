@@ -10,6 +10,7 @@ mod late;
 mod operations;
 mod overfull;
 mod replaced;
+mod restarts;
 mod scaling;
 mod states;
 mod tickets;

@@ -189,6 +189,10 @@ impl Domain {
             let priority = self.priority_of(replica);
             self.count_priority(priority, true);
             if self.model.replica(replica).instance.is_none() {
+                // Why it waited was said of what it was before.
+                if let Some(waiting) = &mut self.model.replica_mut(replica).waiting {
+                    waiting.1 = WaitReason::Starting;
+                }
                 self.waiting.for_turn(replica, priority);
             }
         }

@@ -293,6 +293,12 @@ impl Domain {
         let staying = |it: &ReplicaKey| !self.model.replica(*it).is_superfluous();
         let vertex = self.model.vertex(key);
         let mut there: Vec<ReplicaKey> = vertex.replicas.iter().copied().filter(staying).collect();
+        // Copies that are about to go stay instead of others that would start.
+        while there.len() < wanted
+            && let Some(replica) = self.keep_waiting(key)
+        {
+            there.push(replica);
+        }
         if wanted > 0 && there.is_empty() {
             there.extend(self.keep_one(key));
         }
@@ -338,6 +344,7 @@ impl Domain {
         for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
             self.adopt(node_id, running);
         }
+        self.told.clear();
         for logical_id in logical_ids {
             self.place_or_answer(logical_id);
             let Some(key) = self.model.key_of(logical_id) else {
@@ -367,6 +374,7 @@ impl Domain {
         for (_, (node_id, running)) in std::mem::take(&mut self.orphans) {
             self.adopt(node_id, running);
         }
+        self.told.clear();
     }
 
     /// The instances of a vertex that take messages.

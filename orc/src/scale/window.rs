@@ -67,6 +67,8 @@ pub(super) struct Active {
     pub(super) at_once: f32,
     /// Seconds between two reports of nodes on which events are handled, rather too many than too few.
     pub(super) told_every: f32,
+    /// What the copies did is known until then; none: until now.
+    heard: Option<Timestamp>,
     /// The most events that were handled at once since a policy asked last.
     in_flight: u32,
     pub(super) policy: super::staffing::State,
@@ -281,9 +283,24 @@ impl Window {
         self.last.map_or(0.0, |last| now.since(last).as_secs_f64())
     }
 
-    /// Seconds without work; none while there is some, or before the first.
+    /// Seconds without work, as far as is known; none while there is some, or before the first.
     pub fn idle(&self, now: Timestamp) -> Option<f64> {
-        self.idle.map(|since| now.since(since).as_secs_f64())
+        let until = self.heard_until(now);
+        self.idle.map(|since| until.since(since).as_secs_f64())
+    }
+
+    /// What the copies did is known until then; none: until now.
+    pub fn heard(&mut self, until: Option<Timestamp>) {
+        if let Some(active) = &mut self.active {
+            active.heard = until;
+        }
+    }
+
+    /// Until when is known what the copies did.
+    pub(super) fn heard_until(&self, now: Timestamp) -> Timestamp {
+        let active = self.active.as_ref();
+        let heard = active.and_then(|active| active.heard);
+        heard.map_or(now, |heard| heard.min(now))
     }
 
     /// Since when there is no work.

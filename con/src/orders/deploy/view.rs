@@ -110,6 +110,11 @@ fn may_wait(view: &ServiceView) -> bool {
 impl ServiceView {
     /// What its workflow says of it, which says why it waits.
     fn say_why(&mut self, status: &WorkflowStatus) {
+        if status.state == WorkflowState::Unknown {
+            let why = "its domain does not answer; what it runs goes on";
+            self.reason = Some(why.to_owned());
+            return;
+        }
         if status.state != WorkflowState::Waiting {
             let mut functions = status.functions.iter();
             let sleeps = functions.any(|it| it.name == FUNCTION && it.asleep);

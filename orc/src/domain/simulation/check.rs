@@ -39,6 +39,12 @@ impl Simulation {
                 copies.insert((id, instance.physical_id));
             }
         }
+        for (physical_id, saved) in self.nodes.values().flat_map(|node| &node.saved) {
+            let model = &self.domain.model;
+            let replica = model.replica_of(*physical_id).map(|it| model.replica(it));
+            let known = replica.and_then(|it| it.extra.as_ref()?.state.as_ref());
+            assert_eq!(known, Some(saved), "what {physical_id} saved is known");
+        }
         let none = BTreeSet::new();
         let copies_of = |number: u128| running.get(&number).unwrap_or(&none);
         let places = NODES as usize * ROOM;

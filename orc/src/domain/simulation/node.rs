@@ -76,7 +76,15 @@ impl SimulatedNode {
             started: Vec::new(),
             stopped: Vec::new(),
             failures: std::mem::take(&mut self.failures),
-            states: std::mem::take(&mut self.states),
+            states: match (full, std::mem::take(&mut self.states)) {
+                // Whoever asks for all may be another life of ε-ORC.
+                (true, _) => self
+                    .saved
+                    .iter()
+                    .map(|(id, it)| (*id, it.clone()))
+                    .collect(),
+                (false, states) => states,
+            },
             demand: self.demand.clone(),
             backlog: self.backlog.clone(),
             leaving: self.leaving,

@@ -105,7 +105,7 @@ fn states(simulation: &mut Simulation) -> Vec<Option<Bytes>> {
 }
 
 /// Each copy of the function saves something.
-fn save(simulation: &mut Simulation) {
+pub(super) fn save(simulation: &mut Simulation) {
     for node in simulation.nodes.values_mut() {
         let copies = node.running.values();
         let copies = copies.filter(|it| it.logical_id == logical_id(FUNCTION));

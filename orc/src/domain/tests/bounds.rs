@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use edgeless_types::{PhysicalId, workflow::VertexSpec};
+use edgeless_types::{Backlog, PhysicalId, workflow::VertexSpec};
 
 use super::{
     operations::{all_nodes, homes, run},
@@ -91,6 +91,37 @@ fn a_copy_is_the_same_after_a_restart_with_other_bounds() {
     simulation.command(Command::Reconcile { vertices, ticket });
     run(&mut simulation);
     assert_eq!(copies(&simulation), before);
+}
+
+#[test]
+fn copies_that_were_to_go_stay_when_more_are_wanted_again() {
+    let mut simulation = all_nodes();
+    let most = |most: &str| vec![with(FUNCTION, &[("max_instances", most)])];
+    start(&mut simulation, most("4"));
+    handled(&mut simulation, FUNCTION, Duration::from_millis(200));
+    waiting(&mut simulation, FUNCTION, 400);
+    let before = copies(&simulation);
+    assert_eq!(before.len(), 4);
+    // They are busy, and stay for a while.
+    for node in simulation.nodes.values_mut() {
+        let backlog = node.running.keys().map(|&physical_id| Backlog {
+            physical_id,
+            queued: 3,
+            in_hand: 1,
+            oldest: Duration::from_secs(1),
+        });
+        node.backlog = backlog.collect();
+    }
+    for number in 0..4 {
+        simulation.refresh(node_id(number), false);
+    }
+    let (vertices, ticket) = (most("2"), simulation.ticket());
+    simulation.command(Command::Start { vertices, ticket });
+    let both = [("min_instances", "3"), ("max_instances", "4")];
+    start(&mut simulation, vec![with(FUNCTION, &both)]);
+    let after = copies(&simulation);
+    assert!(after.is_subset(&before), "{before:?} {after:?}");
+    assert!(after.len() >= 3, "{after:?}");
 }
 
 #[test]

@@ -197,6 +197,32 @@ fn whoever_looks_sees_how_far_an_update_is_and_why_it_was_given_up() {
 }
 
 #[test]
+fn an_update_that_helps_what_found_no_node_is_not_told_why_it_waited() {
+    let mut simulation = all_nodes();
+    let somewhere = |zone: Option<&str>| {
+        let mut request = request(3, 1);
+        if let (VertexSpec::Function(function), Some(zone)) = (&mut request.spec, zone) {
+            let annotations = &mut function.annotations;
+            annotations.insert("label_match_all".to_owned(), zone.to_owned());
+        }
+        request
+    };
+    for zone in [Some("zone=nowhere"), None] {
+        let (vertices, ticket) = (vec![somewhere(zone)], simulation.ticket());
+        let told = simulation.refused.len();
+        simulation.command(Command::Start { vertices, ticket });
+        if zone.is_none() {
+            let reports = simulation.domain.vertex_report(logical_id(3)).unwrap();
+            let update = reports.update.and_then(|it| it.waiting);
+            assert_eq!(update, None, "it is not known yet");
+        }
+        run(&mut simulation);
+        assert_eq!(simulation.refused.len(), told);
+    }
+    assert_eq!(homes(&simulation, 3).len(), 1);
+}
+
+#[test]
 fn an_update_that_finds_no_room_says_so_until_it_goes_on() {
     let mut simulation = Simulation::new();
     simulation.refresh(node_id(0), true);

@@ -17,6 +17,9 @@ impl fmt::Display for Why<'_> {
         let milliseconds = |seconds: Option<f64>| 1e3 * seconds.unwrap_or(0.0);
         let (service, copies) = (milliseconds(now.service), stage.copies);
         let busy = 100.0 * stage.busy();
+        if copies == 0 && now.queued == 0 {
+            return f.write_str("nothing is to do, and no copy runs");
+        }
         if copies == 0 {
             return write!(f, "{} wait and no copy runs", now.queued);
         }

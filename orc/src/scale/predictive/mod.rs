@@ -110,11 +110,20 @@ fn unused(
         return (0, Reason::Idle { idle, keep }, next);
     }
     match copies <= 1 {
-        true => (
-            1,
-            Reason::KeptAlive { idle, keep },
-            known.now + for_long - unused,
-        ),
+        true => {
+            let heard = window.heard_until(now).as_secs_f64();
+            // Before the next report nothing new is known of it.
+            let unknown = match heard < known.now {
+                true => heard + window.told_every(),
+                false => known.now,
+            };
+            let next = (heard + for_long - unused).max(unknown);
+            (
+                1,
+                Reason::KeptAlive { idle, keep },
+                next.max(known.now + SOONEST),
+            )
+        }
         false => before,
     }
 }
