@@ -285,6 +285,9 @@ impl Domain {
             return;
         };
         scaled.window.heard(heard);
+        if view.ready > 0 {
+            scaled.wanted = 0;
+        }
         let decision = scale::decide(&scaled.settings, &mut scaled.window, &view, now);
         let Decision {
             mut copies,

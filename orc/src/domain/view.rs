@@ -30,7 +30,9 @@ impl Domain {
             }
         }
         let orders = self.demand_of_orders(vertex.logical_id);
-        let wanted = self.scaled.get(&key).map_or(0, |it| it.wanted());
+        // What waited while there was no copy is with the one that runs.
+        let scaled = self.scaled.get(&key).filter(|_| ready == 0);
+        let wanted = scaled.map_or(0, |it| it.wanted());
         let queued = queued + u64::from(orders.waiting) + wanted;
         let busy = busy.max(orders.in_flight.min(ready));
         let class = self.model.class(vertex.class);

@@ -114,6 +114,24 @@ fn a_queue_that_grows_is_told_before_the_next_refresh() {
 }
 
 #[test]
+fn rare_reports_are_no_silence() {
+    let mut trace = evenly(200, 100.0);
+    (trace.functions[0].service, trace.lasts) = (0.02, 200.0);
+    for chance in 0..10 {
+        let mut setup = setup(Policy::Predictive, 0);
+        setup.settings.idle_after = Duration::from_secs(2);
+        let daemons = Daemons {
+            refresh: Duration::from_secs(10),
+            ..daemons(Entry::Http, chance)
+        };
+        let Run { copies, outcome } = run(&trace, setup, daemons);
+        assert_eq!(copies[0].last().map(|it| it.1), Some(0), "{copies:?}");
+        // To zero before the load, perhaps, and up with it; to zero after it.
+        assert!(outcome.decisions <= 3, "{outcome:?}");
+    }
+}
+
+#[test]
 fn what_waits_for_a_function_without_copies_starts_one() {
     let mut trace = evenly(1, 30.0);
     // The copy with which it begins is gone by then.
