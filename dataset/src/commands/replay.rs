@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use edgeless_daemon::show::{Form, Rows, print};
 use edgeless_dataset::{
     progress::Progress,
@@ -33,9 +33,9 @@ use crate::output::rounded;
 
 /// What is replayed, and how.
 #[derive(Clone, Debug, Args)]
+#[command(group(ArgGroup::new("load").required(true).args(["dir", "synth"])))]
 pub(crate) struct Replay {
     /// A recorded dataset: a folder, or a folder and the beginning of file names
-    #[arg(required_unless_present = "synth", conflicts_with = "synth")]
     dir: Option<PathBuf>,
     /// Made-up load instead; several are several blocks
     #[arg(long, value_enum)]
@@ -314,17 +314,19 @@ const COLUMNS: [&str; 16] = [
 fn as_text(lines: &[Line], form: Form) -> String {
     let mut rows = Rows::with_short_ids(&COLUMNS);
     let whole = |number: f64| json!(number.round() as u64);
+    // Less than a microsecond is what sums of times are off.
+    let wait = |seconds: f64| json!(if seconds < 1e-6 { 0.0 } else { rounded(seconds) });
     let ratio =
         |number: Option<f64>| number.map_or(Value::Null, |it| json!((it * 100.0).round() / 100.0));
     for line in lines {
         rows.push([
             json!(line.load),
-            json!(line.start_time),
+            json!(rounded(line.start_time)),
             json!(line.policy),
             whole(line.orders),
-            json!(rounded(line.wait_p50)),
-            json!(rounded(line.wait_p99)),
-            json!(rounded(line.wait_p999)),
+            wait(line.wait_p50),
+            wait(line.wait_p99),
+            wait(line.wait_p999),
             json!(rounded(100.0 * line.late)),
             whole(line.instance_seconds),
             whole(line.cold),

@@ -152,6 +152,13 @@ impl Domain {
         }
     }
 
+    /// Others are known only now, or when it is known what is desired.
+    fn keep_late_states(&mut self) {
+        self.keep_states();
+        let orphans = &self.orphans;
+        self.told.retain(|it, _| orphans.contains_key(it));
+    }
+
     fn refresh(&mut self, update: NodeUpdate) -> NodeUpdateReply {
         let node_id = update.node_id;
         let now = self.now;
@@ -206,10 +213,7 @@ impl Domain {
         for physical_id in update.stopped {
             self.on_stopped(node_id, physical_id);
         }
-        // Others are known only now, or when it is known what is desired.
-        self.keep_states();
-        let orphans = &self.orphans;
-        self.told.retain(|it, _| orphans.contains_key(it));
+        self.keep_late_states();
         for (physical_id, message) in update.failures {
             self.on_failure(node_id, physical_id, &message);
         }

@@ -81,10 +81,10 @@ pub(crate) struct Put {
     /// Never fewer copies; with 0 its function sleeps when it is idle [default: 1]
     #[arg(long, value_name = "NUMBER", conflicts_with = "endpoint")]
     min: Option<u32>,
-    /// Never more copies
+    /// Never more copies; without it and options of scaling one with `--min 0`, else as many as `--min`
     #[arg(long, value_name = "NUMBER", conflicts_with = "endpoint")]
     max: Option<u32>,
-    /// Without tasks for so long it is idle [default: 60s]
+    /// Without tasks for so long it sleeps at the latest, with `--min 0` [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "endpoint")]
     idle_after: Option<String>,
     /// How long an attempt at a task may take [default: 30s]
@@ -105,6 +105,10 @@ pub(crate) async fn run(command: Command, client: &Client, output: &Output) -> R
         Command::Put(put) => {
             let document = match &put.file {
                 Some(path) => document::read(path)?,
+                None if put.idle_after.is_some() && put.min != Some(0) => {
+                    let text = "`--idle-after` has no effect unless `--min 0` stands beside it";
+                    return Err(Failure::Usage(text.to_owned()));
+                }
                 None => spec(&put, function_type(&put, client).await?.as_deref()),
             };
             let request = client.request(Method::PUT, &["services", &put.name]);
@@ -266,6 +270,10 @@ fn tell_list(services: &[Service], style: Style) -> String {
             service.state.clone(),
             what(&service.spec),
             service.spec.call.clone(),
+            match service.spec.url {
+                Some(_) => or_dash(None),
+                None => figures.copies.to_string(),
+            },
             copies(&service.spec),
             figures.tasks_to_do.to_string(),
             figures.in_flight.to_string(),
@@ -279,6 +287,7 @@ fn tell_list(services: &[Service], style: Style) -> String {
         "DONE BY",
         "CALL",
         "COPIES",
+        "BOUNDS",
         "TO DO",
         "IN FLIGHT",
         "DONE",
@@ -415,7 +424,7 @@ mod tests {
                 "min_instances": 0, "idle_after": "1m", "timeout": "30s",
                 "retries": {"attempts": 5, "pause": "100ms", "longest": "30s"},
             },
-            "figures": {"tasks_to_do": 3, "in_flight": 1, "done": 10, "took_ms": 1.5, "lines": 2},
+            "figures": {"tasks_to_do": 3, "in_flight": 1, "done": 10, "took_ms": 1.5, "lines": 2, "copies": 2},
             "a field of a later version": true,
         }))
         .unwrap();
@@ -425,8 +434,8 @@ mod tests {
         .unwrap();
         assert_eq!(
             tell_list(&[service.clone(), outside], Style::Pipe),
-            "A\trunning\tadd 0.1\tvalue\t0 to 1\t3\t1\t10\t1.5 ms\n\
-             B\tpaused\thttp://here\tmessage\t-\t0\t0\t0\t-\n"
+            "A\trunning\tadd 0.1\tvalue\t2\t0 to 1\t3\t1\t10\t1.5 ms\n\
+             B\tpaused\thttp://here\tmessage\t-\t-\t0\t0\t0\t-\n"
         );
         let shown = tell(&service);
         for line in [

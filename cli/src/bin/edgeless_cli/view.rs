@@ -312,6 +312,7 @@ pub(crate) struct ServiceFigures {
     pub(crate) took_ms: f64,
     pub(crate) drain_s: Option<f64>,
     pub(crate) lines: u64,
+    pub(crate) copies: u64,
     pub(crate) paused: bool,
 }
 
