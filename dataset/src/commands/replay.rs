@@ -315,7 +315,13 @@ fn as_text(lines: &[Line], form: Form) -> String {
     let mut rows = Rows::with_short_ids(&COLUMNS);
     let whole = |number: f64| json!(number.round() as u64);
     // Less than a microsecond is what sums of times are off.
-    let wait = |seconds: f64| json!(if seconds < 1e-6 { 0.0 } else { rounded(seconds) });
+    let wait = |seconds: f64| {
+        json!(if seconds < 1e-6 {
+            0.0
+        } else {
+            rounded(seconds)
+        })
+    };
     let ratio =
         |number: Option<f64>| number.map_or(Value::Null, |it| json!((it * 100.0).round() / 100.0));
     for line in lines {

@@ -177,6 +177,33 @@ async fn what_a_service_counts_is_there_after_it_has_slept() {
     .unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_service_counts_outlives_a_restart_of_orc_and_then_its_node() {
+    let mut cluster = Cluster::start(plan(2, Mirror::Without)).await.unwrap();
+    cluster.rest.push("counter").await.unwrap();
+    let one = json!({"annotations": {"label_match_all": "zone=functions"}, "max_instances": 1});
+    let service = super::orders::service("counter", &one);
+    super::orders::put(&cluster, "services/A", &service).await;
+    let order = json!({"input": 7, "tasks": ["A"]});
+    for round in 1..=3 {
+        let (_, end) = super::orders::order(&cluster, &order).await;
+        assert_eq!(end["result"], round, "{end}");
+    }
+    let function = function_of(&cluster, "A").await.unwrap();
+    let home = function["instances"][0]["node_id"].as_str().unwrap();
+    cluster.orc.kill();
+    cluster.orc.restart().unwrap();
+    until("the nodes are back", async || {
+        let nodes = cluster.orc_http.get("/api/v1/nodes").await?;
+        Ok((nodes.as_array().map(Vec::len) == Some(3)).then_some(()))
+    })
+    .await
+    .unwrap();
+    cluster.node(home).unwrap().daemon.kill();
+    let (_, end) = super::orders::order(&cluster, &order).await;
+    assert_eq!(end["result"], 4, "{end}");
+}
+
 /// The function of a service.
 async fn function_of(cluster: &Cluster, name: &str) -> anyhow::Result<Value> {
     let service = cluster
