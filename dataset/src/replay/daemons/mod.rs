@@ -50,8 +50,8 @@ const TELL: f64 = 1.0;
 const URGENT: f64 = 0.005;
 /// How long a step is on its way to a node.
 const STEP: f64 = 0.001;
-/// So long before the load everything is started.
-pub const SETTLED: f64 = 5.0;
+/// So long before the load everything is there.
+const SETTLED: f64 = 5.0;
 
 /// How orders reach functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -166,6 +166,8 @@ struct World<'a> {
     events: BTreeMap<(u64, u64), Event>,
     number: u64,
     now: f64,
+    /// When the load begins: first everything starts and settles.
+    begin: f64,
     /// At which part of a second of the clock the load begins: windows count by these.
     phase: f64,
     rng: SmallRng,
@@ -229,6 +231,7 @@ impl<'a> World<'a> {
             events: BTreeMap::new(),
             number: 0,
             now: 0.0,
+            begin: setup.start_time.as_secs_f64() + SETTLED,
             phase: rng.random_range(0.0..1.0),
             rng,
             counts: vec![Vec::new(); functions],
@@ -254,13 +257,13 @@ impl<'a> World<'a> {
         self.push(first, Event::LookAtQueues);
         let mut next = 0;
         loop {
-            let arrival = self.trace.arrivals.get(next).map(|it| it.at + SETTLED);
+            let arrival = self.trace.arrivals.get(next).map(|it| it.at + self.begin);
             let Some((&(at, _), _)) = self.events.first_key_value() else {
                 break;
             };
             let at = at as f64 / 1e9;
             let is_over = arrival.is_none() && self.outcome.waits.len() == self.orders.len();
-            if is_over && at > self.trace.lasts + SETTLED {
+            if is_over && at > self.trace.lasts + self.begin {
                 break;
             }
             match arrival {

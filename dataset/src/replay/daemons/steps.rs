@@ -7,7 +7,7 @@ use edgeless_orc::{
 use edgeless_types::{NodeId, PhysicalId, Timestamp, workflow::VertexSpec};
 use rand::Rng;
 
-use super::{Event, FLAP, Instance, SETTLED, STEP, Source, World, function_of, moment};
+use super::{Event, FLAP, Instance, STEP, Source, World, function_of, moment};
 
 impl World<'_> {
     /// What clocks show now.
@@ -64,7 +64,7 @@ impl World<'_> {
                 if copies == before {
                     return;
                 }
-                let at = self.now - SETTLED;
+                let at = self.now - self.begin;
                 self.outcome.starts += u64::from(copies.saturating_sub(before));
                 self.outcome.stops += u64::from(before.saturating_sub(copies));
                 if copies > before && counts.len() > 1 {
