@@ -2,6 +2,7 @@
 //!
 //! One thread writes; requests that come together share one commit.
 
+mod error;
 mod update;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
@@ -22,6 +23,8 @@ use edgeless_types::{
     workflow::{OutputMapping, VertexSpec},
 };
 
+use error::IN_USE;
+pub use error::OpenError;
 pub use update::{Former, UpdateRecord, UpdateStage};
 
 const WORKFLOWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workflows");
@@ -145,32 +148,6 @@ pub struct Kept {
     pub domains: BTreeSet<DomainId>,
     /// The last life of ε-CON; 0: there was none.
     pub life: u64,
-}
-
-/// Another process has the file.
-const IN_USE: &str = "another process has it open";
-
-/// The store cannot be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another one has it open.
-    #[error(
-        "the store `{path}` is in use by another ε-CON; end that one, or give this one a `data_dir` of its own"
-    )]
-    InUse {
-        /// The file.
-        path: String,
-    },
-    /// The file is not there or damaged.
-    #[error(
-        "could not open the store `{path}`: {problem}; restore it from a copy, or move it away to begin anew without its workflows"
-    )]
-    Store {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        problem: String,
-    },
 }
 
 /// Writes in order; cheap to clone.

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use edgeless_types::{
-    Backlog, Demand, Generation, NodeId, PhysicalId, Samples, Timestamp,
+    Generation, NodeId, PhysicalId, Samples, Timestamp,
     message::{Message, Signal, Upward},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -23,7 +23,7 @@ use crate::{
     counters::Counters,
     directory::Place,
     output::Outputs,
-    shard::{Inject, Look, Shard},
+    shard::{Inject, Shard},
     shared::Shared,
     spawn::{Failure, Spawn, SpawnError},
 };
@@ -284,37 +284,6 @@ impl Engine {
         self.shared.waiting.load(Relaxed)
     }
 
-    /// What waits for outputs that lead to no instance now.
-    pub async fn demand(&self) -> Vec<Demand> {
-        let mut all = Vec::new();
-        if self.shared.held.load(Relaxed) == 0 {
-            return all; // No shard is woken to say so.
-        }
-        for shard in &self.shared.shards {
-            let (done, demand) = oneshot::channel();
-            if shard.send(Inject::Look(Look::Demand(done))).await.is_ok() {
-                all.append(&mut demand.await.unwrap_or_default());
-            }
-        }
-        all
-    }
-
-    /// What waits in inboxes now.
-    pub async fn backlog(&self) -> Vec<Backlog> {
-        let mut all = Vec::new();
-        if self.shared.waiting.load(Relaxed) == 0 {
-            return all; // No shard is woken to say so.
-        }
-        for shard in &self.shared.shards {
-            let (done, backlog) = oneshot::channel();
-            let look = Inject::Look(Look::Backlog(done));
-            if shard.send(look).await.is_ok() {
-                all.append(&mut backlog.await.unwrap_or_default());
-            }
-        }
-        all
-    }
-
     /// Takes what was measured since the last time.
     pub async fn drain_samples(&self) -> Samples {
         let mut all = Samples::default();
@@ -350,18 +319,6 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut failures)
-    }
-
-    /// What all instances have saved, the newest of each.
-    pub async fn saved(&self) -> Vec<(PhysicalId, Bytes)> {
-        let mut all = Vec::new();
-        for shard in &self.shared.shards {
-            let (done, saved) = oneshot::channel();
-            if shard.send(Inject::Look(Look::Saved(done))).await.is_ok() {
-                all.append(&mut saved.await.unwrap_or_default());
-            }
-        }
-        all
     }
 
     /// Takes the states saved since the last time, the newest of each instance.

@@ -1,6 +1,9 @@
 //! Looks at what runs in an engine, and pauses it.
 
-use edgeless_types::PhysicalId;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use edgeless_types::{Backlog, Demand, PhysicalId};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -13,11 +16,39 @@ use crate::{
 impl Engine {
     /// Every instance, as it is now.
     pub async fn inspect(&self) -> Vec<OperatorView> {
+        self.of_all(Look::All).await
+    }
+
+    /// What waits for outputs that lead to no instance now.
+    pub async fn demand(&self) -> Vec<Demand> {
+        match self.shared.held.load(Relaxed) {
+            // No shard is woken to say so.
+            0 => Vec::new(),
+            _ => self.of_all(Look::Demand).await,
+        }
+    }
+
+    /// What waits in inboxes now.
+    pub async fn backlog(&self) -> Vec<Backlog> {
+        match self.shared.waiting.load(Relaxed) {
+            // No shard is woken to say so.
+            0 => Vec::new(),
+            _ => self.of_all(Look::Backlog).await,
+        }
+    }
+
+    /// What all instances have saved, the newest of each.
+    pub async fn saved(&self) -> Vec<(PhysicalId, Bytes)> {
+        self.of_all(Look::Saved).await
+    }
+
+    /// What all shards say, one after the other.
+    async fn of_all<T>(&self, look: impl Fn(oneshot::Sender<Vec<T>>) -> Look) -> Vec<T> {
         let mut all = Vec::new();
         for shard in &self.shared.shards {
-            let (done, views) = oneshot::channel();
-            if shard.send(Inject::Look(Look::All(done))).await.is_ok() {
-                all.append(&mut views.await.unwrap_or_default());
+            let (done, said) = oneshot::channel();
+            if shard.send(Inject::Look(look(done))).await.is_ok() {
+                all.append(&mut said.await.unwrap_or_default());
             }
         }
         all

@@ -11,21 +11,15 @@ mod node;
 mod service;
 mod source;
 mod steps;
+mod vertices;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use edgeless_orc::{
-    domain::{Command, Domain, Step, Ticket, VertexRequest},
+    domain::{Command, Domain, Step, Ticket},
     plan::{fleet::Overcommit, strategy::StrategyKind},
 };
-use edgeless_types::{
-    BACKLOG_LOOK, CodeDigest, DomainId, LogicalId, NodeId, PhysicalId, Timestamp, WorkflowId,
-    resource::order_source,
-    workflow::{FunctionSpec, ResourceSpec, VertexSpec},
-};
+use edgeless_types::{BACKLOG_LOOK, DomainId, LogicalId, NodeId, PhysicalId, Timestamp};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use uuid::Uuid;
 
@@ -297,63 +291,6 @@ impl<'a> World<'a> {
         self.number += 1;
         let at = ((self.now + after) * 1e9) as u64;
         self.events.insert((at, self.number), event);
-    }
-
-    /// Each function with what brings tasks to it.
-    fn vertices(&self) -> Vec<VertexRequest> {
-        let settings = &self.setup.settings;
-        let idle_after = format!("{}ms", settings.idle_after.as_millis());
-        let idle_after = (settings.min_instances == 0).then_some(("idle_after", idle_after));
-        let annotations = [
-            ("scale_policy", settings.policy.name().to_owned()),
-            ("min_instances", settings.min_instances.to_string()),
-            ("max_instances", settings.max_instances.to_string()),
-        ];
-        let annotations = annotations.into_iter().chain(idle_after);
-        let annotations: BTreeMap<_, _> = annotations
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
-        let (class, channel) = match self.daemons.entry {
-            Entry::Orders => (order_source::CLASS.class_type, order_source::TASK),
-            Entry::Http => ("http-ingress", ENTRY),
-        };
-        let passed: BTreeSet<usize> = match self.daemons.entry {
-            Entry::Orders => (0..self.trace.functions.len()).collect(),
-            Entry::Http => self.trace.contracts.iter().map(|it| it.chain[0]).collect(),
-        };
-        let both = passed.into_iter().flat_map(|place| {
-            let name = &self.trace.functions[place].name;
-            let function = FunctionSpec {
-                name: name.clone(),
-                class_id: name.clone(),
-                function_type: "RUST_WASM".to_owned(),
-                version: "0.1".to_owned(),
-                code: CodeDigest::of(name.as_bytes()),
-                outputs: BTreeSet::new(),
-                annotations: annotations.clone(),
-            };
-            let source = ResourceSpec {
-                name: format!("tasks of {name}"),
-                class_type: class.to_owned(),
-                configurations: BTreeMap::new(),
-            };
-            let target = logical_id(FUNCTIONS, place);
-            let vertex = |kind, spec, outputs| VertexRequest {
-                logical_id: logical_id(kind, place),
-                workflow_id: WorkflowId::new(Uuid::from_u128(1 + place as u128)),
-                spec,
-                outputs,
-            };
-            [
-                vertex(FUNCTIONS, VertexSpec::Function(function), BTreeMap::new()),
-                vertex(
-                    SOURCES,
-                    VertexSpec::Resource(source),
-                    BTreeMap::from([(channel.to_owned(), target)]),
-                ),
-            ]
-        });
-        both.collect()
     }
 
     /// A node refreshes its registration, and will again.
