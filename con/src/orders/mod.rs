@@ -235,6 +235,14 @@ impl Orders {
         self.0.kept.borrow().through
     }
 
+    /// Waits until more is safe than this record; for ever when ε-CON is ending.
+    pub async fn kept_beyond(&self, through: u64) {
+        let mut kept = self.0.kept.clone();
+        if kept.wait_for(|kept| kept.through > through).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Changes of orders as they are kept. Who is too far behind misses some.
     pub fn watch(&self) -> broadcast::Receiver<Arc<Body>> {
         self.0.changes.subscribe()

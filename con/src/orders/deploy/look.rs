@@ -64,8 +64,7 @@ impl Deployer {
     /// then. And says in the domains what orders want.
     pub(super) async fn look(&self, jobs: &mut Jobs, tellers: &mut Tellers) {
         let kept = self.0.orders.kept_through();
-        // Nothing was to be done or told then, and nothing was kept since: nothing is wanted.
-        if self.0.at_rest.load(Ordering::Relaxed) == kept && tellers.are_at_rest() {
+        if self.is_at_rest(kept, tellers) {
             return;
         }
         let Some(figures) = self.0.orders.figures().await else {
@@ -86,12 +85,13 @@ impl Deployer {
         self.tell_demand(&figures.services, tellers);
     }
 
+    /// Nothing was to be done or told when it was looked at last, and nothing was kept since: nothing is wanted.
+    pub(super) fn is_at_rest(&self, kept: u64, tellers: &Tellers) -> bool {
+        self.0.at_rest.load(Ordering::Relaxed) == kept && tellers.are_at_rest()
+    }
+
     /// Says in the domains what orders want before the next look, if a queue has doubled since they were told.
     pub(super) async fn look_at_queues(&self, tellers: &mut Tellers) {
-        let kept = self.0.orders.kept_through();
-        if self.0.at_rest.load(Ordering::Relaxed) == kept && tellers.are_at_rest() {
-            return;
-        }
         let Some(queues) = self.0.orders.queues().await else {
             return;
         };

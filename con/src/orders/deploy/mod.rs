@@ -130,6 +130,8 @@ impl Deployer {
         let (mut names, mut is_soon) = (Vec::new(), false);
         loop {
             let any_function = self.any_function();
+            let kept = self.0.orders.kept_through();
+            let rests = self.is_at_rest(kept, &tellers);
             tokio::select! {
                 () = shutdown.cancelled() => return jobs.end().await,
                 () = self.0.changed.notified() => {}
@@ -153,7 +155,9 @@ impl Deployer {
                     }
                     self.look(&mut jobs, &mut tellers).await;
                 }
-                _ = queues.tick(), if any_function => self.look_at_queues(&mut tellers).await,
+                // There is something to look at again.
+                () = self.0.orders.kept_beyond(kept), if rests => {}
+                _ = queues.tick(), if any_function && !rests => self.look_at_queues(&mut tellers).await,
             }
         }
     }
