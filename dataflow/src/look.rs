@@ -37,6 +37,13 @@ impl Engine {
         }
     }
 
+    /// Waits until something waits in an inbox; see [`Engine::backlog`].
+    pub async fn begins_to_wait(&self) {
+        while self.shared.waiting.load(Relaxed) == 0 {
+            self.shared.waits.notified().await;
+        }
+    }
+
     /// What all instances have saved, the newest of each.
     pub async fn saved(&self) -> Vec<(PhysicalId, Bytes)> {
         self.of_all(Look::Saved).await

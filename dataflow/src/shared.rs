@@ -90,6 +90,8 @@ pub(crate) struct Shared {
     pub(crate) failures: Mutex<Vec<Failure>>,
     /// Rings when there is one more.
     pub(crate) failed: Notify,
+    /// Rings when something waits in an inbox, where nothing did.
+    pub(crate) waits: Notify,
     /// Rings when something is wanted of a vertex without instances.
     pub(crate) wanted: Notify,
     /// Rings when an instance that is watched from other nodes has nothing more to do.
@@ -123,6 +125,7 @@ impl Shared {
             data,
             failures: Mutex::default(),
             failed: Notify::new(),
+            waits: Notify::new(),
             wanted: Notify::new(),
             idle: Notify::new(),
             states: Mutex::default(),

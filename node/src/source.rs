@@ -45,6 +45,7 @@ impl NodeSource {
     async fn crowded(&self) {
         let engine = &self.agent.host().engine;
         loop {
+            engine.begins_to_wait().await;
             tokio::time::sleep(BACKLOG_LOOK).await;
             if has_grown(&self.backlog, &engine.backlog().await) {
                 return;

@@ -263,7 +263,7 @@ impl Shard {
             self.flush_outgoing();
             self.flush_signals();
             self.count_handled();
-            self.accounts.publish(&self.shared.waiting);
+            self.publish_waiting();
             let blocked_may_go_on = self.made_room && !self.blocked.is_empty();
             let nothing_comes = inbox.is_empty() && data.is_empty();
             let idle = self.ready.is_empty() && self.is_settled() && nothing_comes;

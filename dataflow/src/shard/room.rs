@@ -80,24 +80,28 @@ impl Accounts {
         account.weight = change(account.weight);
     }
 
-    /// Tells the other shards.
-    pub(super) fn publish(&mut self, node: &AtomicUsize) {
+    /// Tells the other shards; whether something waits on the node now, where nothing did before.
+    pub(super) fn publish(&mut self, node: &AtomicUsize) -> bool {
+        let mut begins = false;
         for place in self.changed.drain(..) {
-            self.all[place].publish(node);
+            begins |= self.all[place].publish(node);
         }
+        begins
     }
 }
 
 impl Account {
-    fn publish(&mut self, node: &AtomicUsize) {
+    fn publish(&mut self, node: &AtomicUsize) -> bool {
+        let mut begins = false;
         for gauge in [&*self.gauge, node] {
             if self.weight > self.published {
-                gauge.fetch_add(self.weight - self.published, Relaxed);
+                begins = gauge.fetch_add(self.weight - self.published, Relaxed) == 0;
             } else {
                 gauge.fetch_sub(self.published - self.weight, Relaxed);
             }
         }
         self.published = self.weight;
+        begins
     }
 }
 
@@ -115,6 +119,13 @@ impl Shard {
         slot.inbox.push_back(Queued { message, from });
         self.accounts.change(account, |it| it + weight);
         self.make_ready(key);
+    }
+
+    /// Tells the other shards and whoever looks what waits here.
+    pub(super) fn publish_waiting(&mut self) {
+        if self.accounts.publish(&self.shared.waiting) {
+            self.shared.waits.notify_one();
+        }
     }
 
     /// Tells those who choose whom to send to what waits here.
@@ -176,7 +187,7 @@ impl Shard {
         if self.pressed.is_empty() {
             return;
         }
-        self.accounts.publish(&self.shared.waiting);
+        self.publish_waiting();
         for key in std::mem::take(&mut self.pressed) {
             if !self.slots.contains(key) {
                 continue;
