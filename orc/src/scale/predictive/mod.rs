@@ -112,17 +112,14 @@ fn unused(
     match copies <= 1 {
         true => {
             let heard = window.heard_until(now).as_secs_f64();
+            let over = heard + for_long - unused;
             // Before the next report nothing new is known of it.
-            let unknown = match heard < known.now {
-                true => heard + window.told_every(),
-                false => known.now,
+            let told = heard + window.told_every();
+            let next = match heard < known.now {
+                true => over.max(told).max(known.now + SOONEST),
+                false => over,
             };
-            let next = (heard + for_long - unused).max(unknown);
-            (
-                1,
-                Reason::KeptAlive { idle, keep },
-                next.max(known.now + SOONEST),
-            )
+            (1, Reason::KeptAlive { idle, keep }, next)
         }
         false => before,
     }
