@@ -9,7 +9,7 @@ use crate::scale::{
 
 /// How long one in a hundred may wait if the user says nothing, in times of handling; once more for so many
 /// seconds that peaks are held.
-const WAIT: f64 = 1.06;
+const WAIT: f64 = 1.075;
 const HELD: f64 = 90.0;
 /// And once more for so many busy copies beyond so few.
 const MANY: f64 = 30.0;
