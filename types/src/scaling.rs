@@ -106,8 +106,11 @@ pub const ANNOTATIONS: [&str; 6] = [
     "idle_after",
 ];
 
-/// Those of them that ask for as many copies as it takes.
-pub const ASK_FOR_COPIES: [&str; 3] = ["scale_policy", "target_p99_ms", "target_utilisation"];
+/// Whether some of them ask for as many copies as it takes.
+pub fn ask_for_copies(annotations: &BTreeMap<String, String>) -> bool {
+    let mut asks = ["scale_policy", "target_p99_ms", "target_utilisation"].into_iter();
+    asks.any(|key| annotations.contains_key(key))
+}
 
 /// The most copies of one function: those who send to it know all of them.
 pub const MOST_COPIES: u32 = 1_000;
@@ -283,7 +286,7 @@ fn share(key: &'static str, value: &str) -> Result<f32, SettingsError> {
         })
 }
 
-/// The longest time that the last copy is kept: a whole number with `ms`, `s`, `min` or `h`, from 1 ms up to 30 days.
+/// The longest time that the last copy is kept: such as `500ms` or `1h 30m`, from 1 ms up to 30 days.
 ///
 /// # Errors
 /// It is no such time, with what to write instead.

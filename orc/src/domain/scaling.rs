@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use edgeless_types::{
     Demand, NodeId, PhysicalId, SampleKind, Samples, Timestamp, mirror::ScalingDecision,
-    scaling::ASK_FOR_COPIES, workflow::VertexSpec,
+    scaling::ask_for_copies, workflow::VertexSpec,
 };
 use rustc_hash::FxHashMap;
 
@@ -43,9 +43,9 @@ impl Domain {
         let may_grow = wants
             .max_instances
             .is_some_and(|most| most.get() > wants.least_instances());
-        let mut asks = ASK_FOR_COPIES.iter().chain(&["idle_after"]);
-        let is_scaled =
-            wants.may_sleep() || may_grow || asks.any(|it| function.annotations.contains_key(*it));
+        let annotations = &function.annotations;
+        let asks = ask_for_copies(annotations) || annotations.contains_key("idle_after");
+        let is_scaled = wants.may_sleep() || may_grow || asks;
         // Only who says so may be without any copy.
         let defaults = Settings {
             min_instances: 1,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
-use edgeless_types::scaling::ASK_FOR_COPIES;
+use edgeless_types::scaling::ask_for_copies;
 use humantime_serde::re::humantime;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -250,8 +250,7 @@ fn what(spec: &ServiceSpec) -> String {
 
 fn copies(spec: &ServiceSpec) -> String {
     let least = spec.min_instances;
-    let mut asks = ASK_FOR_COPIES.iter();
-    let is_scaled = asks.any(|key| spec.annotations.contains_key(*key));
+    let is_scaled = ask_for_copies(&spec.annotations);
     match spec.max_instances {
         _ if spec.url.is_some() => "-".to_owned(),
         Some(most) if most > least => format!("{least} to {most}"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use edgeless_orders::service::ServiceSpec;
 use edgeless_types::{
     resource::order_source,
-    scaling::{ASK_FOR_COPIES, Policy},
+    scaling::{Policy, ask_for_copies},
     workflow::{Workflow, WorkflowFunction, WorkflowResource},
 };
 
@@ -53,8 +53,7 @@ impl Deployer {
 fn annotations(spec: &ServiceSpec) -> BTreeMap<String, String> {
     let mut annotations = spec.annotations.clone();
     let may_sleep = spec.min_instances == 0;
-    let mut asks = ASK_FOR_COPIES.iter();
-    let is_scaled = asks.any(|key| annotations.contains_key(*key));
+    let is_scaled = ask_for_copies(&annotations);
     let policy = annotations.get("scale_policy");
     let heeds = !policy.is_some_and(|policy| HEEDLESS.contains(&policy.trim()));
     // What may sleep would be multiplied as well.

@@ -14,6 +14,15 @@ use crate::domain::{
     simulation::{Simulation, logical_id, settings},
 };
 
+/// The function runs, and has saved something that ε-ORC knows.
+fn saved() -> Simulation {
+    let mut simulation = all_nodes();
+    start(&mut simulation, vec![with(FUNCTION, &[])]);
+    save(&mut simulation);
+    run(&mut simulation);
+    simulation
+}
+
 /// ε-ORC dies and returns; `journal`: what is desired is known before nodes tell what they run.
 fn begin_again(simulation: &mut Simulation, vertices: Vec<VertexRequest>, journal: bool) {
     simulation.domain = Domain::new(settings(77), false);
@@ -44,10 +53,7 @@ fn births(simulation: &Simulation) -> Vec<Option<Bytes>> {
 fn what_a_copy_saved_before_a_restart_goes_on_when_its_node_is_lost_after_it() {
     let mine = Bytes::from(logical_id(FUNCTION).to_string());
     for journal in [true, false] {
-        let mut simulation = all_nodes();
-        start(&mut simulation, vec![with(FUNCTION, &[])]);
-        save(&mut simulation);
-        run(&mut simulation);
+        let mut simulation = saved();
         begin_again(&mut simulation, vec![with(FUNCTION, &[])], journal);
         assert_eq!(births(&simulation), [], "it runs");
         let lost = BTreeSet::from_iter(homes(&simulation, FUNCTION));
@@ -68,10 +74,7 @@ fn what_a_copy_saved_before_a_restart_goes_on_when_its_node_is_lost_after_it() {
 fn another_version_that_comes_with_a_restart_begins_with_what_the_old_one_saved() {
     let mine = Bytes::from(logical_id(FUNCTION).to_string());
     for journal in [true, false] {
-        let mut simulation = all_nodes();
-        start(&mut simulation, vec![with(FUNCTION, &[])]);
-        save(&mut simulation);
-        run(&mut simulation);
+        let mut simulation = saved();
         let newer = with(FUNCTION, &[("init-payload", "2")]);
         begin_again(&mut simulation, vec![newer], journal);
         assert_eq!(births(&simulation), [Some(mine.clone())], "{journal}");
