@@ -7,7 +7,7 @@ mod update;
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, Table, TableDefinition};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use edgeless_orders::contract::Contract;
@@ -23,7 +23,6 @@ use edgeless_types::{
     workflow::{OutputMapping, VertexSpec},
 };
 
-use error::IN_USE;
 pub use error::OpenError;
 pub use update::{Former, UpdateRecord, UpdateStage};
 
@@ -171,24 +170,24 @@ impl Store {
             std::fs::create_dir_all(folder).map_err(|error| failed(error.to_string()))?;
         }
         let open = || {
-            let mut tables = Tables::open(path)?;
+            let mut tables = Tables::open(path).map_err(|error| match error {
+                DatabaseError::DatabaseAlreadyOpen => OpenError::InUse {
+                    path: path.display().to_string(),
+                },
+                error => failed(error.to_string()),
+            })?;
             // Makes the tables, and shows that the file can be written.
-            tables.commit(&[])?;
-            let kept = read(&tables.0)?;
+            tables.commit(&[]).map_err(failed)?;
+            let kept = read(&tables.0).map_err(failed)?;
             Ok((tables, kept))
         };
         // The database takes its file for what it wrote, and panics where it is not.
         let opened = caught(open);
-        let opened = opened.unwrap_or_else(|| Err("its pages contradict one another".to_owned()));
-        let (tables, kept) = opened.map_err(|problem| match problem == IN_USE {
-            true => OpenError::InUse {
-                path: path.display().to_string(),
-            },
-            false => failed(problem),
-        })?;
-        let again = path.to_owned();
-        let writer = Writer::spawn(tables, move || Tables::open(&again))
-            .map_err(|error| failed(error.to_string()))?;
+        let contradictory = || Err(failed("its pages contradict one another".to_owned()));
+        let (tables, kept) = opened.unwrap_or_else(contradictory)?;
+        let path = path.to_owned();
+        let again = move || Tables::open(&path).map_err(|error| error.to_string());
+        let writer = Writer::spawn(tables, again).map_err(|error| failed(error.to_string()))?;
         Ok((Self { writer, readiness }, kept))
     }
 
@@ -232,12 +231,8 @@ impl Store {
 struct Tables(Database);
 
 impl Tables {
-    fn open(path: &Path) -> Result<Self, String> {
-        let database = Database::create(path).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => IN_USE.to_owned(),
-            error => error.to_string(),
-        })?;
-        Ok(Self(database))
+    fn open(path: &Path) -> Result<Self, DatabaseError> {
+        Database::create(path).map(Self)
     }
 }
 

@@ -1,8 +1,5 @@
 //! Why the store cannot be opened.
 
-/// Another process has the file.
-pub(super) const IN_USE: &str = "another process has it open";
-
 /// The store cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -88,6 +88,16 @@ fn a_damaged_store_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_store_that_another_one_has_open_is_not_to_be_moved_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("con.redb");
+    let (store, _) = Store::open(&path, Readiness::default()).unwrap();
+    let error = Store::open(&path, Readiness::default()).err().unwrap();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn requests_that_come_together_are_all_answered() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&folder.path().join("con.redb"), Readiness::default()).unwrap();
